@@ -1,0 +1,124 @@
+//! The plan: data that can be printed, saved and compared; the run does what it says and nothing else. Pure.
+
+use crate::layers::{LayerId, SourceId};
+use crate::manifest::ObjectId;
+use crate::problem::{Origin, Problem, Unknown};
+use serde::Serialize;
+
+/// What `plan -o json` prints.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// `blackstart/v1alpha1`.
+    pub api_version: &'static str,
+    /// `Plan`.
+    pub kind: &'static str,
+    /// Name of the environment.
+    pub environment: String,
+    /// Commit, `-dirty` for a changed working tree.
+    pub revision: String,
+    /// Layers in order: by wave, then by name.
+    pub layers: Vec<PlannedLayer>,
+    /// Everything that the run does.
+    pub nodes: Vec<Node>,
+    /// Why it does it in this order.
+    pub edges: Vec<Edge>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What is not known.
+    pub unknowns: Vec<Unknown>,
+}
+
+/// One layer.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedLayer {
+    /// `namespace/name`.
+    pub id: LayerId,
+    /// `Kustomization`.
+    pub kind: &'static str,
+    /// `Kind/namespace/name` of its source.
+    pub source: SourceId,
+    /// Folder in the source.
+    pub path: String,
+    /// The layer that declares it.
+    pub parent: Option<LayerId>,
+    /// `spec.dependsOn`.
+    pub depends_on: Vec<LayerId>,
+    /// 0 without dependencies, else 1 + the highest level among them (by `dependsOn` alone).
+    pub level: u32,
+    /// Earliest step in which it can start: after the layer that declares it, after what its dependencies wait for.
+    pub wave: u32,
+    /// Whether its objects are known.
+    pub rendered: bool,
+    /// Suspended: neither applied nor awaited.
+    pub suspended: bool,
+    /// For another cluster: planned, not applied.
+    pub remote: bool,
+    /// What it holds.
+    pub objects: Vec<ObjectId>,
+    /// Where it is declared.
+    pub declared: Option<Origin>,
+}
+
+/// What is done with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Action {
+    /// Made.
+    Create,
+    /// Found, and taken over.
+    Adopt,
+    /// Changed in place.
+    Update,
+    /// Made from a backup.
+    Restore,
+    /// Left as it is.
+    Keep,
+    /// Applied to the cluster.
+    Apply,
+    /// Only awaited.
+    Wait,
+    /// Neither applied nor awaited (suspended, or for another cluster).
+    Skip,
+    /// Not known.
+    Unknown,
+}
+
+/// One thing that the run does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// `cluster/<name>`, `agent/flux`, `secret/<namespace>/<name>`, `layer/<namespace>/<name>`.
+    pub id: String,
+    /// What is done.
+    pub action: Action,
+    /// Who owns it after the run: `flux`, `blackstart`, `provider`.
+    pub owner: &'static str,
+}
+
+/// What of `from` must be over before what of `to` may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Constraint {
+    /// `from` is ready before `to` starts.
+    ReadyBeforeStart,
+    /// `from` is applied before `to` starts.
+    AppliedBeforeStart,
+    /// `from` is ready before `to` is ready.
+    ReadyBeforeReady,
+}
+
+/// Why one node comes before another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Edge {
+    /// Node id.
+    pub from: String,
+    /// Node id.
+    pub to: String,
+    /// What exactly is ordered.
+    pub constraint: Constraint,
+    /// In words: `dependsOn`, `declared by`, `wait`, `CustomResourceDefinition x.y.z`, `Namespace shop`, `source …`.
+    pub reason: String,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub origin: Option<Origin>,
+}

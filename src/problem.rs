@@ -1,0 +1,85 @@
+//! What is wrong with an input: collected, all at once, before anything is written.
+
+use serde::Serialize;
+
+/// Where something stands in a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Origin {
+    /// Path from the root of its source, with `/`; a source that is not PATH itself comes before it, as `d1-infra:components/x.yaml`.
+    pub file: String,
+    /// Line, counted from 1.
+    pub line: u32,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// How bad a problem is for a start from nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The start stops.
+    Blocks,
+    /// It comes up other than before.
+    Differs,
+    /// It may go wrong.
+    Risk,
+}
+
+/// One thing that is wrong with an input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Stable id of the rule, such as `dependency-missing`.
+    pub rule: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The object first, then what failed and why; one line.
+    pub message: String,
+    /// Where.
+    #[serde(flatten)]
+    pub origin: Option<Origin>,
+    /// Column, counted from 1, where the parser tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    /// The line itself, for the human output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem that stops the start.
+    pub fn blocks(rule: &'static str, message: impl Into<String>) -> Self {
+        Self { rule, severity: Severity::Blocks, message: message.into(), origin: None, column: None, excerpt: None, hint: None }
+    }
+
+    /// At this place.
+    #[must_use]
+    pub fn at(mut self, origin: Option<Origin>) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    /// With what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Something the plan needs and cannot know from Git; not an error.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Unknown {
+    /// Id of the node that needs it.
+    pub node: String,
+    /// What is needed, and why it is not known.
+    pub needs: String,
+    /// Where.
+    #[serde(flatten)]
+    pub origin: Option<Origin>,
+}

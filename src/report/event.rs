@@ -1,0 +1,146 @@
+//! What a run says of itself; everything that a person or a tool sees of a run is made from these alone.
+
+use crate::plan::Action;
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// One event.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// When.
+    pub time: Timestamp,
+    /// Id of the run, the same in all its events.
+    pub run: String,
+    /// What.
+    #[serde(flatten)]
+    pub happening: Happening,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Happening {
+    /// A phase of the tool itself begins (`read`, `sandbox`, `connect`, `run`, `handover`, `prove`).
+    Phase {
+        /// Its name.
+        name: String,
+        /// What it does, in a few words.
+        detail: String,
+    },
+    /// The plan is known; the run begins.
+    Planned {
+        /// Environment.
+        environment: String,
+        /// Revision.
+        revision: String,
+        /// Ids of all nodes, in order, with action.
+        nodes: Vec<(String, Action)>,
+        /// `(from, to, reason)`, as in the plan.
+        edges: Vec<(String, String, String)>,
+    },
+    /// A node waits: the nodes that hold it back, with reasons. Sent at the beginning and whenever the set changes.
+    Waiting {
+        /// Node.
+        node: String,
+        /// `(node, reason)`.
+        on: Vec<(String, String)>,
+    },
+    /// A node's work begins.
+    Started {
+        /// Node.
+        node: String,
+        /// What is done.
+        action: Action,
+        /// How many objects it has.
+        objects: usize,
+    },
+    /// All of a node's objects are written; it now becomes ready.
+    Applied {
+        /// Node.
+        node: String,
+        /// How many were created.
+        created: usize,
+        /// How many were changed.
+        changed: usize,
+        /// How many were as declared.
+        unchanged: usize,
+    },
+    /// What a node still waits for, when that changes.
+    Progress {
+        /// Node.
+        node: String,
+        /// How many objects are ready.
+        ready: usize,
+        /// Of how many.
+        of: usize,
+        /// The first that is not, and why.
+        message: String,
+    },
+    /// A node's work is over.
+    Finished {
+        /// Node.
+        node: String,
+        /// What was done.
+        action: Action,
+        /// How it ended.
+        result: Outcome,
+        /// Why it failed: the object first.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// The agent reports the layer Ready at our revision.
+    HandedOver {
+        /// Node.
+        node: String,
+        /// Objects that the agent changed although they were as declared.
+        changed: Vec<String>,
+    },
+    /// Something was put in place of what cannot run here.
+    StandIn {
+        /// What: `CustomResourceDefinition x.y.z`.
+        object: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something to mend or to know.
+    Warning {
+        /// Node, where there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
+        /// What.
+        message: String,
+    },
+    /// A call was tried again.
+    Retried {
+        /// Node.
+        node: String,
+        /// What failed.
+        error: String,
+    },
+    /// The run is over.
+    Ended {
+        /// Whether everything is ready (and handed over, where that was asked).
+        success: bool,
+        /// In one line.
+        summary: String,
+    },
+}
+
+/// How a node ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Ready.
+    Ready,
+    /// Was as declared; nothing was written.
+    Unchanged,
+    /// Neither applied nor awaited.
+    Skipped,
+    /// Failed itself.
+    Failed,
+    /// Could not start because of another node.
+    Blocked,
+}
+
+/// Where events go.
+pub type Sink = tokio::sync::mpsc::UnboundedSender<Event>;

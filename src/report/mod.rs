@@ -1,0 +1,3 @@
+//! Events to terminal, JSON lines, tables and pages. Decides nothing.
+
+pub mod event;
