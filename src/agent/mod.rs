@@ -1,1 +1,195 @@
-//! (to come)
+//! The sync agent (Flux): how a living one is found and held back, how layers are handed to it, how it is nudged.
+
+pub mod handover;
+
+use crate::cluster::{Apply, Cluster, ClusterError, ssa};
+use crate::layers::{LayerId, SourceId};
+use crate::manifest::{ObjectId, Resource};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Field manager of kustomize-controller: what we apply as it, it finds unchanged, and prunes later.
+pub const MANAGER: &str = "kustomize-controller";
+/// Field manager of what is ours alone: suspending a layer while a run works on it.
+const HOLD: &str = "blackstart";
+const API_VERSION: &str = "kustomize.toolkit.fluxcd.io/v1";
+
+/// A layer's Kustomization as found in a living cluster.
+#[derive(Clone, Debug)]
+pub struct Living {
+    /// The object.
+    pub object: Value,
+    /// Suspended, by whomever.
+    pub suspended: bool,
+    /// Suspended by an earlier run of ours.
+    pub held: bool,
+}
+
+/// Id of a layer's Kustomization object.
+pub fn kustomization_id(layer: &LayerId) -> ObjectId {
+    ObjectId { api_version: API_VERSION.into(), kind: "Kustomization".into(), namespace: Some(layer.namespace.clone()), name: layer.name.clone() }
+}
+
+/// Whether the cluster knows the agent's layers.
+pub async fn is_installed(cluster: &Cluster) -> Result<bool, ClusterError> {
+    match cluster.list_names(API_VERSION, "Kustomization").await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_unknown_kind() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The Kustomizations that the cluster holds; none where it does not know the kind.
+pub async fn living(cluster: &Cluster) -> Result<BTreeMap<LayerId, Living>, ClusterError> {
+    let objects = match cluster.list(API_VERSION, "Kustomization", None, None).await {
+        Ok(objects) => objects,
+        Err(error) if error.is_unknown_kind() => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error),
+    };
+    Ok(objects
+        .into_iter()
+        .map(|object| {
+            let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let id = LayerId::new(text("/metadata/namespace"), text("/metadata/name"));
+            let suspended = object.pointer("/spec/suspend").and_then(Value::as_bool).unwrap_or_default();
+            let held = suspended && manages(&object, HOLD, "f:suspend");
+            (id, Living { object, suspended, held })
+        })
+        .collect())
+}
+
+fn manages(object: &Value, manager: &str, field: &str) -> bool {
+    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    entries.into_iter().flatten().any(|entry| {
+        entry.get("manager").and_then(Value::as_str) == Some(manager)
+            && entry.pointer(&format!("/fieldsV1/f:spec/{field}")).is_some()
+    })
+}
+
+/// Holds a living layer: `spec.suspend` as our own field, which resuming gives up again.
+pub async fn suspend(cluster: &Cluster, layer: &LayerId) -> Result<(), ClusterError> {
+    hold(cluster, layer, json!({"suspend": true})).await
+}
+
+async fn hold(cluster: &Cluster, layer: &LayerId, spec: Value) -> Result<(), ClusterError> {
+    let object = json!({
+        "apiVersion": API_VERSION, "kind": "Kustomization",
+        "metadata": {"namespace": layer.namespace, "name": layer.name}, "spec": spec,
+    });
+    let hold = Apply { manager: HOLD, force: true, dry_run: false };
+    cluster.apply(&object, &hold).await.map(drop)
+}
+
+/// Writes a layer's Kustomization object as declared and lets the agent work on it; writes nothing where it is so already.
+pub async fn give(cluster: &Cluster, declared: &Resource, living: Option<&Living>) -> Result<Value, ClusterError> {
+    let id = declared.id();
+    let layer = LayerId::new(id.namespace.unwrap_or_default(), id.name);
+    if let Some(living) = living {
+        let look = Apply { manager: MANAGER, force: true, dry_run: true };
+        let seen = ssa::apply(cluster, declared, &look).await?;
+        let now = cluster.get(&kustomization_id(&layer)).await?.unwrap_or_default();
+        let suspended = now.pointer("/spec/suspend").and_then(Value::as_bool).unwrap_or_default();
+        let ours = living.held || (suspended && !living.suspended);
+        if seen.result == crate::cluster::ApplyResult::Unchanged && !ours {
+            return Ok(seen.object);
+        }
+        let object = ssa::apply(cluster, declared, &Apply { manager: MANAGER, force: true, dry_run: false }).await?.object;
+        if ours {
+            hold(cluster, &layer, json!({})).await?;
+        }
+        return Ok(object);
+    }
+    Ok(ssa::apply(cluster, declared, &Apply { manager: MANAGER, force: true, dry_run: false }).await?.object)
+}
+
+/// Asks the agent to look at an object now (what `flux reconcile` does). Losing a nudge costs 30 s, no more.
+pub async fn nudge(cluster: &Cluster, id: &ObjectId) {
+    let now = jiff::Timestamp::now().to_string();
+    let patch = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}});
+    let _ = cluster.merge_patch(id, None, &patch, HOLD).await;
+}
+
+/// What the agent says of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// Ready at our revision.
+    Ready,
+    /// Not yet, and why.
+    Waiting(String),
+    /// It waits for a dependency and will not look again for 30 s.
+    DependencyNotReady,
+}
+
+/// Reads a Kustomization's status. The revision counts for Git sources; for others, whatever the agent has is what there is.
+pub fn confirmation(object: &Value, source: &SourceId, revision: Option<&str>) -> Confirmation {
+    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64);
+    let generation = number("/metadata/generation");
+    let observed = number("/status/observedGeneration");
+    let condition = object
+        .pointer("/status/conditions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.get("type").and_then(Value::as_str) == Some("Ready"));
+    let Some(condition) = condition else { return Confirmation::Waiting("the agent has not looked at it".into()) };
+    let text = |key: &str| condition.get(key).and_then(Value::as_str).unwrap_or_default();
+    if text("reason") == "DependencyNotReady" {
+        return Confirmation::DependencyNotReady;
+    }
+    if text("status") != "True" {
+        return Confirmation::Waiting(format!("{}: {}", text("reason"), text("message")));
+    }
+    if observed.is_none() || observed != generation || generation != condition.get("observedGeneration").and_then(Value::as_i64) {
+        return Confirmation::Waiting("the agent has not looked at its newest form".into());
+    }
+    if object.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true) {
+        return Confirmation::Waiting("suspended".into());
+    }
+    let applied = object.pointer("/status/lastAppliedRevision").and_then(Value::as_str).unwrap_or_default();
+    let digest = |revision: &str| revision.rsplit_once('@').map_or(revision, |(_, digest)| digest).to_owned();
+    match revision {
+        Some(revision) if source.kind == "GitRepository" && digest(applied) != digest(revision) => {
+            Confirmation::Waiting(format!("it is at {applied}, we are at {revision}"))
+        }
+        _ => Confirmation::Ready,
+    }
+}
+
+/// An object with its Namespace before it, so that it can be written before the layer that declares the namespace.
+/// The Namespace names no field beside its name: whoever declares it later owns all the rest.
+pub fn with_namespace(object: Resource) -> Vec<Resource> {
+    let namespace = object.namespace().map(|namespace| Resource {
+        value: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+        origin: None,
+    });
+    namespace.into_iter().chain([object]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(status: &str, reason: &str, observed: i64) -> Value {
+        json!({
+            "metadata": {"generation": 2}, "spec": {},
+            "status": {
+                "observedGeneration": observed, "lastAppliedRevision": "main@sha1:abc",
+                "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": "m", "observedGeneration": observed}],
+            },
+        })
+    }
+
+    fn source() -> SourceId {
+        SourceId { kind: "GitRepository".into(), namespace: "flux-system".into(), name: "flux-system".into() }
+    }
+
+    #[test]
+    fn ready_counts_at_our_revision_and_generation_only() {
+        let ours = Some("refs/heads/main@sha1:abc");
+        assert_eq!(confirmation(&object("True", "ReconciliationSucceeded", 2), &source(), ours), Confirmation::Ready);
+        assert!(matches!(confirmation(&object("True", "ReconciliationSucceeded", 1), &source(), ours), Confirmation::Waiting(_)));
+        assert!(matches!(confirmation(&object("True", "x", 2), &source(), Some("main@sha1:def")), Confirmation::Waiting(_)));
+        assert!(matches!(confirmation(&object("False", "HealthCheckFailed", 2), &source(), ours), Confirmation::Waiting(_)));
+        assert_eq!(confirmation(&object("False", "DependencyNotReady", 2), &source(), ours), Confirmation::DependencyNotReady);
+    }
+}

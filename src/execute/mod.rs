@@ -1,1 +1,181 @@
-//! (to come)
+//! The run: does what the plan says, in the order that the queue gives, and hands each layer to the agent.
+//!
+//! `queue` decides (pure); `engine` drives it: one task that owns all state, to which apply tasks and watches send messages;
+//! `layer` writes objects; `lease` keeps runs apart; `existing` guards a first start. Emits events, never prints.
+
+mod engine;
+pub mod existing;
+pub mod layer;
+pub mod lease;
+pub mod proof;
+pub mod queue;
+
+use crate::cluster::watch::Watches;
+use crate::cluster::{Cluster, ClusterError};
+use crate::manifest::{ObjectId, Resource};
+use crate::plan::Plan;
+use crate::read::Reading;
+use crate::report::event::{Event, Happening, Sink};
+use futures::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+
+pub use engine::Finished;
+
+/// First start or recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Refuses where the environment exists.
+    Bootstrap,
+    /// Adopts what survived.
+    Recover,
+}
+
+/// How the agent comes to be.
+#[derive(Default)]
+pub struct Installation {
+    /// Its components: CRDs, namespace, RBAC, Deployments. May be empty where it already runs.
+    pub components: Vec<Resource>,
+    /// What starts it beside that: the sandbox's processes.
+    pub start: Option<BoxFuture<'static, Result<(), String>>>,
+}
+
+impl std::fmt::Debug for Installation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Installation").field("components", &self.components.len()).field("start", &self.start.is_some()).finish()
+    }
+}
+
+/// All that a run needs.
+#[derive(Debug)]
+pub struct Run {
+    /// First start or recovery.
+    pub mode: Mode,
+    /// What to do.
+    pub plan: Plan,
+    /// The objects.
+    pub reading: Arc<Reading>,
+    /// Secrets and variables as objects, in the order of the environment; made as late as possible by the caller.
+    pub secrets: Vec<Resource>,
+    /// What a rehearsal puts in place of what it cannot have; written first.
+    pub stand_ins: Vec<Resource>,
+    /// Where.
+    pub cluster: Cluster,
+    /// The agent.
+    pub installation: Installation,
+    /// `--timeout`.
+    pub timeout: Option<Duration>,
+    /// Where events go.
+    pub events: Events,
+    /// How often the user asked to stop: once finishes what runs, twice stops at once.
+    pub stop: watch::Receiver<u8>,
+}
+
+/// Why a run did not begin or was given up.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another run, or the API server.
+    #[error(transparent)]
+    Lease(#[from] lease::LeaseError),
+    /// The API server.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A stand-in of a rehearsal could not be written.
+    #[error("stand-in {0}")]
+    StandIn(#[from] layer::ApplyFailed),
+    /// Nobody to hand over to.
+    #[error("agent: the cluster has no Flux, and neither the repository nor the environment brings its components; nothing was written")]
+    NoAgent,
+    /// `bootstrap` found the environment.
+    #[error("bootstrap refused: {count} declared objects exist already, such as {sample}; nothing was written")]
+    Exists {
+        /// How many.
+        count: usize,
+        /// The first few.
+        sample: String,
+    },
+}
+
+impl RunError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Exists { .. } => Some("to bring back what is missing and keep what is there, run `blackstart recover` with the same arguments".into()),
+            Self::Lease(lease::LeaseError::Held { .. }) => Some("wait for it to end; a run that died frees its place by itself after 30 s".into()),
+            Self::NoAgent => Some("name the folder or file with Flux's components (`flux install --export`) as spec.agent.flux.components".into()),
+            Self::StandIn(_) => None,
+            Self::Lease(lease::LeaseError::Cluster(error)) | Self::Cluster(error) => error.hint(),
+        }
+    }
+}
+
+/// Sends events of one run.
+#[derive(Clone, Debug)]
+pub struct Events {
+    sink: Sink,
+    run: String,
+}
+
+impl Events {
+    /// For a new run; its id is made of the time and the process.
+    pub fn new(sink: Sink) -> Self {
+        let run = format!("{}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), std::process::id());
+        Self { sink, run }
+    }
+
+    /// Sends one; a reporter that is gone is no reason to stop a recovery.
+    pub fn send(&self, happening: Happening) {
+        let _ = self.sink.send(Event { time: jiff::Timestamp::now(), run: self.run.clone(), happening });
+    }
+}
+
+/// What all tasks of a run share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Requests that may be under way at once.
+    pub requests: Semaphore,
+    /// The newest state of what is awaited.
+    pub watches: Watches,
+    /// A custom resource definition was established.
+    pub definitions_changed: Notify,
+    /// Where events go.
+    pub events: Events,
+}
+
+impl Shared {
+    /// Sends an event.
+    pub fn send(&self, happening: Happening) {
+        self.events.send(happening);
+    }
+}
+
+/// Runs to the end. Problems of single nodes are in the result, not errors.
+pub async fn run(run: Run) -> Result<Finished, RunError> {
+    let lease = lease::Lease::take(&run.cluster, &run.plan.environment).await?;
+    let result = run_leased(run, &lease).await;
+    lease.release().await;
+    result
+}
+
+async fn run_leased(run: Run, lease: &lease::Lease) -> Result<Finished, RunError> {
+    let bootstrap = run.mode == Mode::Bootstrap;
+    let brings_agent = !run.installation.components.is_empty() || run.installation.start.is_some();
+    if !brings_agent && !crate::agent::is_installed(&run.cluster).await? {
+        return Err(RunError::NoAgent);
+    }
+    if bootstrap && !lease.unfinished_bootstrap {
+        let applied = run.reading.layers.iter().filter(|layer| !layer.layer.spec.suspend && layer.layer.spec.kube_config.is_none());
+        let existing = existing::declared_objects(&run.cluster, applied.flat_map(|layer| &layer.objects)).await?;
+        if !existing.is_empty() {
+            let sample: Vec<String> = existing.iter().take(3).map(ObjectId::to_string).collect();
+            return Err(RunError::Exists { count: existing.len(), sample: sample.join(", ") });
+        }
+        lease.begin_bootstrap().await?;
+    }
+    let finished = engine::drive(run).await?;
+    if bootstrap && finished.success {
+        lease.finish_bootstrap().await?;
+    }
+    Ok(finished)
+}

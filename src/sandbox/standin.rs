@@ -1,0 +1,389 @@
+//! What a rehearsal puts in place of what a sandbox cannot have. Pure: looks at the repository, says which objects and why.
+//!
+//! Each stand-in is small, named, and listed in the output with its reason.
+
+use crate::health;
+use crate::layers::flux;
+use crate::manifest::{ObjectId, Resource};
+use crate::read::Reading;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One thing put in place of another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StandIn {
+    /// What: `CustomResourceDefinition certificates.cert-manager.io`.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A kind whose objects get a status, since its controller does not run here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusRule {
+    /// `group/version`.
+    pub api_version: String,
+    /// Kind.
+    pub kind: String,
+    /// What is merged into `status`.
+    pub status: Value,
+}
+
+/// All stand-ins for one repository.
+#[derive(Clone, Debug, Default)]
+pub struct StandIns {
+    /// Objects to write before the run, definitions first.
+    pub objects: Vec<Resource>,
+    /// Statuses to write during the run.
+    pub statuses: Vec<StatusRule>,
+    /// For the output.
+    pub list: Vec<StandIn>,
+}
+
+/// API groups that a plain API server serves.
+const BUILT_IN: [&str; 22] = [
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "extensions",
+    "flowcontrol.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+];
+
+/// Kinds of the agent's controllers that run in the sandbox, with their real definitions.
+const AGENT: [(&str, &str); 8] = [
+    ("source.toolkit.fluxcd.io", "GitRepository"),
+    ("source.toolkit.fluxcd.io", "OCIRepository"),
+    ("source.toolkit.fluxcd.io", "Bucket"),
+    ("source.toolkit.fluxcd.io", "HelmRepository"),
+    ("source.toolkit.fluxcd.io", "HelmChart"),
+    ("source.toolkit.fluxcd.io", "ExternalArtifact"),
+    ("kustomize.toolkit.fluxcd.io", "Kustomization"),
+    ("helm.toolkit.fluxcd.io", "HelmRelease"),
+];
+
+/// Cluster-scoped kinds of widespread operators; the name alone does not tell, and kustomize may put a namespace on them.
+const CLUSTER_SCOPED: [&str; 16] = [
+    "CiliumBGPAdvertisement",
+    "CiliumBGPClusterConfig",
+    "CiliumBGPPeerConfig",
+    "CiliumClusterwideNetworkPolicy",
+    "CiliumL2AnnouncementPolicy",
+    "CiliumLoadBalancerIPPool",
+    "CiliumNode",
+    "DeviceClass",
+    "EC2NodeClass",
+    "GatewayClass",
+    "GlobalNetworkPolicy",
+    "IngressClassParams",
+    "NodeClass",
+    "NodeFeatureRule",
+    "NodePool",
+    "VolumeSnapshotClass",
+];
+
+/// Looks for everything that the sandbox cannot have. `given`: secrets and variables of the environment;
+/// `chart_definitions`: CRDs in charts that stand in Git.
+pub fn find(reading: &Reading, given: &[Resource], chart_definitions: &[Resource]) -> StandIns {
+    let mut found = StandIns::default();
+    definitions(reading, chart_definitions, &mut found);
+    values(reading, given, &mut found);
+    service_accounts(reading, &mut found);
+    statuses(reading, &mut found);
+    found
+}
+
+fn objects(reading: &Reading) -> impl Iterator<Item = &Resource> {
+    reading.layers.iter().filter(|read| read.layer.spec.kube_config.is_none()).flat_map(|read| &read.objects)
+}
+
+/// A permissive definition for each kind that nothing in the repository defines.
+fn definitions(reading: &Reading, chart_definitions: &[Resource], found: &mut StandIns) {
+    let mut defined: BTreeSet<(String, String)> = AGENT.iter().map(|(group, kind)| ((*group).to_owned(), (*kind).to_owned())).collect();
+    for object in objects(reading).chain(chart_definitions) {
+        if object.kind() == "CustomResourceDefinition" {
+            defined.insert((object.text("/spec/group").to_owned(), object.text("/spec/names/kind").to_owned()));
+        }
+    }
+    let mut missing: BTreeMap<(String, String), (BTreeSet<String>, bool)> = BTreeMap::new();
+    for object in objects(reading) {
+        let id = object.id();
+        let key = (id.group().to_owned(), id.kind.clone());
+        if BUILT_IN.contains(&id.group()) || defined.contains(&key) {
+            continue;
+        }
+        let entry = missing.entry(key).or_default();
+        entry.0.insert(id.version().to_owned());
+        entry.1 |= id.namespace.is_some();
+    }
+    for ((group, kind), (versions, namespaced)) in missing {
+        let plural = plural(&kind);
+        let name = format!("{plural}.{group}");
+        let namespaced = namespaced && !CLUSTER_SCOPED.contains(&kind.as_str()) && !kind.starts_with("Cluster");
+        let versions: Vec<Value> = versions
+            .iter()
+            .enumerate()
+            .map(|(position, version)| {
+                json!({
+                    "name": version, "served": true, "storage": position == 0, "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+                })
+            })
+            .collect();
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": name, "labels": {"blackstart/stand-in": "true"}},
+            "spec": {
+                "group": group, "scope": if namespaced { "Namespaced" } else { "Cluster" }, "versions": versions,
+                "names": {"kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": kind.to_lowercase()},
+            },
+        });
+        found.objects.push(Resource { value: definition, origin: None });
+        let reason = if group.ends_with("fluxcd.io") {
+            "its controller is not part of the sandbox"
+        } else {
+            "nothing in the repository defines it: it comes with a chart or an operator from elsewhere"
+        };
+        found.list.push(StandIn { object: format!("CustomResourceDefinition {name}"), reason: reason.into() });
+    }
+}
+
+/// English plural as API conventions form it.
+fn plural(kind: &str) -> String {
+    let lower = kind.to_lowercase();
+    let consonant_y = lower.ends_with('y') && !lower.ends_with(['a', 'e', 'i', 'o', 'u']) && {
+        let before = lower.chars().rev().nth(1);
+        before.is_some_and(|letter| !"aeiou".contains(letter))
+    };
+    if consonant_y {
+        format!("{}ies", &lower[..lower.len() - 1])
+    } else if lower.ends_with('s') || lower.ends_with('x') || lower.ends_with("ch") || lower.ends_with("sh") {
+        format!("{lower}es")
+    } else {
+        format!("{lower}s")
+    }
+}
+
+/// ConfigMaps and Secrets with values of HelmReleases that a controller makes elsewhere (helm-controller fails without them).
+fn values(reading: &Reading, given: &[Resource], found: &mut StandIns) {
+    let declared: BTreeSet<(String, String, String)> = objects(reading)
+        .chain(given)
+        .map(|object| (object.kind().to_owned(), object.namespace().unwrap_or_default().to_owned(), object.name().to_owned()))
+        .collect();
+    let mut missing: BTreeMap<(String, String, String), Map<String, Value>> = BTreeMap::new();
+    for release in objects(reading).filter(|object| object.kind() == "HelmRelease") {
+        for reference in release.value.pointer("/spec/valuesFrom").and_then(Value::as_array).into_iter().flatten() {
+            let text = |key: &str| reference.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let key = (text("kind"), release.namespace().unwrap_or_default().to_owned(), text("name"));
+            if reference.get("optional").and_then(Value::as_bool) == Some(true) || declared.contains(&key) {
+                continue;
+            }
+            let field = if text("valuesKey").is_empty() { "values.yaml".to_owned() } else { text("valuesKey") };
+            let value = if text("targetPath").is_empty() { "{}\n" } else { "stand-in" };
+            missing.entry(key).or_default().insert(field, json!(value));
+        }
+    }
+    for ((kind, namespace, name), data) in missing {
+        let field = if kind == "Secret" { "stringData" } else { "data" };
+        let object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"namespace": namespace, "name": name, "labels": {"blackstart/stand-in": "true"}}, field: data});
+        found.objects.extend(crate::agent::with_namespace(Resource { value: object, origin: None }));
+        let reason = "a HelmRelease takes values from it, and what makes it does not run here".into();
+        found.list.push(StandIn { object: format!("{kind} {namespace}/{name}"), reason });
+    }
+}
+
+/// Service accounts that layers are applied as and that the agent's own components make.
+fn service_accounts(reading: &Reading, found: &mut StandIns) {
+    let declared: BTreeSet<ObjectId> = objects(reading).filter(|object| object.kind() == "ServiceAccount").map(Resource::id).collect();
+    let mut missing = BTreeSet::new();
+    for read in &reading.layers {
+        if let Some(account) = &read.layer.spec.service_account_name {
+            let id = ObjectId {
+                api_version: "v1".into(),
+                kind: "ServiceAccount".into(),
+                namespace: Some(read.layer.id.namespace.clone()),
+                name: account.clone(),
+            };
+            if !declared.contains(&id) {
+                missing.insert((read.layer.id.namespace.clone(), account.clone()));
+            }
+        }
+    }
+    for (namespace, name) in missing {
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": namespace, "name": name}});
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": format!("blackstart-stand-in-{namespace}-{name}"), "labels": {"blackstart/stand-in": "true"}},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "namespace": namespace, "name": name}],
+        });
+        found.objects.extend(crate::agent::with_namespace(Resource { value: account, origin: None }));
+        found.objects.push(Resource { value: binding, origin: None });
+        let reason = "the agent's own installation makes it, with the rights of an administrator".into();
+        found.list.push(StandIn { object: format!("ServiceAccount {namespace}/{name}"), reason });
+    }
+}
+
+/// Statuses that layers wait for and that no controller here writes.
+fn statuses(reading: &Reading, found: &mut StandIns) {
+    let mut expressions: BTreeMap<(String, String), Vec<flux::HealthCheckExpr>> = BTreeMap::new();
+    for read in &reading.layers {
+        for expression in &read.layer.spec.health_check_exprs {
+            expressions.entry((expression.api_version.clone(), expression.kind.clone())).or_default().push(expression.clone());
+        }
+    }
+    let mut kinds: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for object in objects(reading) {
+        let id = object.id();
+        let runs = AGENT.contains(&(id.group(), id.kind.as_str())) || BUILT_IN.contains(&id.group());
+        if !runs {
+            *kinds.entry((id.api_version, id.kind)).or_default() += 1;
+        }
+    }
+    for ((api_version, kind), count) in kinds {
+        let asked = expressions.get(&(api_version.clone(), kind.clone())).map(Vec::as_slice).unwrap_or_default();
+        let is_ack = api_version.contains(".services.k8s.aws/");
+        if asked.is_empty() && !is_ack {
+            continue;
+        }
+        let status = wished_status(asked, is_ack);
+        found.list.push(StandIn {
+            object: format!("status of {count} {kind} ({api_version})"),
+            reason: "its controller does not run here; what the health checks ask for is set".into(),
+        });
+        found.statuses.push(StatusRule { api_version, kind, status });
+    }
+}
+
+/// A status that fulfils expressions: every condition type that they name is True, every `status.field == 'value'` holds.
+fn wished_status(expressions: &[flux::HealthCheckExpr], is_ack: bool) -> Value {
+    let mut types: BTreeSet<String> = BTreeSet::from(["Ready".to_owned()]);
+    if is_ack {
+        types.insert("ACK.ResourceSynced".to_owned());
+    }
+    let mut status = json!({});
+    for expression in expressions {
+        let words = words(&expression.current);
+        for window in words.windows(3) {
+            let [left, operator, right] = window else { continue };
+            if operator != "==" {
+                continue;
+            }
+            let Some(value) = right.strip_prefix('\'') else { continue };
+            if left.ends_with(".type") {
+                types.insert(value.to_owned());
+            } else if let Some(path) = left.strip_prefix("status.") {
+                set(&mut status, path, json!(value));
+            } else if let Some(path) = left.strip_prefix("data.") {
+                set(&mut status, path, json!(value));
+            }
+        }
+        for window in words.windows(3) {
+            let [left, operator, right] = window else { continue };
+            let (Some(path), "==") = (left.strip_prefix("status."), operator.as_str()) else { continue };
+            match right.as_str() {
+                "true" | "false" => set(&mut status, path, json!(right == "true")),
+                number => {
+                    if let Ok(number) = number.parse::<i64>() {
+                        set(&mut status, path, json!(number));
+                    }
+                }
+            }
+        }
+    }
+    let conditions: Vec<Value> = types.into_iter().map(|kind| json!({"type": kind, "status": "True", "reason": "StandIn", "message": "set by the sandbox"})).collect();
+    set(&mut status, "conditions", Value::Array(conditions));
+    status
+}
+
+/// Words of a CEL expression: names with dots, operators, and strings with a leading `'`.
+fn words(expression: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = expression.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let end = match first {
+            '\'' | '"' => {
+                let close = rest[1..].find(first).map_or(rest.len(), |position| position + 1);
+                words.push(format!("'{}", &rest[1..close]));
+                (close + 1).min(rest.len())
+            }
+            letter if letter.is_alphanumeric() || letter == '_' => {
+                let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')).unwrap_or(rest.len());
+                words.push(rest[..end].to_owned());
+                end
+            }
+            _ => {
+                let end = rest.find(|c: char| c.is_alphanumeric() || c.is_whitespace() || matches!(c, '\'' | '"' | '_' | '(' | ')')).unwrap_or(rest.len());
+                let end = end.max(first.len_utf8());
+                words.push(rest[..end].to_owned());
+                end
+            }
+        };
+        rest = rest[end..].trim_start();
+    }
+    words
+}
+
+fn set(target: &mut Value, path: &str, value: Value) {
+    let mut place = target;
+    for part in path.split('.') {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        let Some(map) = place.as_object_mut() else { return };
+        place = map.entry(part.to_owned()).or_insert(Value::Null);
+    }
+    *place = value;
+}
+
+/// Whether a status fulfils what a layer asks of the kind.
+pub fn fulfils(rule: &StatusRule, expressions: &health::Expressions) -> bool {
+    let object = json!({"apiVersion": rule.api_version, "kind": rule.kind, "metadata": {"name": "x", "generation": 1}, "status": rule.status});
+    !matches!(expressions.judge(&object), Some(health::Health::InProgress(_) | health::Health::Failed(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expression(current: &str) -> flux::HealthCheckExpr {
+        flux::HealthCheckExpr { current: current.into(), ..flux::HealthCheckExpr::default() }
+    }
+
+    #[test]
+    fn a_status_holds_what_the_expression_compares_with() {
+        let status = wished_status(&[expression("has(status.phase) && status.phase == 'Ready' && status.nodes.ready == 3")], false);
+        assert_eq!(status["phase"], "Ready");
+        assert_eq!(status["nodes"]["ready"], 3);
+    }
+
+    #[test]
+    fn conditions_that_an_expression_names_are_true() {
+        let status = wished_status(&[expression("status.conditions.filter(e, e.type == \"Synced\").all(e, e.status == \"True\")")], false);
+        let types: Vec<&str> = status["conditions"].as_array().into_iter().flatten().filter_map(|c| c["type"].as_str()).collect();
+        assert_eq!(types, ["Ready", "Synced"]);
+    }
+
+    #[test]
+    fn plurals_follow_the_conventions() {
+        for (kind, expected) in [("Gateway", "gateways"), ("NetworkPolicy", "networkpolicies"), ("Ingress", "ingresses"), ("HelmRelease", "helmreleases")] {
+            assert_eq!(plural(kind), expected);
+        }
+    }
+}
