@@ -169,15 +169,18 @@ fn simulate(layers: &[Layer], shape: Shape, begin: u64, roll: &mut impl FnMut(u6
     let mut over = begin;
     for layer in layers {
         let blocked = layer.needs.iter().any(|(need, _)| ends.get(need.as_str()).is_some_and(Option::is_none));
-        // Ends of its needs, in order: the waiting set shrinks with each.
+        // Ends of its needs, in order: the waiting set shrinks with each; one that failed stays in it.
         let mut needs: Vec<(u64, &(String, &str))> =
-            layer.needs.iter().filter_map(|need| Some((ends.get(need.0.as_str()).copied().flatten()?, need))).collect();
+            layer.needs.iter().map(|need| (ends.get(need.0.as_str()).copied().flatten().unwrap_or(u64::MAX), need)).collect();
         needs.sort_by_key(|(end, _)| *end);
         let node = id(&layer.name);
         let mut at = begin;
         for from in 0..needs.len() {
             let on = needs[from..].iter().map(|(_, (need, reason))| (id(need), (*reason).to_owned())).collect();
             out.push((at, Happening::Waiting { node: node.clone(), on }));
+            if needs[from].0 == u64::MAX {
+                break;
+            }
             at = needs[from].0;
         }
         if blocked {

@@ -178,18 +178,18 @@ fn path(model: &RunModel, columns: usize) -> Vec<Line> {
     if steps.len() < 2 {
         return Vec::new();
     }
-    let mut lines = vec![Line::new().add(Tone::Strong, "Critical path").add(Tone::Faint, "  what the time went into").cut(columns)];
+    let names = steps.iter().map(|step| model.short(&model.nodes[step.node].id).len()).max().unwrap_or(0).min(columns / 3);
+    let mut lines =
+        vec![Line::new().add(Tone::Strong, "Critical path").add(Tone::Faint, ": each waited for the one above it").cut(columns)];
     for step in steps {
         let took = step.until.duration_since(step.from).as_secs_f64();
         let node = &model.nodes[step.node];
-        let (tone, end) = if node.state == State::Over(Outcome::Failed) { (Tone::Bad, " failed") } else { (Tone::Normal, "") };
         let mut line = Line::new()
             .add(Tone::Faint, format!("{:>8}", seconds(model.since_began(step.until))))
             .add(Tone::Normal, format!("{:>9}  ", format!("+{}", seconds(took))))
-            .add(Tone::Strong, model.short(&node.id))
-            .add(tone, end);
+            .add(if node.state == State::Over(Outcome::Failed) { Tone::Bad } else { Tone::Strong }, model.short(&node.id));
         if let Some(reason) = step.reason {
-            line.push(Tone::Faint, format!("  after the one above: {reason}"));
+            line = line.to_column(19 + names + 2).add(Tone::Faint, reason);
         }
         lines.push(line.cut(columns));
     }
@@ -268,6 +268,9 @@ fn result(model: &RunModel, columns: usize, verbosity: Verbosity, files: &[PathB
         (false, _) => Tone::Bad,
     };
     let mut lines: Vec<Line> = fold(&model.headline(), columns).into_iter().map(|line| Line::new().add(tone, line)).collect();
+    if let Some(end) = model.end.as_ref().filter(|end| !end.success && !end.summary.is_empty()) {
+        lines.extend(fold(&end.summary, columns).into_iter().map(|line| Line::new().add(Tone::Normal, line)));
+    }
     if verbosity == Verbosity::Quiet {
         return lines;
     }
@@ -279,9 +282,6 @@ fn result(model: &RunModel, columns: usize, verbosity: Verbosity, files: &[PathB
     if let Some(file) = files.iter().find(|file| file.extension().is_some_and(|end| end == "html")).or(files.first()) {
         // Not folded: it is there to be copied.
         lines.push(Line::new().add(Tone::Faint, "report: ").add(Tone::Normal, file.display().to_string()));
-    }
-    if let Some(end) = model.end.as_ref().filter(|end| !end.success && !end.summary.is_empty()) {
-        lines.extend(fold(&end.summary, columns).into_iter().map(|line| Line::new().add(Tone::Normal, line)));
     }
     lines
 }

@@ -2,13 +2,15 @@
 
 use super::event::Outcome;
 use super::model::{Counts, NodeModel, RunModel, State};
-use super::plain::{short_revision, waits};
-use super::text::{Line, Tone, seconds};
+use super::plain::short_revision;
+use super::text::{Line, Tone, clock, count, list};
 use jiff::Timestamp;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 /// More rows than this are summarised on a tall terminal too: what has scrolled above should stay in sight.
 const MOST_RUNNING: usize = 12;
-const MOST_WAITING: usize = 5;
+const MOST_QUEUES: usize = 5;
 
 /// The frame for a terminal of this size: lines of fewer than `columns` columns, at most `rows - 1` of them.
 pub(crate) fn frame(model: &RunModel, now: Timestamp, columns: usize, rows: usize) -> Vec<Line> {
@@ -33,29 +35,18 @@ pub(crate) fn frame(model: &RunModel, now: Timestamp, columns: usize, rows: usiz
 }
 
 fn head(model: &RunModel, now: Timestamp, columns: usize) -> Line {
-    let clock = seconds(model.since_began(now)).replace(|c: char| c == '.', ".");
-    let phase = model.phases.last();
+    let clock = clock(model.since_began(now));
     let mut left = Line::new();
-    if model.environment.is_empty() {
-        left.push(Tone::Strong, phase.map_or("starting", |phase| &phase.name));
-    } else {
-        left.push(Tone::Strong, &model.environment);
-        left.push(Tone::Faint, format!(" {}", short_revision(&model.revision)));
+    if !model.environment.is_empty() {
+        left = left.add(Tone::Strong, &model.environment).add(Tone::Faint, format!(" {}", short_revision(&model.revision)));
     }
-    let detail = phase.filter(|_| model.environment.is_empty() || model.counts().waiting == 0).map(|phase| phase.detail.as_str());
-    let shown = match (phase, detail) {
-        (Some(phase), _) if !model.environment.is_empty() && phase.name != "run" => format!("{}: {}", phase.name, phase.detail),
-        (_, Some(detail)) => detail.to_owned(),
-        _ => String::new(),
-    };
-    if !shown.is_empty() && model.environment.is_empty() {
-        left.push(Tone::Faint, format!("  {shown}"));
-    } else if !shown.is_empty() && phase.is_some_and(|phase| phase.name != "run") {
-        left.push(Tone::Normal, format!("  {shown}"));
+    // While layers run, the bar says what is done; every other phase says it itself.
+    if let Some(phase) = model.phases.last().filter(|phase| phase.name != "run") {
+        let gap = if left.width() > 0 { "  " } else { "" };
+        left = left.add(Tone::Normal, gap).add(Tone::Strong, &phase.name).add(Tone::Faint, format!("  {}", phase.detail));
     }
     let start = columns.saturating_sub(clock.len());
-    let left = left.cut(start.saturating_sub(2));
-    left.to_column(start).add(Tone::Strong, clock).cut(columns)
+    left.cut(start.saturating_sub(2)).to_column(start).add(Tone::Strong, clock).cut(columns)
 }
 
 /// The bar and the counts, on one line: the bar takes what the counts leave.
@@ -108,39 +99,30 @@ fn rows_of(model: &RunModel, now: Timestamp, columns: usize, room: usize) -> Vec
     // Longest first: what holds the run up stays on top and does not jump about.
     let mut running: Vec<&NodeModel> = model.nodes.iter().filter(|node| matches!(node.state, State::Applying | State::Settling)).collect();
     running.sort_by_key(|node| node.started);
-    let mut waiting: Vec<&NodeModel> =
-        model.nodes.iter().filter(|node| node.state == State::Waiting && !node.is_skipped() && !node.waits_for.is_empty()).collect();
-    waiting.sort_by_key(|node| node.waits_for.len());
-    let handing: Vec<&NodeModel> = if model.nodes.iter().any(|node| node.handed_over.is_some()) {
-        let open = |node: &&NodeModel| node.is_layer() && node.handed_over.is_none();
-        model.nodes.iter().filter(|node| matches!(node.state, State::Over(Outcome::Ready | Outcome::Unchanged))).filter(open).collect()
-    } else {
-        Vec::new()
-    };
+    let queues = queues(model);
 
-    let waiting_rows = waiting.len().min(MOST_WAITING).min((room / 3).max(usize::from(running.is_empty())));
-    let waiting_more = usize::from(waiting_rows > 0 && waiting.len() > waiting_rows);
-    let running_room = room.saturating_sub(waiting_rows + waiting_more).min(MOST_RUNNING + 1);
+    let queue_rows = queues.len().min(MOST_QUEUES).min((room / 3).max(usize::from(running.is_empty())));
+    let queues_more = usize::from(queue_rows > 0 && queues.len() > queue_rows);
+    let running_room = room.saturating_sub(queue_rows + queues_more).min(MOST_RUNNING + 1);
     let running_rows = if running.len() <= running_room { running.len() } else { running_room.saturating_sub(1) };
 
-    let shown = running[..running_rows].iter().chain(&waiting[..waiting_rows]).chain(handing.iter().take(MOST_WAITING));
-    let names = shown.map(|node| model.short(&node.id).len()).max().unwrap_or(0).clamp(8, 32).min(columns / 3);
-    let name = |node: &NodeModel, tone: Tone| {
-        Line::new().to_column(2).join(Line::new().add(tone, model.short(&node.id)).cut(names)).to_column(2 + names + 2)
-    };
+    // The column must not jump about either: it is as wide as any name of the run needs, within reason.
+    let names = model.nodes.iter().map(|node| model.short(&node.id).len()).max().unwrap_or(0).clamp(8, 32).min(columns / 3);
     let mut lines = Vec::new();
     for node in &running[..running_rows] {
         let (tone, word) = if node.state == State::Applying { (Tone::Busy, "applying") } else { (Tone::Settling, "becoming ready") };
-        let mut line = name(node, Tone::Strong).add(Tone::Normal, format!("{:>7}  ", seconds(since(node))));
+        let name = Line::new().add(Tone::Strong, model.short(&node.id)).cut(names);
+        let mut line =
+            Line::new().to_column(2).join(name).to_column(2 + names + 1).add(Tone::Normal, format!("{:>7}  ", clock(since(node))));
         if columns >= 70 {
             line = line.join(Line::new().add(tone, word).to_column(16));
         }
         match node.ready_objects {
             Some((ready, of)) if node.state == State::Settling => {
-                line.push(Tone::Normal, format!("{:>7}  ", format!("{ready}/{of}")));
+                line.push(Tone::Normal, format!("{:<8}", format!("{ready}/{of}")));
                 line.push(Tone::Faint, &node.message);
             }
-            _ if node.objects > 0 => line.push(Tone::Normal, format!("{:>7}", node.objects)),
+            _ if node.objects > 0 => line.push(Tone::Normal, count(node.objects, "object")),
             _ => {}
         }
         lines.push(line.cut(columns));
@@ -148,19 +130,63 @@ fn rows_of(model: &RunModel, now: Timestamp, columns: usize, room: usize) -> Vec
     if running.len() > running_rows && running_room > 0 {
         lines.push(Line::new().add(Tone::Faint, format!("  … {} more run", running.len() - running_rows)).cut(columns));
     }
-    for node in &waiting[..waiting_rows] {
-        lines.push(name(node, Tone::Normal).add(Tone::Faint, format!("waits for {}", waits(model, &node.waits_for, 3))).cut(columns));
+    for queue in &queues[..queue_rows] {
+        let number = queue.waiting.len();
+        let verb = if number == 1 { "waits" } else { "wait" };
+        let line =
+            Line::new().add(Tone::Normal, format!("  {number} {verb} for ")).add(Tone::Strong, &queue.held_by).add(Tone::Faint, ": ");
+        lines.push(line.add(Tone::Faint, queue.waiting.join(", ")).cut(columns));
     }
-    if waiting_more > 0 {
-        lines.push(Line::new().add(Tone::Faint, format!("  … {} more wait", waiting.len() - waiting_rows)).cut(columns));
+    if queues_more > 0 {
+        let rest: usize = queues[queue_rows..].iter().map(|queue| queue.waiting.len()).sum();
+        lines.push(Line::new().add(Tone::Faint, format!("  … {rest} more wait for others")).cut(columns));
     }
-    if running.is_empty() && waiting.is_empty() {
-        for node in handing.iter().take(MOST_WAITING) {
-            lines.push(name(node, Tone::Normal).add(Tone::Faint, "the agent has not confirmed it yet").cut(columns));
-        }
-        if handing.len() > MOST_WAITING {
-            lines.push(Line::new().add(Tone::Faint, format!("  … {} more to confirm", handing.len() - MOST_WAITING)).cut(columns));
-        }
-    }
+    lines.extend(unconfirmed(model, running.is_empty() && queues.is_empty(), columns));
     lines
+}
+
+/// Nodes that wait for the same.
+struct Queue<'a> {
+    held_by: String,
+    waiting: Vec<&'a str>,
+    /// Whether all that it waits for runs already: it is next.
+    next: bool,
+}
+
+/// All that wait, by what they wait for: what is next first, then the longest.
+fn queues(model: &RunModel) -> Vec<Queue<'_>> {
+    let mut groups: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
+    for node in model.nodes.iter().filter(|node| node.state == State::Waiting && !node.is_skipped() && !node.waits_for.is_empty()) {
+        let mut held_by: Vec<&str> = node.waits_for.iter().map(|(node, _)| node.as_str()).collect();
+        held_by.sort_unstable();
+        held_by.dedup();
+        groups.entry(held_by).or_default().push(model.short(&node.id));
+    }
+    let mut queues: Vec<Queue<'_>> = groups
+        .into_iter()
+        .map(|(held_by, waiting)| Queue {
+            next: held_by.iter().all(|id| model.find(id).is_some_and(|place| model.nodes[place].state != State::Waiting)),
+            held_by: list(held_by.into_iter().map(|id| model.short(id)), 3),
+            waiting,
+        })
+        .collect();
+    queues.sort_by_key(|queue| (!queue.next, Reverse(queue.waiting.len())));
+    queues
+}
+
+/// At the end: what the agent has still to confirm.
+fn unconfirmed(model: &RunModel, nothing_else: bool, columns: usize) -> Option<Line> {
+    if !nothing_else || !model.nodes.iter().any(|node| node.handed_over.is_some()) {
+        return None;
+    }
+    let ready = |node: &&NodeModel| matches!(node.state, State::Over(Outcome::Ready | Outcome::Unchanged));
+    let open: Vec<&str> = model
+        .nodes
+        .iter()
+        .filter(|node| node.is_layer() && node.handed_over.is_none())
+        .filter(ready)
+        .map(|node| model.short(&node.id))
+        .collect();
+    let line = Line::new().add(Tone::Normal, format!("  {} to be confirmed by the agent", open.len())).add(Tone::Faint, ": ");
+    (!open.is_empty()).then(|| line.add(Tone::Faint, open.join(", ")).cut(columns))
 }

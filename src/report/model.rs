@@ -413,15 +413,12 @@ impl RunModel {
     /// Told by its own last `waiting` event; where several nodes stood in it, the one whose end came last.
     pub fn waited_last_for(&self, place: usize) -> Option<(&str, &str)> {
         let node = &self.nodes[place];
-        let started = node.started;
+        let release = |from: &str| self.find(from).and_then(|from| self.release(from, node.started));
         node.waited_for
             .iter()
-            .map(|(from, reason)| {
-                let release = self.find(from).and_then(|from| self.release(from, started));
-                (release, from.as_str(), reason.as_str())
-            })
-            .max_by_key(|(release, ..)| *release)
-            .map(|(_, from, reason)| (from, reason))
+            // One that never let it go held it back more than all that did.
+            .max_by_key(|(from, _)| (release(from).is_none(), release(from)))
+            .map(|(from, reason)| (from.as_str(), reason.as_str()))
     }
 
     /// The last moment, not after `before`, at which a node that waits for `from` may have become free.

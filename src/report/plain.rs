@@ -3,7 +3,7 @@
 use super::event::{Event, Happening, Outcome};
 use super::model::RunModel;
 use super::reporter::Verbosity;
-use super::text::{Line, Tone, count, seconds};
+use super::text::{Line, Tone, count, fold, seconds};
 use crate::plan::Action;
 
 /// Where lines go: the live view shows itself what begins.
@@ -17,20 +17,60 @@ pub(crate) enum Place {
 
 /// Columns of time and of the word that says what happened.
 const TIME: usize = 8;
-const WORD: usize = TIME + 2 + 11;
+const WORD: usize = TIME + 2 + 13;
+/// Room that a detail needs beside its name; with less it goes below.
+const LEAST_DETAIL: usize = 36;
 
-/// The line for an event that the model has just taken; none where it is not worth one.
-pub(crate) fn line(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity) -> Option<Line> {
+/// The line for an event that the model has just taken; none where it is not worth one. Folded where the columns are known.
+pub(crate) fn lines(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity, columns: Option<usize>) -> Vec<Line> {
+    let Some(entry) = entry(model, event, place, verbosity) else { return Vec::new() };
     let time = seconds(model.since_began(event.time));
-    let names = name_column(model);
-    let entry = |tone: Tone, word: &str, name: &str, detail: &str| {
-        let line = Line::new().add(Tone::Faint, format!("{time:>TIME$}")).to_column(TIME + 2).add(tone, word).to_column(WORD);
-        if name.is_empty() {
-            return line.add(Tone::Normal, detail);
+    let mut line = Line::new().add(Tone::Faint, format!("{time:>TIME$}")).to_column(TIME + 2).add(entry.tone, entry.word).to_column(WORD);
+    let mut start = WORD;
+    if !entry.name.is_empty() {
+        line.push(Tone::Strong, &entry.name);
+        start += name_column(model);
+    }
+    let Some(columns) = columns else {
+        // One line for each event, whatever the message holds: that is what grep and log collectors want.
+        let detail: Vec<&str> = entry.detail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        return vec![if detail.is_empty() { line } else { line.to_column(start).add(Tone::Normal, detail.join("; ")) }];
+    };
+    if entry.detail.is_empty() {
+        return vec![line];
+    }
+    // A detail that fits stays beside its name; one that does not is folded beside it or, where that is too narrow, below it.
+    if line.width().max(start) + LEAST_DETAIL > columns && line.width().max(start) + entry.detail.len() > columns {
+        start = if columns >= WORD + LEAST_DETAIL { WORD } else { 4 };
+    }
+    let mut lines = Vec::new();
+    for (number, detail) in fold(&entry.detail, columns.saturating_sub(start.max(1)).max(12)).into_iter().enumerate() {
+        if number == 0 && line.width() <= start {
+            lines.push(std::mem::take(&mut line).to_column(start).add(Tone::Normal, detail));
+        } else {
+            if number == 0 {
+                lines.push(std::mem::take(&mut line));
+            }
+            lines.push(Line::new().to_column(start).add(Tone::Normal, detail));
         }
-        let name = model.short(name);
-        let line = line.add(Tone::Strong, name);
-        if detail.is_empty() { line } else { line.to_column(WORD + names).add(Tone::Normal, detail) }
+    }
+    lines
+}
+
+/// What a line says.
+struct Entry {
+    tone: Tone,
+    word: String,
+    name: String,
+    detail: String,
+}
+
+fn entry(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity) -> Option<Entry> {
+    let entry = |tone: Tone, word: &str, name: &str, detail: &str| Entry {
+        tone,
+        word: word.to_owned(),
+        name: model.short(name).to_owned(),
+        detail: detail.to_owned(),
     };
     let (quiet, verbose, pipe) = (verbosity == Verbosity::Quiet, verbosity == Verbosity::Verbose, place == Place::Pipe);
 
@@ -45,9 +85,7 @@ pub(crate) fn line(model: &RunModel, event: &Event, place: Place, verbosity: Ver
             let layers = nodes.iter().filter(|(id, _)| id.starts_with("layer/")).count();
             Some(entry(Tone::Strong, "planned", "", &format!("{environment} at {}: {}", short_revision(revision), count(layers, "layer"))))
         }
-        Happening::Waiting { node, on } if verbose && !on.is_empty() => {
-            Some(entry(Tone::Faint, "waiting", node, &waits(model, on, usize::MAX)))
-        }
+        Happening::Waiting { node, on } if verbose && !on.is_empty() => Some(entry(Tone::Faint, "waiting", node, &waits(model, on))),
         Happening::Started { node, action, objects } if pipe || verbose => {
             let detail = match action {
                 Action::Apply if *objects > 0 => count(*objects, "object"),
@@ -84,7 +122,7 @@ pub(crate) fn line(model: &RunModel, event: &Event, place: Place, verbosity: Ver
         Happening::HandedOver { node, changed } => {
             if !changed.is_empty() {
                 Some(entry(Tone::Caution, "handed over", node, &format!("the agent changed {}", count(changed.len(), "object"))))
-            } else if pipe || verbose {
+            } else if verbose || (pipe && all_ready(model)) {
                 Some(entry(Tone::Good, "handed over", node, ""))
             } else {
                 None
@@ -102,11 +140,16 @@ pub(crate) fn line(model: &RunModel, event: &Event, place: Place, verbosity: Ver
     }
 }
 
+/// Whether only the agent is waited for: then its word is the only sign of life.
+fn all_ready(model: &RunModel) -> bool {
+    let counts = model.counts();
+    counts.ready == counts.all
+}
+
 /// `a (dependsOn), b (Namespace shop)`.
-pub(crate) fn waits(model: &RunModel, on: &[(String, String)], most: usize) -> String {
-    let named: Vec<String> = on.iter().take(most).map(|(node, reason)| format!("{} ({reason})", model.short(node))).collect();
-    let rest = on.len() - named.len();
-    if rest == 0 { named.join(", ") } else { format!("{} and {rest} more", named.join(", ")) }
+fn waits(model: &RunModel, on: &[(String, String)]) -> String {
+    let named: Vec<String> = on.iter().map(|(node, reason)| format!("{} ({reason})", model.short(node))).collect();
+    named.join(", ")
 }
 
 /// Twelve characters of a commit, and whether the tree was changed.
@@ -120,7 +163,7 @@ pub(crate) fn short_revision(revision: &str) -> String {
 }
 
 /// What is done, as one reads it in a sentence.
-pub(crate) fn action_word(action: Action) -> &'static str {
+fn action_word(action: Action) -> &'static str {
     match action {
         Action::Create => "create",
         Action::Adopt => "adopt",

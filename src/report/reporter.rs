@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, error::TryRecvError, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -220,7 +220,7 @@ impl Writers {
                         orphaned = true;
                         continue;
                     }
-                    while let Ok(event) = receiver.try_recv().inspect_err(|error| debug_assert!(matches!(error, TryRecvError::Empty | TryRecvError::Disconnected))) {
+                    while let Ok(event) = receiver.try_recv() {
                         if self.take(&event) {
                             break;
                         }
@@ -236,12 +236,10 @@ impl Writers {
     fn take(&mut self, event: &Event) -> bool {
         self.model.take(event);
         self.write_event(event);
-        let place = if self.live.is_some() { Place::AboveLive } else { Place::Pipe };
-        if let Some(line) = plain::line(&self.model, event, place, self.options.verbosity) {
-            match &mut self.live {
-                Some((_, above)) => above.push(line),
-                None => self.print(&[line]),
-            }
+        let verbosity = self.options.verbosity;
+        match &mut self.live {
+            Some((_, above)) => above.extend(plain::lines(&self.model, event, Place::AboveLive, verbosity, Some(screen::size().0))),
+            None => self.print(&plain::lines(&self.model, event, Place::Pipe, verbosity, None)),
         }
         matches!(event.happening, Happening::Ended { .. })
     }
@@ -274,7 +272,7 @@ impl Writers {
         let report = Report::of(&self.model);
         let mut files = Vec::new();
         if let Some(folder) = self.options.report_dir.clone() {
-            match write_report(&folder, &report, &self.model) {
+            match write_report(&folder, &report) {
                 Ok(written) => files = written,
                 Err(source) => self.errors.push(Error::Folder { path: folder, source }),
             }
@@ -317,9 +315,9 @@ async fn changed(resized: &mut Option<tokio::signal::unix::Signal>) {
     }
 }
 
-fn write_report(folder: &Path, report: &Report, model: &RunModel) -> io::Result<Vec<PathBuf>> {
+fn write_report(folder: &Path, report: &Report) -> io::Result<Vec<PathBuf>> {
     let json = serde_json::to_string_pretty(report).map_err(io::Error::from)? + "\n";
-    let contents = [("report.json", json), ("report.md", markdown::text(report)), ("report.html", page::html(report, model))];
+    let contents = [("report.json", json), ("report.md", markdown::text(report)), ("report.html", page::html(report))];
     let mut files = Vec::new();
     for (name, content) in contents {
         let path = folder.join(name);

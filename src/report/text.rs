@@ -190,6 +190,12 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
+/// The same in whole seconds, for clocks that tick: `0s`, `12s`, `2m 03s`.
+pub(crate) fn clock(elapsed: f64) -> String {
+    let text = seconds(elapsed.floor());
+    text.strip_suffix(".0s").map_or(text.clone(), |whole| format!("{whole}s"))
+}
+
 /// `1 layer`, `3 layers`.
 pub(crate) fn count(number: usize, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
