@@ -3,7 +3,7 @@
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::ObjectId;
 use crate::problem::{Origin, Problem, Unknown};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What `plan -o json` prints.
 #[derive(Clone, Debug, Serialize)]
@@ -62,7 +62,7 @@ pub struct PlannedLayer {
 }
 
 /// What is done with a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// Made.
     Create,

@@ -2,10 +2,10 @@
 
 use crate::plan::Action;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One event.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// When.
     pub time: Timestamp,
@@ -17,7 +17,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Happening {
     /// A phase of the tool itself begins (`read`, `sandbox`, `connect`, `run`, `handover`, `prove`).
@@ -85,7 +85,7 @@ pub enum Happening {
         /// How it ended.
         result: Outcome,
         /// Why it failed: the object first.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
     /// The agent reports the layer Ready at our revision.
@@ -105,7 +105,7 @@ pub enum Happening {
     /// Something to mend or to know.
     Warning {
         /// Node, where there is one.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         node: Option<String>,
         /// What.
         message: String,
@@ -127,7 +127,7 @@ pub enum Happening {
 }
 
 /// How a node ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Ready.

@@ -1,3 +1,38 @@
 //! Events to terminal, JSON lines, tables and pages. Decides nothing.
+//!
+//! ```text
+//! Sink → Reporter ─┬→ JSON lines, as they come
+//!                  └→ model (pure: events folded into what is known)
+//!                       ├→ plain   one line for each thing that happened
+//!                       ├→ live    what runs and what waits, redrawn
+//!                       ├→ end     tables, critical path, failures, for a terminal
+//!                       └→ document (report.json) → page (report.html), markdown (report.md)
+//! ```
+//!
+//! There is one clock: every time that is shown counts from the first event of the run.
+//! A reader that is slow, gone or full never stops a run: writing fails silently to a terminal and is told at the end for files.
 
+pub mod document;
+mod end;
 pub mod event;
+mod gantt;
+mod live;
+mod markdown;
+pub mod model;
+mod page;
+mod path;
+mod plain;
+mod reporter;
+mod screen;
+mod text;
+
+#[cfg(test)]
+#[path = "../../examples/replay/sample.rs"]
+mod sample;
+#[cfg(test)]
+mod tests;
+
+pub use document::Report;
+pub use model::RunModel;
+pub use reporter::{Color, Error, Mode, Options, Output, Reporter, Summary, Verbosity, start};
+pub use screen::restore_terminal;

@@ -1,6 +1,6 @@
 module blackstart.sandbox/age
 
-go 1.26
+go 1.26.0
 
 tool (
 	filippo.io/age/cmd/age

@@ -1,6 +1,6 @@
 module blackstart.sandbox/sops
 
-go 1.26
+go 1.26.0
 
 tool github.com/getsops/sops/v3/cmd/sops
 
