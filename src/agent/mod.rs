@@ -2,7 +2,7 @@
 
 pub mod handover;
 
-use crate::cluster::{Apply, Cluster, ClusterError, ssa};
+use crate::cluster::{Applied, Apply, ApplyResult, Cluster, ClusterError};
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::{ObjectId, Resource};
 use serde_json::{Value, json};
@@ -32,18 +32,14 @@ pub fn kustomization_id(layer: &LayerId) -> ObjectId {
 
 /// Whether the cluster knows the agent's layers.
 pub async fn is_installed(cluster: &Cluster) -> Result<bool, ClusterError> {
-    match cluster.list_names(API_VERSION, "Kustomization").await {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_unknown_kind() => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(cluster.resolve(API_VERSION, "Kustomization").await?.is_some())
 }
 
 /// The Kustomizations that the cluster holds; none where it does not know the kind.
 pub async fn living(cluster: &Cluster) -> Result<BTreeMap<LayerId, Living>, ClusterError> {
     let objects = match cluster.list(API_VERSION, "Kustomization", None, None).await {
         Ok(objects) => objects,
-        Err(error) if error.is_unknown_kind() => return Ok(BTreeMap::new()),
+        Err(ClusterError::KindUnknown { .. }) => return Ok(BTreeMap::new()),
         Err(error) => return Err(error),
     };
     Ok(objects
@@ -76,30 +72,25 @@ async fn hold(cluster: &Cluster, layer: &LayerId, spec: Value) -> Result<(), Clu
         "apiVersion": API_VERSION, "kind": "Kustomization",
         "metadata": {"namespace": layer.namespace, "name": layer.name}, "spec": spec,
     });
-    let hold = Apply { manager: HOLD, force: true, dry_run: false };
-    cluster.apply(&object, &hold).await.map(drop)
+    cluster.apply(&object, &Apply { manager: HOLD, ..Apply::flux() }).await.map(drop)
 }
 
 /// Writes a layer's Kustomization object as declared and lets the agent work on it; writes nothing where it is so already.
-pub async fn give(cluster: &Cluster, declared: &Resource, living: Option<&Living>) -> Result<Value, ClusterError> {
+pub async fn give(cluster: &Cluster, declared: &Resource, living: Option<&Living>) -> Result<Applied, ClusterError> {
+    let Some(living) = living else { return cluster.apply(&declared.value, &Apply::flux()).await };
     let id = declared.id();
-    let layer = LayerId::new(id.namespace.unwrap_or_default(), id.name);
-    if let Some(living) = living {
-        let look = Apply { manager: MANAGER, force: true, dry_run: true };
-        let seen = ssa::apply(cluster, declared, &look).await?;
-        let now = cluster.get(&kustomization_id(&layer)).await?.unwrap_or_default();
-        let suspended = now.pointer("/spec/suspend").and_then(Value::as_bool).unwrap_or_default();
-        let ours = living.held || (suspended && !living.suspended);
-        if seen.result == crate::cluster::ApplyResult::Unchanged && !ours {
-            return Ok(seen.object);
-        }
-        let object = ssa::apply(cluster, declared, &Apply { manager: MANAGER, force: true, dry_run: false }).await?.object;
-        if ours {
-            hold(cluster, &layer, json!({})).await?;
-        }
-        return Ok(object);
+    let layer = LayerId::new(id.namespace.clone().unwrap_or_default(), id.name.clone());
+    let applied = cluster.apply(&declared.value, &Apply::flux().if_drifted()).await?;
+    // Whether it is we who hold it: from an earlier run that ended too soon, or from this one.
+    let suspended = applied.object.pointer("/spec/suspend").and_then(Value::as_bool).unwrap_or_default();
+    if !living.held && (!suspended || living.suspended) {
+        return Ok(applied);
     }
-    Ok(ssa::apply(cluster, declared, &Apply { manager: MANAGER, force: true, dry_run: false }).await?.object)
+    hold(cluster, &layer, json!({})).await?;
+    // As it is now, without our hold.
+    let object = cluster.get(&id).await?.unwrap_or_default();
+    let fingerprint = crate::cluster::ssa::fingerprint(&object, MANAGER);
+    Ok(Applied { object, result: ApplyResult::Changed, fingerprint })
 }
 
 /// Asks the agent to look at an object now (what `flux reconcile` does). Losing a nudge costs 30 s, no more.

@@ -77,6 +77,8 @@ pub struct Applied {
     pub object: Value,
     /// What was done.
     pub result: ApplyResult,
+    /// Of what the agent must not change afterwards; see [`ssa::fingerprint`].
+    pub fingerprint: u64,
 }
 
 /// Newest resourceVersion seen for each API group before: what an apply answers and is not newer was not written by it.
@@ -112,7 +114,7 @@ impl Cluster {
     pub async fn apply(&self, resource: &Value, how: &Apply) -> Result<Applied, ClusterError> {
         let id = id_of(resource)?;
         if ssa::is_left_alone(resource) {
-            return Ok(Applied { object: Value::Null, result: ApplyResult::Skipped });
+            return Ok(Applied { object: Value::Null, result: ApplyResult::Skipped, fingerprint: 0 });
         }
         let kind = self.needed(&id, &id.api_version, &id.kind).await?;
         if kind.namespaced && id.namespace.is_none() {
@@ -127,12 +129,12 @@ impl Cluster {
             match self.read(&id, &kind).await {
                 Ok(living) => {
                     if ssa::is_left_alone(&living) || ssa::is_only_made_when_absent(resource) {
-                        return Ok(Applied { object: without_managers(living), result: ApplyResult::Skipped });
+                        return Ok(answer_of(living, ApplyResult::Skipped, how));
                     }
                     if how.mode == Mode::IfDrifted {
                         let (_, wanted) = self.patch(&id, &kind, body.clone(), &how.dry()).await?;
                         if !ssa::has_drifted(&living, &wanted) {
-                            return Ok(Applied { object: without_managers(living), result: ApplyResult::Unchanged });
+                            return Ok(answer_of(living, ApplyResult::Unchanged, how));
                         }
                     }
                 }
@@ -156,7 +158,7 @@ impl Cluster {
                 self.learn(resource);
             }
         }
-        Ok(Applied { object: without_managers(object), result })
+        Ok(answer_of(object, result, how))
     }
 
     async fn patch(&self, id: &ObjectId, kind: &ApiKind, body: Bytes, how: &Apply) -> Result<(Answer, Value), ClusterError> {
@@ -175,6 +177,11 @@ impl Cluster {
         let object = serde_json::from_slice(&answer.body).map_err(|error| malformed(&call, error.to_string()))?;
         Ok((answer, object))
     }
+}
+
+fn answer_of(object: Value, result: ApplyResult, how: &Apply) -> Applied {
+    let fingerprint = ssa::fingerprint(&object, how.manager);
+    Applied { object: without_managers(object), result, fingerprint }
 }
 
 /// What names an object; an error where it is no Kubernetes object.

@@ -290,6 +290,24 @@ pub fn has_drifted(living: &Value, outcome: &Value) -> bool {
         .any(|key| !same(living.get(key), outcome.get(key)))
 }
 
+/// Number of what an agent's first reconciliation must leave alone: everything but metadata and status, and the manager's
+/// own entry in `managedFields` (its fields, and the time of its last change).
+pub fn fingerprint(object: &Value, manager: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    // serde_json keeps keys in order, so equal values print equally.
+    for (key, value) in object.as_object().into_iter().flatten().filter(|(key, _)| *key != "metadata" && *key != "status") {
+        (key, value.to_string()).hash(&mut hasher);
+    }
+    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    for entry in entries.into_iter().flatten() {
+        if entry["operation"] == "Apply" && entry["manager"] == manager {
+            entry.to_string().hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
 /// Equality in which an empty list or map equals an absent one.
 fn same(left: Option<&Value>, right: Option<&Value>) -> bool {
     fn is_nothing(value: Option<&Value>) -> bool {

@@ -212,6 +212,13 @@ impl Watches {
     }
 }
 
+impl std::fmt::Debug for Watches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.shared.lock();
+        f.debug_struct("Watches").field("kinds", &state.kinds.len()).field("objects", &state.entries.len()).finish()
+    }
+}
+
 impl Drop for Watches {
     fn drop(&mut self) {
         for task in &self.shared.lock().tasks {

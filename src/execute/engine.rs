@@ -7,7 +7,7 @@ use super::{Installation, Run, RunError, Shared};
 use crate::agent::handover::Handover;
 use crate::agent::{self, Living};
 use crate::cluster::watch::Watches;
-use crate::cluster::{ApplyResult, Cluster, ssa};
+use crate::cluster::{Applied, Apply, ApplyResult, Cluster, Mode, ssa};
 use crate::health::{self, Health};
 use crate::layers::LayerId;
 use crate::layers::flux::{self, Layer};
@@ -25,6 +25,8 @@ use tokio::time::Instant;
 const REQUESTS: usize = 16;
 /// Without `spec.timeout`, `spec.interval` and `--timeout` (kustomize-controller's default interval is required; this is for the agent and secrets).
 const PATIENCE: Duration = Duration::from_secs(300);
+/// What is ours alone (secrets and variables of the environment).
+const OURS: Apply = Apply { manager: "blackstart", force: true, dry_run: false, mode: Mode::Straight };
 /// Handing over costs the cluster work; it begins when nothing was started, applied or made ready for so long, or all is ready.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -76,9 +78,7 @@ enum Message {
     Applied(Index, Result<Vec<Written>, ApplyFailed>),
     AgentStarted(Index, Result<Vec<Written>, String>),
     /// A layer's Kustomization object is written (or was as declared).
-    Given(usize, Result<Value, String>),
-    Missing(ObjectId),
-    Found(ObjectId, Value),
+    Given(usize, Result<Applied, String>),
 }
 
 struct Engine {
@@ -104,8 +104,9 @@ struct Engine {
 }
 
 /// Runs all nodes to their end.
-pub async fn drive(mut run: Run) -> Result<Finished, RunError> {
-    let (watches, mut changes) = Watches::start(run.cluster.clone());
+pub(super) async fn drive(mut run: Run) -> Result<Finished, RunError> {
+    let watches = Watches::new(run.cluster.clone());
+    let mut changes = watches.subscribe();
     let shared = Arc::new(Shared {
         requests: Semaphore::new(REQUESTS),
         watches,
@@ -171,9 +172,8 @@ async fn stand_in(run: &mut Run, shared: &Arc<Shared>) -> Result<(), ApplyFailed
         node: "stand-ins".into(),
         cluster: run.cluster.clone(),
         objects,
-        manager: "blackstart-stand-in",
+        how: Apply { manager: "blackstart-stand-in", ..Apply::flux() },
         deadline: Instant::now() + PATIENCE,
-        dry_run: false,
     };
     layer::apply(work, shared.clone()).await.map(drop)
 }
@@ -314,7 +314,7 @@ impl Engine {
                 let secret = self.run.secrets[*position].clone();
                 self.shared.send(Happening::Started { node: id.clone(), action: Action::Apply, objects: 1 });
                 let cluster = self.run.cluster.clone();
-                let work = Work { node: id, cluster, objects: vec![secret], manager: "blackstart", deadline, dry_run: false };
+                let work = Work { node: id, cluster, objects: vec![secret], how: OURS, deadline };
                 let (sender, shared) = (self.sender.clone(), self.shared.clone());
                 tokio::spawn(async move {
                     let result = apply_with_namespace(work, shared).await;
@@ -328,9 +328,8 @@ impl Engine {
                     node: id,
                     cluster: self.run.cluster.clone(),
                     objects: self.agent_objects(installation.components),
-                    manager: agent::MANAGER,
+                    how: Apply::flux(),
                     deadline,
-                    dry_run: false,
                 };
                 let (sender, shared) = (self.sender.clone(), self.shared.clone());
                 tokio::spawn(async move {
@@ -356,7 +355,7 @@ impl Engine {
             Some(account) => self.run.cluster.impersonating(&format!("system:serviceaccount:{}:{account}", layer.id.namespace)),
             None => self.run.cluster.clone(),
         };
-        let work = Work { node: id, cluster, objects, manager: agent::MANAGER, deadline, dry_run: false };
+        let work = Work { node: id, cluster, objects, how: Apply::flux(), deadline };
         let living = self.living.get(&layer.id).cloned();
         let (sender, shared, cluster) = (self.sender.clone(), self.shared.clone(), self.run.cluster.clone());
         let layer_id = layer.id.clone();
@@ -375,7 +374,7 @@ impl Engine {
         read.objects
             .iter()
             .filter(|object| !self.is_handed_over(object))
-            .map(|object| ssa::prepare(object, &read.layer.id))
+            .map(|object| Resource { value: ssa::prepare(object, &read.layer), origin: object.origin.clone() })
             .collect()
     }
 
@@ -386,7 +385,10 @@ impl Engine {
         components
             .into_iter()
             .filter(|object| !self.is_handed_over(object))
-            .map(|object| if declared.contains(&object.id()) { ssa::prepare(&object, &entry.layer.id) } else { object })
+            .map(|object| match declared.contains(&object.id()) {
+                true => Resource { value: ssa::prepare(&object, &entry.layer), origin: object.origin },
+                false => object,
+            })
             .collect()
     }
 
@@ -404,10 +406,10 @@ impl Engine {
             Message::Applied(index, Err(error)) => self.fail(index, &error.to_string()),
             Message::AgentStarted(index, Ok(written)) => self.applied(index, written),
             Message::AgentStarted(index, Err(error)) => self.fail(index, &error),
-            Message::Given(position, Ok(object)) => {
+            Message::Given(position, Ok(applied)) => {
                 let id = self.run.reading.layers[position].layer.declaration.id();
-                self.baseline.record(&id, &object);
-                self.judge_handover(position, &object);
+                self.baseline.record(&id, applied.fingerprint);
+                self.judge_handover(position, &applied.object);
                 if self.handover.is_awaited(position) {
                     self.want(id);
                 }
@@ -418,8 +420,6 @@ impl Engine {
                 self.finished.failures.push((node.clone(), format!("handover failed: {error}")));
                 self.shared.send(Happening::Finished { node, action: Action::Apply, result: Outcome::Failed, error: Some(format!("handover: {error}")) });
             }
-            Message::Missing(_) => {}
-            Message::Found(id, object) => self.judge(&id, &object),
         }
     }
 
@@ -443,8 +443,10 @@ impl Engine {
         };
         let mut wanted = Vec::new();
         for object in &written {
-            let Some(value) = &object.object else { continue };
-            self.baseline.record(&object.id, value);
+            if object.object.is_null() {
+                continue;
+            }
+            self.baseline.record(&object.id, object.fingerprint);
             let node = &mut self.nodes[index];
             let awaited = all || checks.iter().any(|check| same_object(check, &object.id));
             let settles = !awaited && object.id.kind == "HelmRelease";
@@ -452,7 +454,7 @@ impl Engine {
                 continue;
             }
             node.awaited += usize::from(awaited);
-            let message = match verdict(&node.expressions, value) {
+            let message = match verdict(&node.expressions, &object.object) {
                 Health::Ready | Health::Assumed => continue,
                 Health::InProgress(message) | Health::Failed(message) | Health::Terminating(message) => message,
             };
@@ -486,6 +488,7 @@ impl Engine {
     /// Follows an object; its present state comes as a change too.
     fn want(&self, id: ObjectId) {
         self.shared.watches.want(&id);
+        self.shared.watches.follow(&id.api_version, &id.kind);
     }
 
     fn changed(&mut self, id: &ObjectId) {
@@ -656,11 +659,16 @@ impl Engine {
     fn kustomization(&self, position: usize) -> Resource {
         let layer = &self.run.reading.layers[position].layer;
         let declares_itself = self.run.reading.layers[position].objects.iter().any(|object| object.id() == layer.declaration.id());
-        match (&layer.parent, declares_itself) {
-            (Some(parent), _) => ssa::prepare(&layer.declaration, parent),
-            (None, true) => ssa::prepare(&layer.declaration, &layer.id),
-            (None, false) => layer.declaration.clone(),
-        }
+        let owner = match &layer.parent {
+            Some(parent) => self.run.reading.layers.iter().map(|read| &read.layer).find(|layer| layer.id == *parent),
+            None if declares_itself => Some(layer),
+            None => None,
+        };
+        let value = match owner {
+            Some(owner) => ssa::prepare(&layer.declaration, owner),
+            None => layer.declaration.value.clone(),
+        };
+        Resource { value, origin: layer.declaration.origin.clone() }
     }
 
     fn judge_handover(&mut self, position: usize, object: &Value) {
@@ -803,12 +811,11 @@ async fn look(work: &Work, shared: &Arc<Shared>) -> Option<Vec<Written>> {
         node: work.node.clone(),
         cluster: work.cluster.clone(),
         objects: work.objects.clone(),
-        manager: work.manager,
+        how: work.how.if_drifted().dry(),
         deadline: Instant::now(),
-        dry_run: true,
     };
     let written = layer::apply(look, shared.clone()).await.ok()?;
-    written.iter().all(|written| written.result == ApplyResult::Unchanged).then_some(written)
+    written.iter().all(|written| matches!(written.result, ApplyResult::Unchanged | ApplyResult::Skipped)).then_some(written)
 }
 
 /// Writes only where something differs: a recovery of what is healthy makes no write.

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::manifest::{ObjectId, Resource};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Objects that Kubernetes itself makes, in each namespace or once; they are no sign of an environment.
@@ -34,8 +35,19 @@ pub async fn declared_objects<'a>(
         }
     }
     let lists = kinds.into_iter().map(|((api_version, kind), wanted)| async move {
-        let names = cluster.list_names(&api_version, &kind).await?;
-        Ok::<_, ClusterError>(wanted.into_iter().filter(|id| names.contains(&(id.namespace.clone(), id.name.clone()))).collect::<Vec<_>>())
+        let objects = match cluster.list(&api_version, &kind, None, None).await {
+            Ok(objects) => objects,
+            Err(ClusterError::KindUnknown { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let there: BTreeSet<(Option<&str>, &str)> = objects
+            .iter()
+            .map(|object| {
+                let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+                (text("/metadata/namespace"), text("/metadata/name").unwrap_or_default())
+            })
+            .collect();
+        Ok(wanted.into_iter().filter(|id| there.contains(&(id.namespace.as_deref(), &id.name))).collect::<Vec<_>>())
     });
     let found = futures::future::try_join_all(lists).await?;
     Ok(found.into_iter().flatten().collect())

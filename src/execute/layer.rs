@@ -1,8 +1,7 @@
 //! Writing one layer's objects: in the stages of kustomize-controller, in parallel within a stage, each waiting for what it needs.
 
 use super::Shared;
-use crate::cluster::ssa;
-use crate::cluster::{Apply, ApplyResult, Cluster, ClusterError};
+use crate::cluster::{Applied, Apply, ApplyResult, Cluster, ClusterError, ssa, wait};
 use crate::manifest::{ObjectId, Resource};
 use crate::report::event::Happening;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -18,8 +17,10 @@ pub struct Written {
     pub id: ObjectId,
     /// Created, changed or as it was.
     pub result: ApplyResult,
-    /// The object; none where the server was not asked (`ssa: Ignore`, `reconcile: disabled`).
-    pub object: Option<Value>,
+    /// The object; null where the server was not asked (`ssa: Ignore`, `reconcile: disabled`).
+    pub object: Value,
+    /// Of what the agent must not change; see [`ssa::fingerprint`].
+    pub fingerprint: u64,
 }
 
 /// Why a layer could not be written: the object first.
@@ -43,12 +44,10 @@ pub struct Work {
     pub cluster: Cluster,
     /// Objects, prepared.
     pub objects: Vec<Resource>,
-    /// Field manager.
-    pub manager: &'static str,
+    /// As whom, and whether to look first.
+    pub how: Apply,
     /// Until when a missing kind, namespace or webhook backend is waited for.
     pub deadline: Instant,
-    /// Only look what would change.
-    pub dry_run: bool,
 }
 
 /// Writes all objects; the first error ends it after what already runs is over.
@@ -61,7 +60,8 @@ pub async fn apply(work: Work, shared: Arc<Shared>) -> Result<Vec<Written>, Appl
         while let Some(result) = running.next().await {
             match result {
                 Ok(object) => {
-                    if object.id.kind == "CustomResourceDefinition" && !work.dry_run {
+                    let is_new = matches!(object.result, ApplyResult::Created | ApplyResult::Changed);
+                    if object.id.kind == "CustomResourceDefinition" && is_new && !work.how.dry_run {
                         definitions.push(object.id.clone());
                     }
                     written.push(object);
@@ -75,11 +75,12 @@ pub async fn apply(work: Work, shared: Arc<Shared>) -> Result<Vec<Written>, Appl
         }
         for definition in definitions {
             let patience = work.deadline.saturating_duration_since(Instant::now());
-            shared.watches.established(&definition, patience).await.map_err(|cause| ApplyFailed {
+            wait::settled(&shared.watches, &definition, patience).await.map_err(|error| ApplyFailed {
                 object: definition.clone(),
                 place: None,
-                cause: format!("not established: {cause}"),
+                cause: error.to_string(),
             })?;
+            shared.definitions_changed.notify_waiters();
         }
     }
     Ok(written)
@@ -91,16 +92,17 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
     let mut told = false;
     loop {
         let permit = shared.requests.acquire().await;
-        let options = Apply { manager: work.manager, force: true, dry_run: work.dry_run };
-        let result = ssa::apply(&work.cluster, resource, &options).await;
+        let result = work.cluster.apply(&resource.value, &work.how).await;
         drop(permit);
         let error = match result {
-            Ok(applied) => {
-                return Ok(Written { id, result: applied.result, object: Some(applied.object) });
-            }
+            Ok(Applied { object, result, fingerprint }) => return Ok(Written { id, result, object, fingerprint }),
             Err(error) => error,
         };
-        let failed = |cause: String| ApplyFailed { object: id.clone(), place: resource.origin.clone(), cause };
+        let failed = |cause: String| {
+            // The object stands at the head of the message already.
+            let cause = cause.strip_prefix(&format!("{id}: ")).map_or(cause.clone(), str::to_owned);
+            ApplyFailed { object: id.clone(), place: resource.origin.clone(), cause }
+        };
         // Another layer, or a chart, may still bring what this object needs: its kind, its namespace, the webhook's backend.
         if !may_still_come(&error) {
             return Err(failed(error.to_string()));
@@ -121,5 +123,9 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
 }
 
 fn may_still_come(error: &ClusterError) -> bool {
-    error.is_unknown_kind() || error.is_missing_namespace() || error.is_webhook_unreachable()
+    match error {
+        ClusterError::KindUnknown { .. } => true,
+        ClusterError::NotFound { reason, .. } => reason.starts_with("namespaces "),
+        error => error.is_webhook_silent(),
+    }
 }

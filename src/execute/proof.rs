@@ -1,12 +1,10 @@
 //! Whether the agent, when it took over, wrote anything: `spec`, `data` and its entry in `managedFields` of each object before and after.
 
 use crate::agent::MANAGER;
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, ssa};
 use crate::manifest::{ObjectId, Resource};
 use crate::read::Reading;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What each object was when we wrote it.
 #[derive(Debug, Default)]
@@ -25,9 +23,9 @@ impl Baseline {
     }
 
     /// Notes an object as the server answered.
-    pub fn record(&mut self, id: &ObjectId, object: &Value) {
+    pub fn record(&mut self, id: &ObjectId, fingerprint: u64) {
         if !self.twice.contains(id) {
-            self.fingerprints.insert(id.clone(), fingerprint(object));
+            self.fingerprints.insert(id.clone(), fingerprint);
         }
     }
 
@@ -38,41 +36,23 @@ impl Baseline {
 
     /// The objects that are gone or no longer what they were; one list call a kind.
     pub async fn changed(&self, cluster: &Cluster) -> Result<Vec<ObjectId>, ClusterError> {
-        let mut kinds: BTreeMap<(&str, &str), BTreeMap<(Option<&str>, &str), (&ObjectId, u64)>> = BTreeMap::new();
+        let mut kinds: BTreeMap<(&str, &str), HashMap<ObjectId, u64>> = BTreeMap::new();
         for (id, print) in &self.fingerprints {
-            let objects = kinds.entry((&id.api_version, &id.kind)).or_default();
-            objects.insert((id.namespace.as_deref(), &id.name), (id, *print));
+            kinds.entry((&id.api_version, &id.kind)).or_default().insert(id.clone(), *print);
         }
         let mut changed = Vec::new();
         for ((api_version, kind), mut expected) in kinds {
             for object in cluster.list(api_version, kind, None, None).await? {
-                let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-                let key = (text("/metadata/namespace"), text("/metadata/name").unwrap_or_default());
-                if let Some((id, print)) = expected.remove(&key) {
-                    if fingerprint(&object) != print {
-                        changed.push(id.clone());
+                let found = Resource { value: object, origin: None };
+                if let Some(print) = expected.remove(&found.id()) {
+                    if ssa::fingerprint(&found.value, MANAGER) != print {
+                        changed.push(found.id());
                     }
                 }
             }
-            changed.extend(expected.into_values().map(|(id, _)| id.clone()));
+            changed.extend(expected.into_keys());
         }
         changed.sort();
         Ok(changed)
     }
-}
-
-fn fingerprint(object: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for key in ["spec", "data", "stringData", "rules", "webhooks"] {
-        // serde_json keeps keys in order, so equal values print equally.
-        object.get(key).map(Value::to_string).hash(&mut hasher);
-    }
-    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
-    for entry in entries.into_iter().flatten() {
-        let is_apply = entry.get("operation").and_then(Value::as_str) == Some("Apply");
-        if is_apply && entry.get("manager").and_then(Value::as_str) == Some(MANAGER) {
-            entry.to_string().hash(&mut hasher);
-        }
-    }
-    hasher.finish()
 }
