@@ -89,7 +89,7 @@ fn is_ready(kustomization: &Value) -> bool {
     })
 }
 
-/// The controller must be down: its finalizer would have it prune object by object.
+/// Kustomizations are suspended before they go, else the controller would prune their objects one by one.
 async fn clear(client: &Client, input: &Value) -> Result<(), Failure> {
     for collection in [KUSTOMIZATIONS, GIT_REPOSITORIES] {
         let list: Value = match client.request(http::Request::get(collection).body(Vec::new())?).await {
@@ -100,7 +100,7 @@ async fn clear(client: &Client, input: &Value) -> Result<(), Failure> {
         let names = list["items"].as_array().into_iter().flatten().filter_map(|item| item["metadata"]["name"].as_str());
         futures::stream::iter(names)
             .map(|name| async move {
-                let body = serde_json::to_vec(&json!({ "metadata": { "finalizers": null } }))?;
+                let body = serde_json::to_vec(&json!({ "metadata": { "finalizers": null }, "spec": { "suspend": true } }))?;
                 let free = http::Request::patch(format!("{collection}/{name}")).header("content-type", "application/merge-patch+json");
                 gone(client.request_text(free.body(body)?).await)?;
                 gone(client.request_text(http::Request::delete(format!("{collection}/{name}")).body(Vec::new())?).await)
