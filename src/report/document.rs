@@ -1,6 +1,7 @@
 //! `report.json`: the published shape of a run's report. What `-o json` prints, what report.md and report.html are made from.
 
 use super::event::Outcome;
+use super::headline::headline;
 use super::model::{NodeModel, RunModel, State};
 use super::path::critical_path;
 use crate::plan::Action;
@@ -213,7 +214,7 @@ impl Report {
             ended: model.latest,
             success: model.success(),
             rehearsal: model.is_rehearsal(),
-            headline: model.headline(),
+            headline: headline(model),
             summary: model.end.as_ref().map(|end| end.summary.clone()),
             ready_seconds: model.ready_seconds().map(round),
             handover_seconds: model.handover_seconds().map(round),

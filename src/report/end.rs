@@ -2,6 +2,7 @@
 //! where the eye is.
 
 use super::event::Outcome;
+use super::headline::headline;
 use super::model::{NodeModel, RunModel, State};
 use super::path::critical_path;
 use super::reporter::{Error, Verbosity};
@@ -267,7 +268,7 @@ fn result(model: &RunModel, columns: usize, verbosity: Verbosity, files: &[PathB
         (true, false) => Tone::Caution,
         (false, _) => Tone::Bad,
     };
-    let mut lines: Vec<Line> = fold(&model.headline(), columns).into_iter().map(|line| Line::new().add(tone, line)).collect();
+    let mut lines: Vec<Line> = fold(&headline(model), columns).into_iter().map(|line| Line::new().add(tone, line)).collect();
     if let Some(end) = model.end.as_ref().filter(|end| !end.success && !end.summary.is_empty()) {
         lines.extend(fold(&end.summary, columns).into_iter().map(|line| Line::new().add(Tone::Normal, line)));
     }

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 /// More rows than this are summarised on a tall terminal too: what has scrolled above should stay in sight.
 const MOST_RUNNING: usize = 12;
 const MOST_QUEUES: usize = 5;
+/// With fewer columns, the colour alone says whether a layer is being applied or becomes ready.
+const WORDS: usize = 100;
 
 /// The frame for a terminal of this size: lines of fewer than `columns` columns, at most `rows - 1` of them.
 pub(crate) fn frame(model: &RunModel, now: Timestamp, columns: usize, rows: usize) -> Vec<Line> {
@@ -107,22 +109,30 @@ fn rows_of(model: &RunModel, now: Timestamp, columns: usize, room: usize) -> Vec
     let running_rows = if running.len() <= running_room { running.len() } else { running_room.saturating_sub(1) };
 
     // The column must not jump about either: it is as wide as any name of the run needs, within reason.
-    let names = model.nodes.iter().map(|node| model.short(&node.id).len()).max().unwrap_or(0).clamp(8, 32).min(columns / 3);
+    let names = model
+        .nodes
+        .iter()
+        .filter(|node| node.is_layer())
+        .map(|node| model.short(&node.id).len())
+        .max()
+        .unwrap_or(0)
+        .clamp(8, 32)
+        .min(columns / 3);
     let mut lines = Vec::new();
     for node in &running[..running_rows] {
         let (tone, word) = if node.state == State::Applying { (Tone::Busy, "applying") } else { (Tone::Settling, "becoming ready") };
         let name = Line::new().add(Tone::Strong, model.short(&node.id)).cut(names);
         let mut line =
             Line::new().to_column(2).join(name).to_column(2 + names + 1).add(Tone::Normal, format!("{:>7}  ", clock(since(node))));
-        if columns >= 70 {
+        if columns >= WORDS {
             line = line.join(Line::new().add(tone, word).to_column(16));
         }
         match node.ready_objects {
             Some((ready, of)) if node.state == State::Settling => {
-                line.push(Tone::Normal, format!("{:<8}", format!("{ready}/{of}")));
+                line.push(if columns >= WORDS { Tone::Normal } else { tone }, format!("{:<8}", format!("{ready}/{of}")));
                 line.push(Tone::Faint, &node.message);
             }
-            _ if node.objects > 0 => line.push(Tone::Normal, count(node.objects, "object")),
+            _ if node.objects > 0 => line.push(if columns >= WORDS { Tone::Normal } else { tone }, count(node.objects, "object")),
             _ => {}
         }
         lines.push(line.cut(columns));
@@ -131,11 +141,14 @@ fn rows_of(model: &RunModel, now: Timestamp, columns: usize, room: usize) -> Vec
         lines.push(Line::new().add(Tone::Faint, format!("  … {} more run", running.len() - running_rows)).cut(columns));
     }
     for queue in &queues[..queue_rows] {
-        let number = queue.waiting.len();
-        let verb = if number == 1 { "waits" } else { "wait" };
-        let line =
-            Line::new().add(Tone::Normal, format!("  {number} {verb} for ")).add(Tone::Strong, &queue.held_by).add(Tone::Faint, ": ");
-        lines.push(line.add(Tone::Faint, queue.waiting.join(", ")).cut(columns));
+        let line = match queue.waiting[..] {
+            [one] => Line::new().add(Tone::Normal, format!("  {one} waits for ")).add(Tone::Strong, &queue.held_by),
+            ref all => {
+                let line = Line::new().add(Tone::Normal, format!("  {} wait for ", all.len())).add(Tone::Strong, &queue.held_by);
+                line.add(Tone::Faint, format!(": {}", all.join(", ")))
+            }
+        };
+        lines.push(line.cut(columns));
     }
     if queues_more > 0 {
         let rest: usize = queues[queue_rows..].iter().map(|queue| queue.waiting.len()).sum();

@@ -16,6 +16,7 @@ pub mod document;
 mod end;
 pub mod event;
 mod gantt;
+mod headline;
 mod live;
 mod markdown;
 pub mod model;
@@ -26,9 +27,6 @@ mod reporter;
 mod screen;
 mod text;
 
-#[cfg(test)]
-#[path = "../../examples/replay/sample.rs"]
-mod sample;
 #[cfg(test)]
 mod tests;
 

@@ -39,9 +39,17 @@ pub(crate) fn lines(model: &RunModel, event: &Event, place: Place, verbosity: Ve
     if entry.detail.is_empty() {
         return vec![line];
     }
-    // A detail that fits stays beside its name; one that does not is folded beside it or, where that is too narrow, below it.
-    if line.width().max(start) + LEAST_DETAIL > columns && line.width().max(start) + entry.detail.len() > columns {
-        start = if columns >= WORD + LEAST_DETAIL { WORD } else { 4 };
+    // A detail stays in its column if it fits, goes nearer if it fits then, and else is folded: in its column or, where that is too
+    // narrow, below.
+    let needed = unicode_width::UnicodeWidthStr::width(entry.detail.as_str());
+    let near = line.width() + 2;
+    let one_line = !entry.detail.contains('\n');
+    if !(one_line && start.max(near - 1) + needed <= columns) {
+        if one_line && near + needed <= columns {
+            start = near;
+        } else if start.max(near - 1) + LEAST_DETAIL > columns {
+            start = if columns >= WORD + LEAST_DETAIL { WORD } else { 4 };
+        }
     }
     let mut lines = Vec::new();
     for (number, detail) in fold(&entry.detail, columns.saturating_sub(start.max(1)).max(12)).into_iter().enumerate() {
