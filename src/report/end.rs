@@ -162,7 +162,7 @@ fn lay_out(mut grid: Vec<Column>, columns: usize) -> Vec<Line> {
             let width = if place == 0 { first } else { widths[place] };
             let cell = Line::new().add(tone, cell).cut(width);
             let start = if grid[place].right { column + width - cell.width() } else { column };
-            line = if start > line.width() { line.to_column(start) } else { line };
+            line = if start > line.width() { line.up_to(start) } else { line };
             line = line.join(cell);
             column += width + GAP;
         }
@@ -190,7 +190,7 @@ fn path(model: &RunModel, columns: usize) -> Vec<Line> {
             .add(Tone::Normal, format!("{:>9}  ", format!("+{}", seconds(took))))
             .add(if node.state == State::Over(Outcome::Failed) { Tone::Bad } else { Tone::Strong }, model.short(&node.id));
         if let Some(reason) = step.reason {
-            line = line.to_column(19 + names + 2).add(Tone::Faint, reason);
+            line = line.up_to(19 + names + 2).add(Tone::Faint, reason);
         }
         lines.push(line.cut(columns));
     }
@@ -288,5 +288,5 @@ fn result(model: &RunModel, columns: usize, verbosity: Verbosity, files: &[PathB
 }
 
 fn indented(text: &str, indent: usize, tone: Tone, columns: usize) -> Vec<Line> {
-    fold(text, columns.saturating_sub(indent).max(10)).into_iter().map(|line| Line::new().to_column(indent).add(tone, line)).collect()
+    fold(text, columns.saturating_sub(indent).max(10)).into_iter().map(|line| Line::new().up_to(indent).add(tone, line)).collect()
 }

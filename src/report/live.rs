@@ -14,8 +14,8 @@ const MOST_QUEUES: usize = 5;
 /// With fewer columns, the colour alone says whether a layer is being applied or becomes ready.
 const WORDS: usize = 100;
 
-/// The frame for a terminal of this size: lines of fewer than `columns` columns, at most `rows - 1` of them.
-pub(crate) fn frame(model: &RunModel, now: Timestamp, columns: usize, rows: usize) -> Vec<Line> {
+/// The frame for a terminal of this size, with the seconds that remain where they are known: lines of fewer than `columns` columns, at most `rows - 1` of them.
+pub(crate) fn frame(model: &RunModel, now: Timestamp, remaining: Option<f64>, columns: usize, rows: usize) -> Vec<Line> {
     // The last column stays empty: some terminals fold as soon as it is written.
     let columns = columns.saturating_sub(1).max(1);
     let room = rows.saturating_sub(1).max(1);
@@ -25,7 +25,7 @@ pub(crate) fn frame(model: &RunModel, now: Timestamp, columns: usize, rows: usiz
     if room > 5 {
         lines.push(Line::new());
     }
-    lines.push(head(model, now, columns));
+    lines.push(head(model, now, remaining, columns));
     let counts = model.counts();
     if counts.all > 0 {
         lines.push(bar(&counts, columns));
@@ -36,8 +36,9 @@ pub(crate) fn frame(model: &RunModel, now: Timestamp, columns: usize, rows: usiz
     lines
 }
 
-fn head(model: &RunModel, now: Timestamp, columns: usize) -> Line {
-    let clock = clock(model.since_began(now));
+fn head(model: &RunModel, now: Timestamp, remaining: Option<f64>, columns: usize) -> Line {
+    let left = remaining.map(|remaining| format!(", about {} left", clock(remaining.ceil()))).unwrap_or_default();
+    let clock = format!("{}{left}", clock(model.since_began(now)));
     let mut left = Line::new();
     if !model.environment.is_empty() {
         left = left.add(Tone::Strong, &model.environment).add(Tone::Faint, format!(" {}", short_revision(&model.revision)));
@@ -48,7 +49,7 @@ fn head(model: &RunModel, now: Timestamp, columns: usize) -> Line {
         left = left.add(Tone::Normal, gap).add(Tone::Strong, &phase.name).add(Tone::Faint, format!("  {}", phase.detail));
     }
     let start = columns.saturating_sub(clock.len());
-    left.cut(start.saturating_sub(2)).to_column(start).add(Tone::Strong, clock).cut(columns)
+    left.cut(start.saturating_sub(2)).up_to(start).add(Tone::Strong, clock).cut(columns)
 }
 
 /// The bar and the counts, on one line: the bar takes what the counts leave.
@@ -122,10 +123,9 @@ fn rows_of(model: &RunModel, now: Timestamp, columns: usize, room: usize) -> Vec
     for node in &running[..running_rows] {
         let (tone, word) = if node.state == State::Applying { (Tone::Busy, "applying") } else { (Tone::Settling, "becoming ready") };
         let name = Line::new().add(Tone::Strong, model.short(&node.id)).cut(names);
-        let mut line =
-            Line::new().to_column(2).join(name).to_column(2 + names + 1).add(Tone::Normal, format!("{:>7}  ", clock(since(node))));
+        let mut line = Line::new().up_to(2).join(name).up_to(2 + names + 1).add(Tone::Normal, format!("{:>7}  ", clock(since(node))));
         if columns >= WORDS {
-            line = line.join(Line::new().add(tone, word).to_column(16));
+            line = line.join(Line::new().add(tone, word).up_to(16));
         }
         match node.ready_objects {
             Some((ready, of)) if node.state == State::Settling => {

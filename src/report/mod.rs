@@ -23,6 +23,7 @@ pub mod model;
 mod page;
 mod path;
 mod plain;
+mod remaining;
 mod reporter;
 mod screen;
 mod text;

@@ -25,7 +25,7 @@ const LEAST_DETAIL: usize = 36;
 pub(crate) fn lines(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity, columns: Option<usize>) -> Vec<Line> {
     let Some(entry) = entry(model, event, place, verbosity) else { return Vec::new() };
     let time = seconds(model.since_began(event.time));
-    let mut line = Line::new().add(Tone::Faint, format!("{time:>TIME$}")).to_column(TIME + 2).add(entry.tone, entry.word).to_column(WORD);
+    let mut line = Line::new().add(Tone::Faint, format!("{time:>TIME$}")).up_to(TIME + 2).add(entry.tone, entry.word).up_to(WORD);
     let mut start = WORD;
     if !entry.name.is_empty() {
         line.push(Tone::Strong, &entry.name);
@@ -34,7 +34,7 @@ pub(crate) fn lines(model: &RunModel, event: &Event, place: Place, verbosity: Ve
     let Some(columns) = columns else {
         // One line for each event, whatever the message holds: that is what grep and log collectors want.
         let detail: Vec<&str> = entry.detail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        return vec![if detail.is_empty() { line } else { line.to_column(start).add(Tone::Normal, detail.join("; ")) }];
+        return vec![if detail.is_empty() { line } else { line.up_to(start).add(Tone::Normal, detail.join("; ")) }];
     };
     if entry.detail.is_empty() {
         return vec![line];
@@ -54,12 +54,12 @@ pub(crate) fn lines(model: &RunModel, event: &Event, place: Place, verbosity: Ve
     let mut lines = Vec::new();
     for (number, detail) in fold(&entry.detail, columns.saturating_sub(start.max(1)).max(12)).into_iter().enumerate() {
         if number == 0 && line.width() <= start {
-            lines.push(std::mem::take(&mut line).to_column(start).add(Tone::Normal, detail));
+            lines.push(std::mem::take(&mut line).up_to(start).add(Tone::Normal, detail));
         } else {
             if number == 0 {
                 lines.push(std::mem::take(&mut line));
             }
-            lines.push(Line::new().to_column(start).add(Tone::Normal, detail));
+            lines.push(Line::new().up_to(start).add(Tone::Normal, detail));
         }
     }
     lines

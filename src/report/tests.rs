@@ -6,6 +6,7 @@ use super::headline::headline;
 use super::model::RunModel;
 use super::path::critical_path;
 use super::plain::Place;
+use super::remaining::Earlier;
 use super::reporter::Verbosity;
 use super::screen::Screen;
 use super::text::{Line, Tone, clock, fold, list, seconds};
@@ -121,6 +122,11 @@ fn text(lines: &[Line]) -> String {
     lines.iter().map(|line| line.render(false) + "\n").collect()
 }
 
+/// With a margin, so that spaces at the beginning are part of a snapshot.
+fn shown(lines: &[Line]) -> String {
+    text(lines).lines().map(|line| format!("|{line}\n")).collect()
+}
+
 fn lines_of(events: &[Event], place: Place, verbosity: Verbosity, columns: Option<usize>) -> String {
     let mut model = RunModel::default();
     let mut all = Vec::new();
@@ -128,7 +134,7 @@ fn lines_of(events: &[Event], place: Place, verbosity: Verbosity, columns: Optio
         model.take(event);
         all.extend(plain::lines(&model, event, place, verbosity, columns));
     }
-    text(&all)
+    shown(&all)
 }
 
 fn until(events: &[Event], milliseconds: i64) -> RunModel {
@@ -138,96 +144,98 @@ fn until(events: &[Event], milliseconds: i64) -> RunModel {
 #[test]
 fn says_one_line_for_each_thing_that_happens_without_a_terminal() {
     insta::assert_snapshot!(lines_of(&good(), Place::Pipe, Verbosity::Normal, None), @r#"
-    0.0s  read         clusters/staging
-    0.5s  planned      staging at 4f0c2d6a91b3: 4 layers
-    0.5s  run          16 at a time
-    0.5s  skipped      old       spec.suspend is true
-    0.5s  start        crds      3 objects
-    0.5s  start        docs      2 objects
-    0.9s  ready        docs      in 0.4s, 2 objects
-    1.2s  ready        crds      in 0.7s, 3 objects
-    1.2s  start        operator  12 objects
-    4.2s  ready        operator  in 3.0s, 12 objects
-    4.2s  handover     Flux confirms each layer
-    4.3s  handed over  crds
-    4.3s  handed over  docs
-    5.1s  handed over  operator
+    |    0.0s  read         clusters/staging
+    |    0.5s  planned      staging at 4f0c2d6a91b3: 4 layers
+    |    0.5s  run          16 at a time
+    |    0.5s  skipped      old       spec.suspend is true
+    |    0.5s  start        crds      3 objects
+    |    0.5s  start        docs      2 objects
+    |    0.9s  ready        docs      in 0.4s, 2 objects
+    |    1.2s  ready        crds      in 0.7s, 3 objects
+    |    1.2s  start        operator  12 objects
+    |    4.2s  ready        operator  in 3.0s, 12 objects
+    |    4.2s  handover     Flux confirms each layer
+    |    4.3s  handed over  crds
+    |    4.3s  handed over  docs
+    |    5.1s  handed over  operator
     "#);
 }
 
 #[test]
 fn keeps_a_failure_on_one_line_in_a_pipe_and_folds_it_on_a_terminal() {
-    insta::assert_snapshot!(lines_of(&bad(), Place::Pipe, Verbosity::Quiet, None), @r#"
-      1m 00s  failed       operator  Deployment things/operator: not ready after 1m; last event: ImagePullBackOff
-    "#);
+    insta::assert_snapshot!(lines_of(&bad(), Place::Pipe, Verbosity::Quiet, None), @"|  1m 00s  failed       operator  Deployment things/operator: not ready after 1m; last event: ImagePullBackOff");
     insta::assert_snapshot!(lines_of(&bad(), Place::AboveLive, Verbosity::Quiet, Some(60)), @r#"
-    1m 00s  failed       operator
-                         Deployment things/operator: not ready
-                         after 1m
-                         last event: ImagePullBackOff
+    |  1m 00s  failed       operator
+    |                       Deployment things/operator: not ready
+    |                       after 1m
+    |                       last event: ImagePullBackOff
     "#);
 }
 
 #[test]
 fn shows_what_runs_and_what_waits_for_what() {
-    insta::assert_snapshot!(text(&live::frame(&until(&bad(), 900), at(12_300), 110, 24)), @r#"
-    staging 4f0c2d6a91b3                                                                                      12s
-    ━━━━━━━━━━━━━━━━━━━━━━━━┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄  1 of 4 ready, 1 becoming ready, 2 waiting
-      operator     11s  becoming ready  11/12   Deployment things/operator: 0 of 1 replicas are available
-      shop waits for operator
-      search waits for shop
+    insta::assert_snapshot!(shown(&live::frame(&until(&bad(), 900), at(12_300), None, 110, 24)), @r#"
+    |
+    |staging 4f0c2d6a91b3                                                                                      12s
+    |━━━━━━━━━━━━━━━━━━━━━━━━┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄  1 of 4 ready, 1 becoming ready, 2 waiting
+    |  operator     11s  becoming ready  11/12   Deployment things/operator: 0 of 1 replicas are available
+    |  shop waits for operator
+    |  search waits for shop
     "#);
 }
 
 #[test]
 fn shows_the_phase_before_there_is_a_plan() {
-    insta::assert_snapshot!(text(&live::frame(&until(&good(), 0), at(300), 60, 24)), @r#"
-    read  clusters/staging                                   0s
+    insta::assert_snapshot!(shown(&live::frame(&until(&good(), 0), at(300), None, 60, 24)), @r#"
+    |
+    |read  clusters/staging                                   0s
     "#);
 }
 
 #[test]
 fn ends_with_a_table_the_critical_path_and_the_result() {
-    insta::assert_snapshot!(text(&end::lines(&RunModel::of(&good()), 110, Verbosity::Normal, &[])), @r#"
-    layer     start  applied    ready  handed over  objects  waited last for
-    crds       0.5s     0.7s     1.2s         4.3s        3
-    docs       0.5s     0.6s     0.9s         4.3s        2
-    operator   1.2s     1.5s     4.2s         5.1s       12  crds (CustomResourceDefinition things.example.org)
-    old                       skipped
-
-    Critical path: each waited for the one above it
-        1.2s    +0.7s  crds
-        4.2s    +3.0s  operator  CustomResourceDefinition things.example.org
-
-    staging is back: 3 layers ready in 4.2s, handed over in 5.1s, 1 skipped
-    read 0.5s, run 3.7s, handover 0.9s
+    insta::assert_snapshot!(shown(&end::lines(&RunModel::of(&good()), 110, Verbosity::Normal, &[])), @r#"
+    |
+    |layer     start  applied    ready  handed over  objects  waited last for
+    |crds       0.5s     0.7s     1.2s         4.3s        3
+    |docs       0.5s     0.6s     0.9s         4.3s        2
+    |operator   1.2s     1.5s     4.2s         5.1s       12  crds (CustomResourceDefinition things.example.org)
+    |old                       skipped
+    |
+    |Critical path: each waited for the one above it
+    |    1.2s    +0.7s  crds
+    |    4.2s    +3.0s  operator  CustomResourceDefinition things.example.org
+    |
+    |staging is back: 3 layers ready in 4.2s, handed over in 5.1s, 1 skipped
+    |read 0.5s, run 3.7s, handover 0.9s
     "#);
 }
 
 #[test]
 fn ends_with_root_causes_and_what_they_block() {
-    insta::assert_snapshot!(text(&end::lines(&RunModel::of(&bad()), 80, Verbosity::Normal, &["out/report.html".into()])), @r#"
-    layer     start  applied    ready  objects  waited last for
-    crds       0.0s     0.1s     0.4s        3
-    operator   0.4s     0.7s   failed       12  crds (dependsOn)
-    shop                      blocked           operator (dependsOn)
-    search                    blocked           shop (dependsOn)
-
-    Critical path: each waited for the one above it
-        0.4s    +0.4s  crds
-      1m 00s  +1m 00s  operator  dependsOn
-
-    Warnings
-      the clock of the API server is 4s behind
-
-    failed  operator
-      Deployment things/operator: not ready after 1m
-      last event: ImagePullBackOff
-      blocks 2: shop, search
-
-    staging is not back: 1 of 4 layers ready, 1 failed, 2 blocked
-    The same command goes on from here.
-    report: out/report.html
+    insta::assert_snapshot!(shown(&end::lines(&RunModel::of(&bad()), 80, Verbosity::Normal, &["out/report.html".into()])), @r#"
+    |
+    |layer     start  applied    ready  objects  waited last for
+    |crds       0.0s     0.1s     0.4s        3
+    |operator   0.4s     0.7s   failed       12  crds (dependsOn)
+    |shop                      blocked           operator (dependsOn)
+    |search                    blocked           shop (dependsOn)
+    |
+    |Critical path: each waited for the one above it
+    |    0.4s    +0.4s  crds
+    |  1m 00s  +1m 00s  operator  dependsOn
+    |
+    |Warnings
+    |  the clock of the API server is 4s behind
+    |
+    |failed  operator
+    |  Deployment things/operator: not ready after 1m
+    |  last event: ImagePullBackOff
+    |  blocks 2: shop, search
+    |
+    |staging is not back: 1 of 4 layers ready, 1 failed, 2 blocked
+    |The same command goes on from here.
+    |report: out/report.html
     "#);
 }
 
@@ -336,6 +344,17 @@ fn a_path_ends_although_times_and_edges_go_round() {
 }
 
 #[test]
+fn remaining_time_is_told_only_where_an_earlier_run_tells_it() {
+    let earlier = serde_json::to_string(&Report::of(&RunModel::of(&good()))).expect("JSON");
+    let earlier = Earlier::of(&earlier).expect("a report");
+    // 0.69 s for crds, of which 0.39 are over, and 2.99 s for operator, which waits for it.
+    let remaining = earlier.remaining(&until(&good(), 600), at(900)).expect("known");
+    assert!((remaining - 3.29).abs() < 0.01, "{remaining}");
+    assert_eq!(earlier.remaining(&until(&good(), 1_600), at(9_000)), None, "it takes longer than it did");
+    assert_eq!(earlier.remaining(&until(&bad(), 900), at(900)), None, "search and shop were never seen");
+}
+
+#[test]
 fn any_beginning_of_a_run_can_be_shown_at_any_width() {
     for (fails, rehearsal) in [(false, true), (true, false)] {
         let events = sample::events(sample::Shape { layers: 40, fails, rehearsal, seed: 3 }, began());
@@ -343,7 +362,7 @@ fn any_beginning_of_a_run_can_be_shown_at_any_width() {
         for (number, event) in events.iter().enumerate() {
             model.take(event);
             for (columns, rows) in [(1, 1), (20, 6), (60, 10), (80, 24), (200, 60)] {
-                let frame = live::frame(&model, event.time, columns, rows);
+                let frame = live::frame(&model, event.time, Some(3.0), columns, rows);
                 assert!(frame.len() < rows.max(2), "{columns}x{rows}");
                 assert!(frame.iter().all(|line| line.width() < columns.max(2)), "{columns}x{rows}: {}", text(&frame));
                 plain::lines(&model, event, Place::AboveLive, Verbosity::Verbose, Some(columns));
@@ -368,7 +387,7 @@ fn events_in_any_order_and_of_unknown_nodes_are_taken() {
     let model = RunModel::of(&events);
     end::lines(&model, 80, Verbosity::Verbose, &[]);
     page::html(&Report::of(&model));
-    live::frame(&model, began(), 80, 24);
+    live::frame(&model, began(), None, 80, 24);
 }
 
 #[test]
