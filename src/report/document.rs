@@ -46,7 +46,7 @@ pub struct Report {
     pub layers: Vec<Entry>,
     /// The other nodes (secrets, agent, cluster); `id` is the node's.
     pub nodes: Vec<Entry>,
-    /// The chain that determined when the last node was ready.
+    /// The chain that determined when the last node was ready; empty if the run was interrupted.
     pub critical_path: Vec<PathEntry>,
     /// What was put in place of what cannot run here.
     pub stand_ins: Vec<StandInEntry>,
@@ -173,7 +173,7 @@ fn round(seconds: f64) -> f64 {
 impl Report {
     /// From what is known of a run.
     pub fn of(model: &RunModel) -> Self {
-        let steps = critical_path(model);
+        let steps = if model.end.is_some() { critical_path(model) } else { Vec::new() };
         let seconds = |time: Option<Timestamp>| time.map(|time| round(model.since_began(time)));
         let entry = |(place, node): (usize, &NodeModel)| {
             let (created, changed, unchanged) = node.written.unwrap_or_default();

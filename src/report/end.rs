@@ -176,7 +176,8 @@ fn lay_out(mut grid: Vec<Column>, columns: usize) -> Vec<Line> {
 
 fn path(model: &RunModel, columns: usize) -> Vec<Line> {
     let steps = critical_path(model);
-    if steps.len() < 2 {
+    // Of a run that was interrupted it would say what happened to end last, which is nothing.
+    if steps.len() < 2 || model.end.is_none() {
         return Vec::new();
     }
     let names = steps.iter().map(|step| model.short(&model.nodes[step.node].id).len()).max().unwrap_or(0).min(columns / 3);

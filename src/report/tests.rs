@@ -124,7 +124,7 @@ fn text(lines: &[Line]) -> String {
 
 /// With a margin, so that spaces at the beginning are part of a snapshot.
 fn shown(lines: &[Line]) -> String {
-    text(lines).lines().map(|line| format!("|{line}\n")).collect()
+    text(lines).lines().flat_map(|line| ["|", line, "\n"]).collect()
 }
 
 fn lines_of(events: &[Event], place: Place, verbosity: Verbosity, columns: Option<usize>) -> String {
