@@ -44,7 +44,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (first, shown) = (events.first().map(|event| event.time), jiff::Timestamp::now());
     for mut event in events {
         let since = first.map_or(0.0, |first| event.time.duration_since(first).as_secs_f64());
-        tokio::time::sleep_until(begun + std::time::Duration::from_secs_f64((since / speed).max(0.0))).await;
+        tokio::select! {
+            () = tokio::time::sleep_until(begun + std::time::Duration::from_secs_f64((since / speed).max(0.0))) => {}
+            _ = tokio::signal::ctrl_c() => break,
+        }
         // As if it happened now, so that the clocks of the live view agree: a run at another speed has other times.
         event.time = shown + jiff::SignedDuration::try_from_secs_f64(since / speed)?;
         sink.send(event)?;

@@ -25,7 +25,10 @@ struct Layer {
     needs: Vec<(String, &'static str)>,
 }
 
-const NAMED: &[(&str, usize, u64, &[(&str, &str)])] = &[
+/// Name, objects, milliseconds until ready, what it needs and why.
+type Named = (&'static str, usize, u64, &'static [(&'static str, &'static str)]);
+
+const NAMED: &[Named] = &[
     ("sources", 6, 120, &[]),
     ("namespaces", 14, 90, &[]),
     ("crds-cert-manager", 6, 400, &[]),
@@ -187,7 +190,10 @@ fn simulate(layers: &[Layer], shape: Shape, begin: u64, roll: &mut impl FnMut(u6
             let cause =
                 layer.needs.iter().find(|(need, _)| ends.get(need.as_str()).is_some_and(Option::is_none)).map(|(need, _)| need.clone());
             let error = cause.map(|cause| format!("{} did not become ready", id(&cause)));
-            out.push((at + 30_000, finished(node, Action::Apply, Outcome::Blocked, error)));
+            out.push((
+                ends.values().flatten().max().copied().unwrap_or(at) + 25_000,
+                finished(node, Action::Apply, Outcome::Blocked, error),
+            ));
             ends.insert(&layer.name, None);
             continue;
         }

@@ -1,6 +1,7 @@
 //! `report.json`: the published shape of a run's report. What `-o json` prints, what report.md and report.html are made from.
 
 use super::event::Outcome;
+use super::headline::headline;
 use super::model::{NodeModel, RunModel, State};
 use super::path::critical_path;
 use crate::plan::Action;
@@ -45,7 +46,7 @@ pub struct Report {
     pub layers: Vec<Entry>,
     /// The other nodes (secrets, agent, cluster); `id` is the node's.
     pub nodes: Vec<Entry>,
-    /// The chain that determined when the last node was ready.
+    /// The chain that determined when the last node was ready; empty if the run was interrupted.
     pub critical_path: Vec<PathEntry>,
     /// What was put in place of what cannot run here.
     pub stand_ins: Vec<StandInEntry>,
@@ -172,7 +173,7 @@ fn round(seconds: f64) -> f64 {
 impl Report {
     /// From what is known of a run.
     pub fn of(model: &RunModel) -> Self {
-        let steps = critical_path(model);
+        let steps = if model.end.is_some() { critical_path(model) } else { Vec::new() };
         let seconds = |time: Option<Timestamp>| time.map(|time| round(model.since_began(time)));
         let entry = |(place, node): (usize, &NodeModel)| {
             let (created, changed, unchanged) = node.written.unwrap_or_default();
@@ -213,7 +214,7 @@ impl Report {
             ended: model.latest,
             success: model.success(),
             rehearsal: model.is_rehearsal(),
-            headline: model.headline(),
+            headline: headline(model),
             summary: model.end.as_ref().map(|end| end.summary.clone()),
             ready_seconds: model.ready_seconds().map(round),
             handover_seconds: model.handover_seconds().map(round),

@@ -2,6 +2,7 @@
 //! where the eye is.
 
 use super::event::Outcome;
+use super::headline::headline;
 use super::model::{NodeModel, RunModel, State};
 use super::path::critical_path;
 use super::reporter::{Error, Verbosity};
@@ -161,7 +162,7 @@ fn lay_out(mut grid: Vec<Column>, columns: usize) -> Vec<Line> {
             let width = if place == 0 { first } else { widths[place] };
             let cell = Line::new().add(tone, cell).cut(width);
             let start = if grid[place].right { column + width - cell.width() } else { column };
-            line = if start > line.width() { line.to_column(start) } else { line };
+            line = if start > line.width() { line.up_to(start) } else { line };
             line = line.join(cell);
             column += width + GAP;
         }
@@ -175,7 +176,8 @@ fn lay_out(mut grid: Vec<Column>, columns: usize) -> Vec<Line> {
 
 fn path(model: &RunModel, columns: usize) -> Vec<Line> {
     let steps = critical_path(model);
-    if steps.len() < 2 {
+    // Of a run that was interrupted it would say what happened to end last, which is nothing.
+    if steps.len() < 2 || model.end.is_none() {
         return Vec::new();
     }
     let names = steps.iter().map(|step| model.short(&model.nodes[step.node].id).len()).max().unwrap_or(0).min(columns / 3);
@@ -189,7 +191,7 @@ fn path(model: &RunModel, columns: usize) -> Vec<Line> {
             .add(Tone::Normal, format!("{:>9}  ", format!("+{}", seconds(took))))
             .add(if node.state == State::Over(Outcome::Failed) { Tone::Bad } else { Tone::Strong }, model.short(&node.id));
         if let Some(reason) = step.reason {
-            line = line.to_column(19 + names + 2).add(Tone::Faint, reason);
+            line = line.up_to(19 + names + 2).add(Tone::Faint, reason);
         }
         lines.push(line.cut(columns));
     }
@@ -267,7 +269,7 @@ fn result(model: &RunModel, columns: usize, verbosity: Verbosity, files: &[PathB
         (true, false) => Tone::Caution,
         (false, _) => Tone::Bad,
     };
-    let mut lines: Vec<Line> = fold(&model.headline(), columns).into_iter().map(|line| Line::new().add(tone, line)).collect();
+    let mut lines: Vec<Line> = fold(&headline(model), columns).into_iter().map(|line| Line::new().add(tone, line)).collect();
     if let Some(end) = model.end.as_ref().filter(|end| !end.success && !end.summary.is_empty()) {
         lines.extend(fold(&end.summary, columns).into_iter().map(|line| Line::new().add(Tone::Normal, line)));
     }
@@ -287,5 +289,5 @@ fn result(model: &RunModel, columns: usize, verbosity: Verbosity, files: &[PathB
 }
 
 fn indented(text: &str, indent: usize, tone: Tone, columns: usize) -> Vec<Line> {
-    fold(text, columns.saturating_sub(indent).max(10)).into_iter().map(|line| Line::new().to_column(indent).add(tone, line)).collect()
+    fold(text, columns.saturating_sub(indent).max(10)).into_iter().map(|line| Line::new().up_to(indent).add(tone, line)).collect()
 }

@@ -6,6 +6,7 @@ use super::page::Names;
 use super::text::seconds;
 use crate::report::event::Outcome;
 use maud::{Markup, PreEscaped, html};
+use std::fmt::Write as _;
 
 /// Height of a row, and of the bar in it.
 const ROW: usize = 22;
@@ -89,11 +90,11 @@ fn bars(report: &Report, entry: &Entry, top: usize, height: usize, whole: f64) -
     let mut title = format!("{}: start {}", entry.id, seconds(start));
     for (word, time) in [("applied", entry.applied), ("ready", entry.ready), ("handed over", entry.handed_over)] {
         if let Some(time) = time {
-            title.push_str(&format!(", {word} {}", seconds(time)));
+            let _ = write!(title, ", {word} {}", seconds(time));
         }
     }
     if let Some(waited) = &entry.waited_last_for {
-        title.push_str(&format!("; waited last for {} ({})", waited.node, waited.reason));
+        let _ = write!(title, "; waited last for {} ({})", waited.node, waited.reason);
     }
     html! {
         g {
@@ -117,7 +118,7 @@ fn path(report: &Report, rows: &[&Entry], row: usize, whole: f64) -> Markup {
         let Some(place) = place(&step.node) else { continue };
         let y = place * row + row / 2;
         let letter = if drawn.is_empty() { 'M' } else { 'L' };
-        drawn.push_str(&format!("{letter}{:.1} {y}L{:.1} {y}", x(step.start, whole), x(step.end, whole)));
+        let _ = write!(drawn, "{letter}{:.1} {y}L{:.1} {y}", x(step.start, whole), x(step.end, whole));
     }
     html! { @if !drawn.is_empty() { path.critical d=(drawn) {} } }
 }

@@ -11,9 +11,11 @@ use std::collections::BTreeMap;
 /// More rows than this are summarised on a tall terminal too: what has scrolled above should stay in sight.
 const MOST_RUNNING: usize = 12;
 const MOST_QUEUES: usize = 5;
+/// With fewer columns, the colour alone says whether a layer is being applied or becomes ready.
+const WORDS: usize = 100;
 
-/// The frame for a terminal of this size: lines of fewer than `columns` columns, at most `rows - 1` of them.
-pub(crate) fn frame(model: &RunModel, now: Timestamp, columns: usize, rows: usize) -> Vec<Line> {
+/// The frame for a terminal of this size, with the seconds that remain where they are known: lines of fewer than `columns` columns, at most `rows - 1` of them.
+pub(crate) fn frame(model: &RunModel, now: Timestamp, remaining: Option<f64>, columns: usize, rows: usize) -> Vec<Line> {
     // The last column stays empty: some terminals fold as soon as it is written.
     let columns = columns.saturating_sub(1).max(1);
     let room = rows.saturating_sub(1).max(1);
@@ -23,7 +25,7 @@ pub(crate) fn frame(model: &RunModel, now: Timestamp, columns: usize, rows: usiz
     if room > 5 {
         lines.push(Line::new());
     }
-    lines.push(head(model, now, columns));
+    lines.push(head(model, now, remaining, columns));
     let counts = model.counts();
     if counts.all > 0 {
         lines.push(bar(&counts, columns));
@@ -34,8 +36,9 @@ pub(crate) fn frame(model: &RunModel, now: Timestamp, columns: usize, rows: usiz
     lines
 }
 
-fn head(model: &RunModel, now: Timestamp, columns: usize) -> Line {
-    let clock = clock(model.since_began(now));
+fn head(model: &RunModel, now: Timestamp, remaining: Option<f64>, columns: usize) -> Line {
+    let left = remaining.map(|remaining| format!(", about {} left", clock(remaining.ceil()))).unwrap_or_default();
+    let clock = format!("{}{left}", clock(model.since_began(now)));
     let mut left = Line::new();
     if !model.environment.is_empty() {
         left = left.add(Tone::Strong, &model.environment).add(Tone::Faint, format!(" {}", short_revision(&model.revision)));
@@ -46,7 +49,7 @@ fn head(model: &RunModel, now: Timestamp, columns: usize) -> Line {
         left = left.add(Tone::Normal, gap).add(Tone::Strong, &phase.name).add(Tone::Faint, format!("  {}", phase.detail));
     }
     let start = columns.saturating_sub(clock.len());
-    left.cut(start.saturating_sub(2)).to_column(start).add(Tone::Strong, clock).cut(columns)
+    left.cut(start.saturating_sub(2)).up_to(start).add(Tone::Strong, clock).cut(columns)
 }
 
 /// The bar and the counts, on one line: the bar takes what the counts leave.
@@ -107,22 +110,29 @@ fn rows_of(model: &RunModel, now: Timestamp, columns: usize, room: usize) -> Vec
     let running_rows = if running.len() <= running_room { running.len() } else { running_room.saturating_sub(1) };
 
     // The column must not jump about either: it is as wide as any name of the run needs, within reason.
-    let names = model.nodes.iter().map(|node| model.short(&node.id).len()).max().unwrap_or(0).clamp(8, 32).min(columns / 3);
+    let names = model
+        .nodes
+        .iter()
+        .filter(|node| node.is_layer())
+        .map(|node| model.short(&node.id).len())
+        .max()
+        .unwrap_or(0)
+        .clamp(8, 32)
+        .min(columns / 3);
     let mut lines = Vec::new();
     for node in &running[..running_rows] {
         let (tone, word) = if node.state == State::Applying { (Tone::Busy, "applying") } else { (Tone::Settling, "becoming ready") };
         let name = Line::new().add(Tone::Strong, model.short(&node.id)).cut(names);
-        let mut line =
-            Line::new().to_column(2).join(name).to_column(2 + names + 1).add(Tone::Normal, format!("{:>7}  ", clock(since(node))));
-        if columns >= 70 {
-            line = line.join(Line::new().add(tone, word).to_column(16));
+        let mut line = Line::new().up_to(2).join(name).up_to(2 + names + 1).add(Tone::Normal, format!("{:>7}  ", clock(since(node))));
+        if columns >= WORDS {
+            line = line.join(Line::new().add(tone, word).up_to(16));
         }
         match node.ready_objects {
             Some((ready, of)) if node.state == State::Settling => {
-                line.push(Tone::Normal, format!("{:<8}", format!("{ready}/{of}")));
+                line.push(if columns >= WORDS { Tone::Normal } else { tone }, format!("{:<8}", format!("{ready}/{of}")));
                 line.push(Tone::Faint, &node.message);
             }
-            _ if node.objects > 0 => line.push(Tone::Normal, count(node.objects, "object")),
+            _ if node.objects > 0 => line.push(if columns >= WORDS { Tone::Normal } else { tone }, count(node.objects, "object")),
             _ => {}
         }
         lines.push(line.cut(columns));
@@ -131,11 +141,14 @@ fn rows_of(model: &RunModel, now: Timestamp, columns: usize, room: usize) -> Vec
         lines.push(Line::new().add(Tone::Faint, format!("  … {} more run", running.len() - running_rows)).cut(columns));
     }
     for queue in &queues[..queue_rows] {
-        let number = queue.waiting.len();
-        let verb = if number == 1 { "waits" } else { "wait" };
-        let line =
-            Line::new().add(Tone::Normal, format!("  {number} {verb} for ")).add(Tone::Strong, &queue.held_by).add(Tone::Faint, ": ");
-        lines.push(line.add(Tone::Faint, queue.waiting.join(", ")).cut(columns));
+        let line = match queue.waiting[..] {
+            [one] => Line::new().add(Tone::Normal, format!("  {one} waits for ")).add(Tone::Strong, &queue.held_by),
+            ref all => {
+                let line = Line::new().add(Tone::Normal, format!("  {} wait for ", all.len())).add(Tone::Strong, &queue.held_by);
+                line.add(Tone::Faint, format!(": {}", all.join(", ")))
+            }
+        };
+        lines.push(line.cut(columns));
     }
     if queues_more > 0 {
         let rest: usize = queues[queue_rows..].iter().map(|queue| queue.waiting.len()).sum();

@@ -16,19 +16,18 @@ pub mod document;
 mod end;
 pub mod event;
 mod gantt;
+mod headline;
 mod live;
 mod markdown;
 pub mod model;
 mod page;
 mod path;
 mod plain;
+mod remaining;
 mod reporter;
 mod screen;
 mod text;
 
-#[cfg(test)]
-#[path = "../../examples/replay/sample.rs"]
-mod sample;
 #[cfg(test)]
 mod tests;
 

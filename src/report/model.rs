@@ -465,43 +465,4 @@ impl RunModel {
         groups.sort_by_key(|(_, objects)| std::cmp::Reverse(objects.len()));
         groups
     }
-
-    /// The result in one line, for the end of the terminal's output and the head of the pages.
-    pub fn headline(&self) -> String {
-        use super::text::{count, seconds};
-        let counts = self.counts();
-        let name = if self.environment.is_empty() { "The run" } else { &self.environment };
-        let mut line = match (self.success(), self.is_rehearsal(), self.stand_ins.len()) {
-            (true, false, _) => format!("{name} is back"),
-            (true, true, 0) => format!("{name} rehearsed"),
-            (true, true, stand_ins) => format!("{name} rehearsed with {}", count(stand_ins, "stand-in")),
-            (false, ..) if self.end.is_none() => format!("{name} was interrupted"),
-            (false, ..) => format!("{name} is not back"),
-        };
-        line.push_str(": ");
-        if counts.ready == counts.all {
-            line.push_str(&count(counts.all, "layer"));
-            line.push_str(" ready");
-        } else {
-            line.push_str(&format!("{} of {} ready", counts.ready, count(counts.all, "layer")));
-        }
-        if let Some(ready) = self.ready_seconds() {
-            line.push_str(&format!(" in {}", seconds(ready)));
-        }
-        if let Some(handover) = self.handover_seconds() {
-            line.push_str(&format!(", handed over in {}", seconds(handover)));
-        } else if counts.handed_over > 0 {
-            line.push_str(&format!(", {} handed over", counts.handed_over));
-        }
-        if counts.failed > 0 {
-            line.push_str(&format!(", {} failed", counts.failed));
-        }
-        if counts.blocked > 0 {
-            line.push_str(&format!(", {} blocked", counts.blocked));
-        }
-        if counts.skipped > 0 {
-            line.push_str(&format!(", {} skipped", counts.skipped));
-        }
-        line
-    }
 }

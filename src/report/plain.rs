@@ -25,7 +25,7 @@ const LEAST_DETAIL: usize = 36;
 pub(crate) fn lines(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity, columns: Option<usize>) -> Vec<Line> {
     let Some(entry) = entry(model, event, place, verbosity) else { return Vec::new() };
     let time = seconds(model.since_began(event.time));
-    let mut line = Line::new().add(Tone::Faint, format!("{time:>TIME$}")).to_column(TIME + 2).add(entry.tone, entry.word).to_column(WORD);
+    let mut line = Line::new().add(Tone::Faint, format!("{time:>TIME$}")).up_to(TIME + 2).add(entry.tone, entry.word).up_to(WORD);
     let mut start = WORD;
     if !entry.name.is_empty() {
         line.push(Tone::Strong, &entry.name);
@@ -34,24 +34,32 @@ pub(crate) fn lines(model: &RunModel, event: &Event, place: Place, verbosity: Ve
     let Some(columns) = columns else {
         // One line for each event, whatever the message holds: that is what grep and log collectors want.
         let detail: Vec<&str> = entry.detail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        return vec![if detail.is_empty() { line } else { line.to_column(start).add(Tone::Normal, detail.join("; ")) }];
+        return vec![if detail.is_empty() { line } else { line.up_to(start).add(Tone::Normal, detail.join("; ")) }];
     };
     if entry.detail.is_empty() {
         return vec![line];
     }
-    // A detail that fits stays beside its name; one that does not is folded beside it or, where that is too narrow, below it.
-    if line.width().max(start) + LEAST_DETAIL > columns && line.width().max(start) + entry.detail.len() > columns {
-        start = if columns >= WORD + LEAST_DETAIL { WORD } else { 4 };
+    // A detail stays in its column if it fits, goes nearer if it fits then, and else is folded: in its column or, where that is too
+    // narrow, below.
+    let needed = unicode_width::UnicodeWidthStr::width(entry.detail.as_str());
+    let near = line.width() + 2;
+    let one_line = !entry.detail.contains('\n');
+    if !(one_line && start.max(near - 1) + needed <= columns) {
+        if one_line && near + needed <= columns {
+            start = near;
+        } else if start.max(near - 1) + LEAST_DETAIL > columns {
+            start = if columns >= WORD + LEAST_DETAIL { WORD } else { 4 };
+        }
     }
     let mut lines = Vec::new();
     for (number, detail) in fold(&entry.detail, columns.saturating_sub(start.max(1)).max(12)).into_iter().enumerate() {
         if number == 0 && line.width() <= start {
-            lines.push(std::mem::take(&mut line).to_column(start).add(Tone::Normal, detail));
+            lines.push(std::mem::take(&mut line).up_to(start).add(Tone::Normal, detail));
         } else {
             if number == 0 {
                 lines.push(std::mem::take(&mut line));
             }
-            lines.push(Line::new().to_column(start).add(Tone::Normal, detail));
+            lines.push(Line::new().up_to(start).add(Tone::Normal, detail));
         }
     }
     lines

@@ -4,6 +4,7 @@ use super::document::Report;
 use super::event::{Event, Happening, Sink};
 use super::model::RunModel;
 use super::plain::{self, Place};
+use super::remaining::Earlier;
 use super::screen::{self, Screen};
 use super::text::Line;
 use super::{end, live, markdown, page};
@@ -169,6 +170,8 @@ struct Writers {
     options: Options,
     model: RunModel,
     events: Option<File>,
+    /// The report of the run before this one.
+    earlier: Option<Earlier>,
     errors: Vec<Error>,
     color: bool,
     /// The live view, with lines that wait to scroll away above it.
@@ -188,7 +191,8 @@ impl Writers {
             Mode::Auto => io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb"),
         };
         let live = (live && options.verbosity != Verbosity::Quiet).then(|| (Screen::new(io::stderr(), color), Vec::new()));
-        Self { options, model: RunModel::default(), events, errors: Vec::new(), color, live }
+        let earlier = options.report_dir.as_deref().filter(|_| live.is_some()).and_then(Earlier::read);
+        Self { options, model: RunModel::default(), events, earlier, errors: Vec::new(), color, live }
     }
 
     async fn run(mut self, mut receiver: UnboundedReceiver<Event>, mut finishing: oneshot::Receiver<()>) -> Summary {
@@ -258,7 +262,9 @@ impl Writers {
     fn draw(&mut self) {
         let Some((screen, above)) = &mut self.live else { return };
         let (columns, rows) = screen::size();
-        let frame = live::frame(&self.model, jiff::Timestamp::now(), columns, rows);
+        let now = jiff::Timestamp::now();
+        let remaining = self.earlier.as_ref().and_then(|earlier| earlier.remaining(&self.model, now));
+        let frame = live::frame(&self.model, now, remaining, columns, rows);
         screen.draw(above, &frame, columns);
         above.clear();
     }

@@ -66,11 +66,11 @@ impl Line {
         }
     }
 
-    /// Adds spaces up to a column; at least one where the line is already longer (and not empty).
+    /// Adds spaces up to a column; at least one where the line is longer.
     #[must_use]
-    pub(crate) fn to_column(mut self, column: usize) -> Self {
+    pub(crate) fn up_to(mut self, column: usize) -> Self {
         let width = self.width();
-        let spaces = if width < column { column - width } else { usize::from(width > 0 && column > 0) };
+        let spaces = if width <= column { column - width } else { 1 };
         self.push(Tone::Normal, " ".repeat(spaces));
         self
     }
