@@ -3,6 +3,7 @@
 mod failure;
 mod start;
 
+use crate::report;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -133,6 +134,13 @@ pub enum Color {
     Never,
 }
 
+/// How a run is shown.
+#[derive(Clone, Copy, Debug)]
+struct Show {
+    color: report::Color,
+    verbosity: report::Verbosity,
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     crate::layers::flux::duration(text).ok_or_else(|| format!("`{text}` is no duration; write 90s, 5m or 1h30m"))
 }
@@ -150,19 +158,24 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::new("cannot start").because(&error).show(),
     };
-    let verbosity = if cli.quiet {
-        crate::report::Verbosity::Quiet
-    } else if cli.verbose {
-        crate::report::Verbosity::Verbose
-    } else {
-        crate::report::Verbosity::Normal
+    let show = Show {
+        color: match cli.color {
+            Color::Auto => report::Color::Auto,
+            Color::Always => report::Color::Always,
+            Color::Never => report::Color::Never,
+        },
+        verbosity: match (cli.quiet, cli.verbose) {
+            (true, _) => report::Verbosity::Quiet,
+            (_, true) => report::Verbosity::Verbose,
+            _ => report::Verbosity::Normal,
+        },
     };
     let result = runtime.block_on(async {
         match cli.verb {
             Verb::Plan(args) => start::plan(args).await,
-            Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, verbosity).await,
-            Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, verbosity).await,
-            Verb::Rehearse(args) => start::rehearse(args, verbosity).await,
+            Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, show).await,
+            Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, show).await,
+            Verb::Rehearse(args) => start::rehearse(args, show).await,
             Verb::Sandbox(args) => crate::sandbox::run(args).await.map_err(Failure::from),
         }
     });

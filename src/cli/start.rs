@@ -1,14 +1,14 @@
 //! `plan`, `bootstrap`, `recover`, `rehearse`: from arguments to a run.
 
-use super::{Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, StartArgs};
+use super::{Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
 use crate::cluster::Cluster;
 use crate::environment::Environment;
-use crate::execute::{self, Events, Installation, Mode, Run};
+use crate::execute::{self, Events, Finished, Installation, Mode, Run};
 use crate::manifest::Resource;
 use crate::plan::Plan;
 use crate::read::{self, ReadOptions, Reading, Revision};
 use crate::report::event::Happening;
-use crate::report::{self, Verbosity};
+use crate::report;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -42,13 +42,13 @@ pub(super) async fn plan(args: PlanArgs) -> Result<ExitCode, Failure> {
 }
 
 /// `blackstart bootstrap` and `blackstart recover`.
-pub(super) async fn start(args: StartArgs, mode: Mode, verbosity: Verbosity) -> Result<ExitCode, Failure> {
-    let (events, reporter) = reporter(&args.run, verbosity, false)?;
+pub(super) async fn start(args: StartArgs, mode: Mode, show: Show) -> Result<ExitCode, Failure> {
+    let (events, reporter) = reporter(&args.run, show)?;
     let result = start_reported(&args, mode, &events).await;
-    finish(result, events, reporter, args.run.output).await
+    finish(result, events, reporter).await
 }
 
-async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result<bool, Failure> {
+async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result<Finished, Failure> {
     let kubeconfig = args.kubeconfig.clone();
     phase(events, "read", "repository and environment");
     let (environment, reading) = input(&args.run.input, Revision::Named("HEAD".into()), true).await?;
@@ -73,14 +73,14 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         events: events.clone(),
         stop: stop_signal(),
     };
-    Ok(execute::run(run).await?.success)
+    Ok(execute::run(run).await?)
 }
 
 /// `blackstart rehearse`.
-pub(super) async fn rehearse(args: RehearseArgs, verbosity: Verbosity) -> Result<ExitCode, Failure> {
-    let (events, reporter) = reporter(&args.run, verbosity, true)?;
+pub(super) async fn rehearse(args: RehearseArgs, show: Show) -> Result<ExitCode, Failure> {
+    let (events, reporter) = reporter(&args.run, show)?;
     let result = super::rehearse::rehearse(&args, &events).await;
-    finish(result, events, reporter, args.run.output).await
+    finish(result, events, reporter).await
 }
 
 pub(super) async fn rehearsal_input(args: &RehearseArgs, events: &Events) -> Result<(Environment, Reading, Plan, Vec<Resource>), Failure> {
@@ -104,24 +104,28 @@ pub(super) fn phase(events: &Events, name: &str, detail: &str) {
     events.send(Happening::Phase { name: name.into(), detail: detail.into() });
 }
 
-fn reporter(args: &RunArgs, verbosity: Verbosity, rehearsal: bool) -> Result<(Events, report::Reporter), Failure> {
+fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Failure> {
     let options = report::Options {
-        verbosity,
+        color: show.color,
+        verbosity: show.verbosity,
+        mode: report::Mode::Auto,
+        output: if args.output == Output::Json { report::Output::Json } else { report::Output::Human },
         events_file: args.events.clone(),
         report_dir: args.report.clone(),
-        json: args.output == Output::Json,
-        rehearsal,
     };
-    let (sink, reporter) =
-        report::start(options).map_err(|error| Failure::new("--events, --report: cannot be written").because(&error).code(3))?;
+    let (sink, reporter) = report::start(options).map_err(|error| Failure::new(error.to_string()).because(&error).code(3))?;
     Ok((Events::new(sink), reporter))
 }
 
 /// Ends the report, whatever happened, and gives the exit code.
-async fn finish(result: Result<bool, Failure>, events: Events, reporter: report::Reporter, _output: Output) -> Result<ExitCode, Failure> {
+async fn finish(result: Result<Finished, Failure>, events: Events, reporter: report::Reporter) -> Result<ExitCode, Failure> {
     drop(events);
-    reporter.finish().await.map_err(|error| Failure::new("report: cannot be written").because(&error).code(3))?;
-    result.map(|success| ExitCode::from(u8::from(!success)))
+    let summary = reporter.finish().await;
+    let finished = result?;
+    if finished.interrupted {
+        return Ok(ExitCode::from(130));
+    }
+    Ok(ExitCode::from(u8::from(!finished.success || !summary.errors.is_empty())))
 }
 
 /// Counts Ctrl-C and SIGTERM: the first finishes what runs, the second stops at once.

@@ -204,7 +204,8 @@ impl Engine {
                     let layer = &run.reading.layers[position].layer;
                     patience = layer.patience().unwrap_or(PATIENCE);
                     if !layer.spec.health_check_exprs.is_empty() {
-                        expressions = Arc::new(health::Expressions::new(&layer.spec.health_check_exprs));
+                        // The plan has refused what does not compile.
+                        expressions = Arc::new(health::Expressions::compile(&layer.spec.health_check_exprs).unwrap_or_default());
                     }
                     match node.action {
                         Action::Skip if layer.spec.suspend => Job::Skip("suspended in Git".into()),
@@ -454,7 +455,7 @@ impl Engine {
                 continue;
             }
             node.awaited += usize::from(awaited);
-            let message = match verdict(&node.expressions, &object.object) {
+            let message = match node.expressions.of(&object.object) {
                 Health::Ready | Health::Assumed => continue,
                 Health::InProgress(message) | Health::Failed(message) | Health::Terminating(message) => message,
             };
@@ -510,7 +511,7 @@ impl Engine {
             if !awaited && !node.settling.contains_key(id) {
                 continue;
             }
-            match verdict(&node.expressions, object) {
+            match node.expressions.of(object) {
                 Health::Ready | Health::Assumed => {
                     node.pending.remove(id);
                     node.settling.remove(id);
@@ -864,10 +865,6 @@ async fn apply_beside_agent(
         })?;
     }
     layer::apply(work, shared).await
-}
-
-fn verdict(expressions: &health::Expressions, object: &Value) -> Health {
-    expressions.judge(object).unwrap_or_else(|| health::of(object))
 }
 
 fn health_checks(layer: &Layer) -> Vec<ObjectId> {

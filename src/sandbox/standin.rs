@@ -355,7 +355,7 @@ fn set(target: &mut Value, path: &str, value: Value) {
 /// Whether a status fulfils what a layer asks of the kind.
 pub fn fulfils(rule: &StatusRule, expressions: &health::Expressions) -> bool {
     let object = json!({"apiVersion": rule.api_version, "kind": rule.kind, "metadata": {"name": "x", "generation": 1}, "status": rule.status});
-    !matches!(expressions.judge(&object), Some(health::Health::InProgress(_) | health::Health::Failed(_)))
+    expressions.of(&object).is_ready()
 }
 
 #[cfg(test)]
