@@ -13,6 +13,8 @@ pub struct SandboxArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    /// Build the sandbox's programs once, into the cache folder
+    Install,
     /// Start a sandbox: a real Kubernetes control plane on the loopback, until Ctrl-C
     Up(Up),
     /// End a sandbox and remove everything of it; without a name, remove what dead runs left
@@ -83,6 +85,11 @@ struct Exec {
 /// Runs the verb.
 pub async fn run(args: SandboxArgs) -> Result<(), SandboxError> {
     match args.verb {
+        Verb::Install => {
+            let built = sandbox::components::install_with_progress().await?;
+            err(&format!("{}\n", if built == 0 { "everything is there".to_owned() } else { format!("{built} components built") }));
+            Ok(())
+        }
         Verb::Up(args) if args.detach => detach(&args).await,
         Verb::Up(args) => up(args).await,
         Verb::Down(args) => down(args).await,

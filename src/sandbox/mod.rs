@@ -14,15 +14,22 @@
 //! Never: a listener off 127.0.0.1, a key on a disk, a process that outlives its owner, a fixed sleep.
 //! Linux only: it relies on pidfd, `/proc` and `PR_SET_PDEATHSIG`.
 
+mod agent;
+mod artifacts;
 pub mod components;
 mod control_plane;
 mod credentials;
 mod process;
 pub mod state;
+mod volumes;
+pub mod watch;
 
+pub use agent::AgentFlags;
 pub use process::become_component;
 pub use state::State;
 
+use crate::layers::SourceId;
+use crate::read::SourceTree;
 use control_plane::Places;
 use credentials::Authority;
 use jiff::Timestamp;
@@ -33,6 +40,7 @@ use serde_json::{Value, json};
 use state::{Component, ProcessId};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// What can go wrong with a sandbox.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +64,19 @@ pub enum SandboxError {
     Missing {
         /// Its name.
         component: &'static str,
+    },
+    /// No Go toolchain to build with.
+    #[error(
+        "go: not found on PATH; it builds the sandbox's components once. Install it: apt-get install golang-go (1.26 or later), or https://go.dev/dl"
+    )]
+    NoGo,
+    /// A build failed.
+    #[error("{component}: build failed:\n{last}")]
+    Build {
+        /// Name and version.
+        component: String,
+        /// Last lines of the compiler.
+        last: String,
     },
     /// Certificates could not be made.
     #[error("sandbox credentials: {0}")]
@@ -140,8 +161,19 @@ pub struct Options {
     pub controllers: bool,
     /// Writes an audit log (metadata of every write) to `logs/audit.jsonl`.
     pub audit: bool,
+    /// Where stand-ins are reported.
+    pub stand_ins: Option<tokio::sync::mpsc::UnboundedSender<StandIn>>,
     /// The blackstart program, where it is not the running one (tests).
     pub launcher: Option<PathBuf>,
+}
+
+/// Something that the sandbox put in place of what it cannot have.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StandIn {
+    /// What: `OCIRepository flux-system/podinfo`.
+    pub object: String,
+    /// Why, and what stands there instead.
+    pub reason: String,
 }
 
 /// How long a step of the start may take on a slow machine.
@@ -152,6 +184,9 @@ pub struct Sandbox {
     held: Held,
     client: kube::Client,
     timing: Timing,
+    artifacts: artifacts::Artifacts,
+    /// The stand-ins; they end with the sandbox.
+    _tasks: JoinSet<()>,
 }
 
 /// How long the start took.
@@ -173,11 +208,27 @@ impl Sandbox {
             Some(launcher) => launcher.clone(),
             None => std::env::current_exe().map_err(|source| SandboxError::Io { what: "path of this program".to_owned(), source })?,
         };
+        let stages = components::need("kwok-stages")?;
         let (state, folder) = register(options.name.as_deref())?;
-        let mut held = Held { state, folder, keeper: Keeper::new(launcher)?, running: Vec::new(), removed: false };
+        let mut held = Held { state, folder, keeper: Keeper::new(launcher)?, stages, running: Vec::new(), removed: false };
         // Where this fails, the error carries the last words of the log, since the log goes with `held`.
-        let (client, timing) = held.start(&options, programs, begin).await?;
-        Ok(Self { held, client, timing })
+        let (client, mut timing) = held.start(&options, programs, begin).await?;
+        let mut tasks = JoinSet::new();
+        let stand_in = connect(&held.state.private.join("stand-ins.kubeconfig")).await?;
+        volumes::create_class(&stand_in).await?;
+        volumes::start(&stand_in, &mut tasks);
+        let artifacts = artifacts::Artifacts::start(&stand_in, options.stand_ins.clone(), &mut tasks).await?;
+        held.state.artifacts = Some(artifacts.port);
+        let mut sandbox = Self { held, client, timing, artifacts, _tasks: tasks };
+        if options.controllers {
+            sandbox.install_agent().await?;
+            sandbox.start_agent(&AgentFlags::default()).await?;
+        }
+        sandbox.held.state.ready = true;
+        sandbox.held.state.save(&sandbox.held.folder)?;
+        timing.ready = begin.elapsed();
+        sandbox.timing = timing;
+        Ok(sandbox)
     }
 
     /// Its name.
@@ -208,6 +259,16 @@ impl Sandbox {
     /// How long its start took.
     pub fn timing(&self) -> Timing {
         self.timing
+    }
+
+    /// Replaces the files that stand for the sources; may be called at any time.
+    pub fn set_sources(&self, sources: Vec<(SourceId, SourceTree)>) {
+        self.artifacts.set(sources);
+    }
+
+    /// Ends with an error as soon as one of the sandbox's processes ends.
+    pub async fn failed(&self) -> SandboxError {
+        self.held.any_failed().await
     }
 
     /// Ends everything and removes every file of it.
@@ -291,6 +352,7 @@ struct Held {
     state: State,
     folder: PathBuf,
     keeper: Keeper,
+    stages: PathBuf,
     running: Vec<Running>,
     removed: bool,
 }
@@ -326,7 +388,7 @@ impl Held {
             state::write_private(&policy, control_plane::AUDIT_POLICY.as_bytes())
                 .map_err(|source| SandboxError::Io { what: policy.display().to_string(), source })?;
         }
-        let stages = components::stages();
+        let stages = self.stages.clone();
         let places = Places { private: &private, logs: &logs, stages: &stages };
         let port = free_port()?;
         let server = format!("https://127.0.0.1:{port}");
@@ -354,8 +416,6 @@ impl Held {
         self.launch(control_plane::scheduler(&places, programs.scheduler), None).await?;
         let names = create_nodes(&client, options).await?;
         self.await_nodes(&client, names).await?;
-        self.state.ready = true;
-        self.state.save(&self.folder)?;
         Ok((client, Timing { api, ready: begin.elapsed() }))
     }
 
