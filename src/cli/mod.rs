@@ -1,6 +1,8 @@
 //! Command line: words to calls, errors to exit codes. Holds no logic of its own.
 
 mod failure;
+mod rehearse;
+pub mod sandbox;
 mod start;
 
 use crate::report;
@@ -39,7 +41,7 @@ enum Verb {
     /// Do it all in a sandbox on this machine: real control plane and agent, no cloud
     Rehearse(RehearseArgs),
     /// The sandbox by itself
-    Sandbox(crate::sandbox::SandboxArgs),
+    Sandbox(sandbox::SandboxArgs),
 }
 
 /// What to read.
@@ -176,7 +178,7 @@ pub fn main() -> ExitCode {
             Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, show).await,
             Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, show).await,
             Verb::Rehearse(args) => start::rehearse(args, show).await,
-            Verb::Sandbox(args) => crate::sandbox::run(args).await.map_err(Failure::from),
+            Verb::Sandbox(args) => sandbox::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         }
     });
     // What is left of a run (watches, idle connections) needs no farewell.

@@ -3,36 +3,114 @@
 use super::start::{phase, rehearsal_input, stop_signal};
 use super::{Failure, RehearseArgs};
 use crate::cluster::Cluster;
-use crate::execute::{self, Events, Installation, Mode, Run};
-use crate::read;
+use crate::execute::{self, Events, Finished, Installation, Mode, Run};
+use crate::health::Expressions;
+use crate::read::{self, Reading};
 use crate::report::event::Happening;
-use crate::sandbox::{self, Sandbox, operator, standin};
+use crate::sandbox::{self, AgentFlags, Sandbox, operator, standin};
 use std::sync::Arc;
+use tokio::sync::{Mutex, mpsc};
 
-/// Gives whether everything became ready.
-pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<bool, Failure> {
-    let stop = stop_signal();
-    // The control plane needs seconds to start; the repository is read meanwhile. A repository with problems ends both.
+/// The whole of it; the sandbox is gone when it returns, unless `--keep` asks for a look at it.
+pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<Finished, Failure> {
+    let mut stop = stop_signal();
+    let (stand_ins, mut told) = mpsc::unbounded_channel::<sandbox::StandIn>();
+    let teller = tokio::spawn({
+        let events = events.clone();
+        async move {
+            while let Some(stand_in) = told.recv().await {
+                events.send(Happening::StandIn { object: stand_in.object, reason: stand_in.reason });
+            }
+        }
+    });
+    // The control plane needs seconds to start; the repository is read meanwhile. Problems of the repository end both.
     let up = async {
-        phase(events, "sandbox", "control plane on this machine");
-        Sandbox::up(sandbox::Options { audit: true, ..sandbox::Options::default() }).await.map_err(Failure::from)
+        phase(events, "sandbox", "a control plane on this machine");
+        let options = sandbox::Options { audit: true, stand_ins: Some(stand_ins), ..sandbox::Options::default() };
+        Sandbox::up(options).await.map_err(Failure::from)
     };
-    let input = rehearsal_input(args, events);
-    let mut interrupted = stop.clone();
-    let (sandbox, (environment, reading, plan, secrets)) = tokio::select! {
-        both = async { tokio::try_join!(up, input) } => both?,
-        _ = interrupted.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
+    let (sandbox, input) = tokio::select! {
+        both = async { tokio::try_join!(up, rehearsal_input(args, events)) } => both?,
+        _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };
-    let sandbox = Arc::new(tokio::sync::Mutex::new(sandbox));
-    let result = run(args, events, &sandbox, stop, environment, reading, plan, secrets).await;
-    let sandbox = Arc::try_unwrap(sandbox).ok().map(tokio::sync::Mutex::into_inner);
-    if let Some(sandbox) = sandbox {
-        if args.keep {
-            phase(events, "keep", &format!("sandbox {} stays; remove it with `blackstart sandbox down {}`", sandbox.id(), sandbox.id()));
-            sandbox.keep();
-        } else {
-            sandbox.down().await?;
+    let sandbox = Arc::new(Mutex::new(sandbox));
+    let result = run(args, events, &sandbox, input, stop.clone()).await;
+    if args.keep {
+        let (id, kubeconfig) = {
+            let sandbox = sandbox.lock().await;
+            (sandbox.id().to_owned(), sandbox.kubeconfig().display().to_string())
+        };
+        phase(events, "keep", &format!("sandbox {id} stays until Ctrl-C: export KUBECONFIG={kubeconfig}"));
+        let _ = stop.changed().await;
+    }
+    if let Ok(sandbox) = Arc::try_unwrap(sandbox) {
+        sandbox.into_inner().down().await?;
+    }
+    teller.abort();
+    result
+}
+
+async fn run(
+    args: &RehearseArgs,
+    events: &Events,
+    sandbox: &Arc<Mutex<Sandbox>>,
+    input: super::start::Input,
+    stop: tokio::sync::watch::Receiver<u8>,
+) -> Result<Finished, Failure> {
+    let super::start::Input { reading, plan, secrets, .. } = input;
+    let kubeconfig = {
+        let sandbox = sandbox.lock().await;
+        let mapped = reading.sources.iter().filter_map(|(id, source)| Some((id.clone(), source.tree.clone()?)));
+        sandbox.set_sources(mapped.collect());
+        sandbox.kubeconfig().to_owned()
+    };
+    let cluster = Cluster::connect(Some(&kubeconfig), None).await?;
+    let stand_ins = standin::find(&reading, &secrets, &read::charts::definitions(&reading));
+    for stand_in in &stand_ins.list {
+        events.send(Happening::StandIn { object: stand_in.object.clone(), reason: stand_in.reason.clone() });
+    }
+    for message in unfulfilled(&reading, &stand_ins) {
+        events.send(Happening::Warning { node: None, message });
+    }
+    let operator = tokio::spawn(operator::run(cluster.clone(), stand_ins.statuses));
+    let start = {
+        let sandbox = sandbox.clone();
+        async move {
+            let mut sandbox = sandbox.lock().await;
+            sandbox.install_agent().await.map_err(|error| error.to_string())?;
+            sandbox.start_agent(&AgentFlags::default()).await.map_err(|error| error.to_string())
+        }
+    };
+    let run = Run {
+        mode: if args.bootstrap { Mode::Bootstrap } else { Mode::Recover },
+        plan,
+        reading: Arc::new(reading),
+        secrets,
+        stand_ins: stand_ins.objects,
+        cluster,
+        installation: Installation { components: Vec::new(), start: Some(Box::pin(start)) },
+        timeout: args.run.timeout,
+        events: events.clone(),
+        stop,
+    };
+    let finished = execute::run(run).await;
+    operator.abort();
+    Ok(finished?)
+}
+
+/// Health checks that the status of a stand-in does not fulfil: said before a layer waits for them in vain.
+fn unfulfilled(reading: &Reading, stand_ins: &standin::StandIns) -> Vec<String> {
+    let mut messages = Vec::new();
+    for read in &reading.layers {
+        let expressions = Expressions::compile(&read.layer.spec.health_check_exprs).unwrap_or_default();
+        for rule in stand_ins.statuses.iter().filter(|rule| expressions.covers(&rule.api_version, &rule.kind)) {
+            if !standin::fulfils(rule, &expressions) {
+                messages.push(format!(
+                    "{}: no stand-in status could be made that fulfils its healthCheckExprs of {}; it may never become ready here",
+                    read.layer.id, rule.kind
+                ));
+            }
         }
     }
-    result
+    messages
 }

@@ -1,3 +1,548 @@
-//! x
+//! The sandbox: a real Kubernetes control plane and agent as processes on the loopback, made and removed by the tool.
+//!
+//! ```text
+//! components   finds or builds the programs
+//! state        what stands on disk of each sandbox, dead ones included
+//! process      processes that cannot outlive their owner
+//! credentials  keys, certificates, kubeconfigs of one sandbox
+//! control_plane  command lines
+//! watch        list and watch on the sandbox's API, for the stand-ins
+//! artifacts    stand-in of source-controller
+//! volumes      stand-in of the EBS CSI driver
+//! standin      what else a rehearsal needs stand-ins for (pure)
+//! operator     statuses that no controller here writes
+//! ```
+//!
+//! Never: a listener off 127.0.0.1, a key on a disk, a process that outlives its owner, a fixed sleep.
+//! Linux only: it relies on pidfd, `/proc` and `PR_SET_PDEATHSIG`.
+
+mod agent;
+mod artifacts;
+pub mod components;
+mod control_plane;
+mod credentials;
 pub mod operator;
+mod process;
 pub mod standin;
+pub mod state;
+mod volumes;
+pub mod watch;
+
+pub use agent::AgentFlags;
+pub use process::become_component;
+pub use state::State;
+
+use crate::layers::SourceId;
+use crate::read::SourceTree;
+use control_plane::Places;
+use credentials::Authority;
+use jiff::Timestamp;
+use kube::api::{DynamicObject, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use process::{Keeper, Running};
+use serde_json::{Value, json};
+use state::{Component, ProcessId};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// What can go wrong with a sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// A file or process call failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was done to what.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// No folder for files of this user.
+    #[error("sandbox: no folder for its files: neither HOME nor {variable} is set to an absolute path")]
+    NoHome {
+        /// The XDG variable.
+        variable: &'static str,
+    },
+    /// A program is neither on PATH nor in the cache.
+    #[error("{component}: not found on PATH, in KUBEBUILDER_ASSETS or in the cache; build it once with `blackstart sandbox install`")]
+    Missing {
+        /// Its name.
+        component: &'static str,
+    },
+    /// No Go toolchain to build with.
+    #[error(
+        "go: not found on PATH; it builds the sandbox's components once. Install it: apt-get install golang-go (1.26 or later), or https://go.dev/dl"
+    )]
+    NoGo,
+    /// A build failed.
+    #[error("{component}: build failed:\n{last}")]
+    Build {
+        /// Name and version.
+        component: String,
+        /// Last lines of the compiler.
+        last: String,
+    },
+    /// Certificates could not be made.
+    #[error("sandbox credentials: {0}")]
+    Credentials(#[from] rcgen::Error),
+    /// A component ended while it was needed.
+    #[error("{component}: ended ({status}); log {log}:\n{last}", log = log.display())]
+    Exited {
+        /// Its name.
+        component: &'static str,
+        /// Its exit status.
+        status: String,
+        /// Its log.
+        log: PathBuf,
+        /// Last lines of the log.
+        last: String,
+    },
+    /// Something did not become ready in time.
+    #[error("{what}: not ready after {} s; log {log}:\n{last}", patience.as_secs(), log = log.display())]
+    TimedOut {
+        /// What was awaited.
+        what: String,
+        /// For how long.
+        patience: Duration,
+        /// Log of the component that is responsible.
+        log: PathBuf,
+        /// Its last lines.
+        last: String,
+    },
+    /// The API of the sandbox refused something.
+    #[error("{object}: {verb} in the sandbox failed: {source}")]
+    Api {
+        /// Which object.
+        object: String,
+        /// What was tried.
+        verb: &'static str,
+        /// Why it failed.
+        source: Box<kube::Error>,
+    },
+    /// The kubeconfig that was just written cannot be read.
+    #[error("sandbox kubeconfig: {0}")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// The name is taken.
+    #[error("sandbox {id}: is already running (process {pid}); use another --name, or `blackstart sandbox down {id}`")]
+    Running {
+        /// Its name.
+        id: String,
+        /// Its owner.
+        pid: u32,
+    },
+    /// The name cannot be a folder's.
+    #[error("sandbox {id}: not a usable name; letters, digits, - and _ only, at most 63")]
+    Name {
+        /// The name.
+        id: String,
+    },
+    /// No such sandbox.
+    #[error("sandbox {id}: there is none of this name; `blackstart sandbox status` lists them")]
+    Unknown {
+        /// The name.
+        id: String,
+    },
+    /// A process does not go.
+    #[error("{component}: process {pid} is still there 10 s after it was killed")]
+    Survives {
+        /// Which component.
+        component: String,
+        /// Its pid.
+        pid: u32,
+    },
+}
+
+/// What a sandbox shall have.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Its name; a random one where absent.
+    pub name: Option<String>,
+    /// Three nodes in three zones (`topology.kubernetes.io/zone` `<region>a` to `c`) instead of one.
+    pub zones: bool,
+    /// Region that the nodes' labels name; `eu-west-1` where absent.
+    pub region: Option<String>,
+    /// Installs Flux's CRDs and starts its controllers too; otherwise `start_agent` does, later.
+    pub controllers: bool,
+    /// Writes an audit log (metadata of every write) to `logs/audit.jsonl`.
+    pub audit: bool,
+    /// Where stand-ins are reported.
+    pub stand_ins: Option<tokio::sync::mpsc::UnboundedSender<StandIn>>,
+    /// The blackstart program, where it is not the running one (tests).
+    pub launcher: Option<PathBuf>,
+}
+
+/// Something that the sandbox put in place of what it cannot have.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StandIn {
+    /// What: `OCIRepository flux-system/podinfo`.
+    pub object: String,
+    /// Why, and what stands there instead.
+    pub reason: String,
+}
+
+/// How long a step of the start may take on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running sandbox. Dropping it ends it and removes its files; `down` does the same and reports errors.
+pub struct Sandbox {
+    held: Held,
+    client: kube::Client,
+    timing: Timing,
+    artifacts: artifacts::Artifacts,
+    /// The stand-ins; they end with the sandbox.
+    _tasks: JoinSet<()>,
+}
+
+/// How long the start took.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Until etcd and kube-apiserver were ready.
+    pub api: Duration,
+    /// Until everything was.
+    pub ready: Duration,
+}
+
+impl Sandbox {
+    /// Removes what dead runs left, then starts a sandbox and waits until it is ready: nodes Ready, the default namespace usable.
+    pub async fn up(options: Options) -> Result<Self, SandboxError> {
+        let begin = Instant::now();
+        state::sweep().await?;
+        let programs = Programs::find()?;
+        let launcher = match &options.launcher {
+            Some(launcher) => launcher.clone(),
+            None => std::env::current_exe().map_err(|source| SandboxError::Io { what: "path of this program".to_owned(), source })?,
+        };
+        let stages = components::need("kwok-stages")?;
+        let (state, folder) = register(options.name.as_deref())?;
+        let mut held = Held { state, folder, keeper: Keeper::new(launcher)?, stages, running: Vec::new(), removed: false };
+        // Where this fails, the error carries the last words of the log, since the log goes with `held`.
+        let (client, mut timing) = held.start(&options, programs, begin).await?;
+        let mut tasks = JoinSet::new();
+        let stand_in = connect(&held.state.private.join("stand-ins.kubeconfig")).await?;
+        volumes::create_class(&stand_in).await?;
+        volumes::start(&stand_in, &mut tasks);
+        let artifacts = artifacts::Artifacts::start(&stand_in, options.stand_ins.clone(), &mut tasks).await?;
+        held.state.artifacts = Some(artifacts.port);
+        let mut sandbox = Self { held, client, timing, artifacts, _tasks: tasks };
+        if options.controllers {
+            sandbox.install_agent().await?;
+            sandbox.start_agent(&AgentFlags::default()).await?;
+        }
+        sandbox.held.state.ready = true;
+        sandbox.held.state.save(&sandbox.held.folder)?;
+        timing.ready = begin.elapsed();
+        sandbox.timing = timing;
+        Ok(sandbox)
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &str {
+        &self.held.state.id
+    }
+
+    /// Kubeconfig of an administrator, readable by its user alone; gone with the sandbox.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.held.state.kubeconfig
+    }
+
+    /// A client on it.
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// What stands in `state.json`.
+    pub fn state(&self) -> &State {
+        &self.held.state
+    }
+
+    /// Folder of the logs; `audit.jsonl` stands here too.
+    pub fn logs(&self) -> PathBuf {
+        self.held.folder.join("logs")
+    }
+
+    /// How long its start took.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// Replaces the files that stand for the sources; may be called at any time.
+    pub fn set_sources(&self, sources: Vec<(SourceId, SourceTree)>) {
+        self.artifacts.set(sources);
+    }
+
+    /// Ends with an error as soon as one of the sandbox's processes ends.
+    pub async fn failed(&self) -> SandboxError {
+        self.held.any_failed().await
+    }
+
+    /// Ends everything and removes every file of it.
+    pub async fn down(mut self) -> Result<(), SandboxError> {
+        self.held.removed = true;
+        state::remove(&self.held.state).await
+    }
+}
+
+/// Ends a sandbox by name: its owner is asked to, then whatever is left is removed.
+pub async fn down(id: &str) -> Result<(), SandboxError> {
+    let state = state::list()?.into_iter().find(|state| state.id == id).ok_or_else(|| SandboxError::Unknown { id: id.to_owned() })?;
+    if !state.dead() && state.owner != ProcessId::current() {
+        state.owner.signal(rustix::process::Signal::TERM);
+        if !state.owner.gone(Duration::from_secs(15)).await {
+            return Err(SandboxError::Survives { component: "owner".to_owned(), pid: state.owner.pid });
+        }
+    }
+    // Read again: the owner may have started more, or may have removed it all.
+    let state = state::list()?.into_iter().find(|state| state.id == id).unwrap_or(state);
+    state::remove(&state).await
+}
+
+struct Programs {
+    etcd: PathBuf,
+    api_server: PathBuf,
+    controller_manager: PathBuf,
+    scheduler: PathBuf,
+    kwok: PathBuf,
+}
+
+impl Programs {
+    fn find() -> Result<Self, SandboxError> {
+        Ok(Self {
+            etcd: components::need("etcd")?,
+            api_server: components::need("kube-apiserver")?,
+            controller_manager: components::need("kube-controller-manager")?,
+            scheduler: components::need("kube-scheduler")?,
+            kwok: components::need("kwok")?,
+        })
+    }
+}
+
+/// Takes the name and writes the first state, which names the private folder before that exists.
+fn register(name: Option<&str>) -> Result<(State, PathBuf), SandboxError> {
+    let id = match name {
+        Some(name) if !state::valid_id(name) => return Err(SandboxError::Name { id: name.to_owned() }),
+        Some(name) => name.to_owned(),
+        None => format!("sandbox-{}", &state::random()?[..6]),
+    };
+    let private = state::private_folder()?;
+    let state = State {
+        api_version: "blackstart/v1alpha1".to_owned(),
+        kind: "Sandbox".to_owned(),
+        id: id.clone(),
+        created: Timestamp::now(),
+        owner: ProcessId::current(),
+        ready: false,
+        kubeconfig: private.join("kubeconfig"),
+        private,
+        artifacts: None,
+        components: Vec::new(),
+    };
+    let root = state::root()?;
+    let folder = root.join(&id);
+    let fresh = root.join(format!(".new-{}", state::random()?));
+    state::make_private(&fresh)?;
+    state.save(&fresh)?;
+    if let Err(source) = std::fs::rename(&fresh, &folder) {
+        let _ = std::fs::remove_dir_all(&fresh);
+        return Err(match state::list()?.into_iter().find(|other| other.id == id) {
+            Some(other) => SandboxError::Running { id, pid: other.owner.pid },
+            None => SandboxError::Io { what: format!("state folder {}", folder.display()), source },
+        });
+    }
+    Ok((state, folder))
+}
+
+/// The processes and files of a sandbox, from its first file on; dropping it ends and removes them.
+struct Held {
+    state: State,
+    folder: PathBuf,
+    keeper: Keeper,
+    stages: PathBuf,
+    running: Vec<Running>,
+    removed: bool,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for process in &self.running {
+            process.kill();
+        }
+        if self.removed {
+            return;
+        }
+        let state = self.state.clone();
+        // A runtime of its own: this may be dropped inside or outside of one.
+        let cleaner = std::thread::spawn(move || {
+            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                let _ = runtime.block_on(state::remove(&state));
+            }
+        });
+        let _ = cleaner.join();
+    }
+}
+
+impl Held {
+    async fn start(&mut self, options: &Options, programs: Programs, begin: Instant) -> Result<(kube::Client, Timing), SandboxError> {
+        let private = self.state.private.clone();
+        let logs = self.folder.join("logs");
+        for folder in [&private, &logs, &private.join("home"), &private.join("tmp")] {
+            state::make_private(folder)?;
+        }
+        if options.audit {
+            let policy = private.join("audit-policy.json");
+            state::write_private(&policy, control_plane::AUDIT_POLICY.as_bytes())
+                .map_err(|source| SandboxError::Io { what: policy.display().to_string(), source })?;
+        }
+        let stages = self.stages.clone();
+        let places = Places { private: &private, logs: &logs, stages: &stages };
+        let port = free_port()?;
+        let server = format!("https://127.0.0.1:{port}");
+        // etcd first, so that it starts while the keys are made.
+        self.launch(control_plane::etcd(&places, programs.etcd), None).await?;
+        let authority = Authority::new(&private)?;
+        self.launch(control_plane::api_server(&places, programs.api_server, port, options.audit), Some(port)).await?;
+        authority.kubeconfig("kubeconfig", "blackstart", &server)?;
+        for (file, user) in [
+            ("kube-controller-manager.kubeconfig", "system:kube-controller-manager"),
+            ("kube-scheduler.kubeconfig", "system:kube-scheduler"),
+            ("kwok.kubeconfig", "kwok"),
+            ("stand-ins.kubeconfig", "blackstart-stand-ins"),
+            ("kustomize-controller.kubeconfig", "system:serviceaccount:flux-system:kustomize-controller"),
+            ("helm-controller.kubeconfig", "system:serviceaccount:flux-system:helm-controller"),
+        ] {
+            authority.kubeconfig(file, user, &server)?;
+        }
+        let client = connect(&self.state.kubeconfig).await?;
+        self.await_api(&client).await?;
+        let api = begin.elapsed();
+
+        self.launch(control_plane::controller_manager(&places, programs.controller_manager), None).await?;
+        self.launch(control_plane::kwok(&places, programs.kwok), None).await?;
+        self.launch(control_plane::scheduler(&places, programs.scheduler), None).await?;
+        let names = create_nodes(&client, options).await?;
+        self.await_nodes(&client, names).await?;
+        Ok((client, Timing { api, ready: begin.elapsed() }))
+    }
+
+    async fn launch(&mut self, launch: process::Launch, port: Option<u16>) -> Result<(), SandboxError> {
+        let running = self.keeper.start(launch).await?;
+        self.state.components.push(Component { name: running.name.to_owned(), process: running.process, port, log: running.log.clone() });
+        self.running.push(running);
+        self.state.save(&self.folder)
+    }
+
+    /// Ends with an error as soon as one component ends.
+    async fn any_failed(&self) -> SandboxError {
+        let ends: Vec<_> = self.running.iter().map(|running| Box::pin(running.failed())).collect();
+        futures::future::select_all(ends).await.0
+    }
+
+    fn late(&self, what: &str, component: &str) -> SandboxError {
+        let log = self.folder.join("logs").join(format!("{component}.log"));
+        SandboxError::TimedOut { what: what.to_owned(), patience: PATIENCE, last: process::last_words(&log), log }
+    }
+
+    /// Probes in short intervals: before it listens, there is nothing to wait on.
+    async fn await_api(&self, client: &kube::Client) -> Result<(), SandboxError> {
+        let probe = async {
+            let mut pace = tokio::time::interval(Duration::from_millis(25));
+            loop {
+                pace.tick().await;
+                let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else { continue };
+                if client.request_text(request).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = probe => Ok(()),
+            error = self.any_failed() => Err(error),
+            () = tokio::time::sleep(PATIENCE) => Err(self.late("kube-apiserver", "kube-apiserver")),
+        }
+    }
+
+    async fn await_nodes(&self, client: &kube::Client, names: Vec<String>) -> Result<(), SandboxError> {
+        let ready = async {
+            let accounts = kube::Api::<DynamicObject>::namespaced_with(client.clone(), "default", &core("ServiceAccount"));
+            let nodes = kube::Api::<DynamicObject>::all_with(client.clone(), &core("Node"));
+            let mut pace = tokio::time::interval(Duration::from_millis(25));
+            loop {
+                pace.tick().await;
+                let list = nodes.list(&kube::api::ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+                let ready = list.iter().filter(|node| node_ready(&node.data)).count();
+                if ready >= names.len() && accounts.get_opt("default").await.is_ok_and(|account| account.is_some()) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = ready => Ok(()),
+            error = self.any_failed() => Err(error),
+            () = tokio::time::sleep(PATIENCE) => Err(self.late("nodes", "kwok")),
+        }
+    }
+}
+
+fn node_ready(node: &Value) -> bool {
+    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+    let ready = conditions.is_some_and(|list| list.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True"));
+    // The node controller takes the taint away a moment after Ready; a pod cannot be placed before.
+    ready && node.pointer("/spec/taints").and_then(Value::as_array).is_none_or(Vec::is_empty)
+}
+
+async fn create_nodes(client: &kube::Client, options: &Options) -> Result<Vec<String>, SandboxError> {
+    let region = options.region.as_deref().unwrap_or("eu-west-1");
+    let zones: &[&str] = if options.zones { &["a", "b", "c"] } else { &["a"] };
+    let nodes = kube::Api::<DynamicObject>::all_with(client.clone(), &core("Node"));
+    let mut names = Vec::new();
+    for (index, zone) in zones.iter().enumerate() {
+        let name = format!("node-{}", index + 1);
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {
+                "name": name,
+                "annotations": {"kwok.x-k8s.io/node": "fake"},
+                "labels": {
+                    "kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux", "kubernetes.io/hostname": name,
+                    "node.kubernetes.io/instance-type": "m5.large",
+                    "topology.kubernetes.io/region": region, "topology.kubernetes.io/zone": format!("{region}{zone}"),
+                },
+            },
+        });
+        create(&nodes, node).await?;
+        names.push(name);
+    }
+    Ok(names)
+}
+
+async fn create(api: &kube::Api<DynamicObject>, value: Value) -> Result<(), SandboxError> {
+    let object = format!("{} {}", value["kind"].as_str().unwrap_or_default(), value["metadata"]["name"].as_str().unwrap_or_default());
+    let failed = |source| SandboxError::Api { object: object.clone(), verb: "create", source: Box::new(source) };
+    let parsed: DynamicObject = serde_json::from_value(value).map_err(|error| failed(kube::Error::SerdeError(error)))?;
+    api.create(&PostParams::default(), &parsed).await.map_err(failed)?;
+    Ok(())
+}
+
+/// A kind of the core group.
+pub(crate) fn core(kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
+}
+
+async fn connect(kubeconfig: &Path) -> Result<kube::Client, SandboxError> {
+    let config = kube::config::Kubeconfig::read_from(kubeconfig)?;
+    let mut config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;
+    // kube's own retry may wait for minutes.
+    config.default_retry = false;
+    kube::Client::try_from(config).map_err(|source| SandboxError::Api {
+        object: "kube-apiserver".to_owned(),
+        verb: "connect",
+        source: Box::new(source),
+    })
+}
+
+/// A loopback port that is free now.
+fn free_port() -> Result<u16, SandboxError> {
+    std::net::TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|source| SandboxError::Io { what: "free port on 127.0.0.1".to_owned(), source })
+}

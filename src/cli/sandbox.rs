@@ -1,0 +1,253 @@
+//! `blackstart sandbox`: install, up, down, status.
+
+use crate::sandbox::{self, Options, Sandbox, SandboxError, State, state};
+use serde_json::json;
+use std::io::Write as _;
+
+/// `blackstart sandbox …`.
+#[derive(Debug, clap::Args)]
+pub struct SandboxArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Build the sandbox's programs once, into the cache folder
+    Install,
+    /// Start a sandbox: a real Kubernetes control plane on the loopback, until Ctrl-C
+    Up(Up),
+    /// End a sandbox and remove everything of it; without a name, remove what dead runs left
+    Down(Down),
+    /// List the sandboxes, and what dead runs left
+    Status(Status),
+    /// Become a component, bound to the life of its owner
+    #[command(hide = true)]
+    Exec(Exec),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    #[default]
+    Human,
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+struct Up {
+    /// Name of the sandbox; a random one where absent
+    #[arg(long)]
+    name: Option<String>,
+    /// Go to the background as soon as it is ready
+    #[arg(long)]
+    detach: bool,
+    /// Three nodes in three zones instead of one
+    #[arg(long)]
+    zones: bool,
+    /// Install Flux's CRDs and start its controllers
+    #[arg(long)]
+    controllers: bool,
+    /// Write an audit log of every write to the API
+    #[arg(long)]
+    audit: bool,
+    /// Output
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    /// The background half of --detach
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Down {
+    /// Names of the sandboxes
+    names: Vec<String>,
+    /// All sandboxes of this user
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Status {
+    /// Output
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+#[derive(Debug, clap::Args)]
+struct Exec {
+    #[arg(long)]
+    parent: u32,
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Runs the verb.
+pub async fn run(args: SandboxArgs) -> Result<(), SandboxError> {
+    match args.verb {
+        Verb::Install => {
+            let built = sandbox::components::install_with_progress().await?;
+            err(&format!("{}\n", if built == 0 { "everything is there".to_owned() } else { format!("{built} components built") }));
+            Ok(())
+        }
+        Verb::Up(args) if args.detach => detach(&args).await,
+        Verb::Up(args) => up(args).await,
+        Verb::Down(args) => down(args).await,
+        Verb::Status(args) => status(args.output),
+        Verb::Exec(args) => {
+            let source = sandbox::become_component(args.parent, &args.command);
+            Err(SandboxError::Io { what: args.command.first().cloned().unwrap_or_default(), source })
+        }
+    }
+}
+
+async fn up(args: Up) -> Result<(), SandboxError> {
+    if args.detached {
+        // Away from the terminal: neither its Ctrl-C nor its end shall reach the sandbox.
+        let _ = rustix::process::setsid();
+    }
+    let mut stop = Stop::new()?;
+    let options = Options { name: args.name, zones: args.zones, controllers: args.controllers, audit: args.audit, ..Options::default() };
+    // Dropped half way, a start removes what it has made.
+    let sandbox = tokio::select! {
+        sandbox = Sandbox::up(options) => sandbox?,
+        () = stop.asked() => return Ok(()),
+    };
+    let timing = sandbox.timing();
+    if args.output == Format::Json || args.detached {
+        out(&format!("{}\n", describe(sandbox.state())));
+    } else {
+        err(&format!(
+            "sandbox {} is ready after {:.1} s (API server after {:.1} s)\n",
+            sandbox.id(),
+            timing.ready.as_secs_f64(),
+            timing.api.as_secs_f64()
+        ));
+        out(&format!("export KUBECONFIG={}\n", sandbox.kubeconfig().display()));
+    }
+    if !args.detached {
+        err("Ctrl-C ends it\n");
+    }
+    stop.asked().await;
+    sandbox.down().await
+}
+
+/// Starts the same command in the background and waits until it says that it is ready.
+async fn detach(args: &Up) -> Result<(), SandboxError> {
+    use std::process::Stdio;
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+    let failed = |source| SandboxError::Io { what: "sandbox in the background".to_owned(), source };
+    let mut command = tokio::process::Command::new(std::env::current_exe().map_err(failed)?);
+    command.args(["sandbox", "up", "--detached"]);
+    command.args(args.name.iter().flat_map(|name| ["--name", name.as_str()]));
+    for (set, flag) in [(args.zones, "--zones"), (args.controllers, "--controllers"), (args.audit, "--audit")] {
+        command.args(set.then_some(flag));
+    }
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line).await.map_err(failed)?;
+    }
+    let Ok(state) = serde_json::from_str::<serde_json::Value>(&line) else {
+        let mut text = String::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            stderr.read_to_string(&mut text).await.map_err(failed)?;
+        }
+        let _ = child.wait().await;
+        return Err(failed(std::io::Error::other(text.trim().trim_start_matches("error: ").to_owned())));
+    };
+    if args.output == Format::Json {
+        out(&line);
+    } else {
+        err(&format!("sandbox {} is ready; `blackstart sandbox down {0}` ends it\n", state["id"].as_str().unwrap_or_default()));
+        out(&format!("export KUBECONFIG={}\n", state["kubeconfig"].as_str().unwrap_or_default()));
+    }
+    Ok(())
+}
+
+async fn down(args: Down) -> Result<(), SandboxError> {
+    for id in state::sweep().await? {
+        err(&format!("sandbox {id}: removed what a dead run left\n"));
+        if args.names.contains(&id) && args.names.len() == 1 {
+            return Ok(());
+        }
+    }
+    let living = state::list()?;
+    let names = if args.all { living.into_iter().map(|state| state.id).collect() } else { args.names };
+    for id in names {
+        sandbox::down(&id).await?;
+        err(&format!("sandbox {id}: ended and removed\n"));
+    }
+    Ok(())
+}
+
+fn status(output: Format) -> Result<(), SandboxError> {
+    let states = state::list()?;
+    if output == Format::Json {
+        let sandboxes: Vec<_> = states.iter().map(describe).collect();
+        out(&format!("{:#}\n", json!({"apiVersion": "blackstart/v1alpha1", "kind": "SandboxList", "sandboxes": sandboxes})));
+        return Ok(());
+    }
+    if states.is_empty() {
+        err("no sandbox\n");
+    }
+    for state in states {
+        let how = match (state.dead(), state.ready) {
+            (true, _) => "left by a dead run; `blackstart sandbox down` removes it",
+            (false, true) => "ready",
+            (false, false) => "starting",
+        };
+        out(&format!("sandbox {}: {how} (owner {})\n  kubeconfig {}\n", state.id, state.owner.pid, state.kubeconfig.display()));
+        for component in &state.components {
+            let alive = if component.process.alive() { "runs" } else { "gone" };
+            let port = component.port.map(|port| format!("127.0.0.1:{port}")).unwrap_or_default();
+            out(&format!("  {:<24} {alive} {:>8} {port:<16} {}\n", component.name, component.process.pid, component.log.display()));
+        }
+    }
+    Ok(())
+}
+
+fn describe(state: &State) -> serde_json::Value {
+    let mut value = serde_json::to_value(state).unwrap_or_default();
+    value["ownerAlive"] = (!state.dead()).into();
+    if let Some(list) = value["components"].as_array_mut() {
+        for (component, known) in list.iter_mut().zip(&state.components) {
+            component["alive"] = known.process.alive().into();
+        }
+    }
+    value
+}
+
+/// Ctrl-C, or a polite kill.
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, SandboxError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let failed = |source| SandboxError::Io { what: "signal handler".to_owned(), source };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+// A reader that went away is no error of ours.
+fn out(text: &str) {
+    let _ = anstream::stdout().write_all(text.as_bytes());
+    let _ = anstream::stdout().flush();
+}
+
+fn err(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}
