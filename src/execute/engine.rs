@@ -79,6 +79,8 @@ enum Message {
     AgentStarted(Index, Result<Vec<Written>, String>),
     /// A layer's Kustomization object is written (or was as declared).
     Given(usize, Result<Applied, String>),
+    /// A layer was not ready in time: what is missing, with its last events.
+    Late(Index, String),
 }
 
 struct Engine {
@@ -407,6 +409,11 @@ impl Engine {
             Message::Applied(index, Err(error)) => self.fail(index, &error.to_string()),
             Message::AgentStarted(index, Ok(written)) => self.applied(index, written),
             Message::AgentStarted(index, Err(error)) => self.fail(index, &error),
+            Message::Late(index, error) => {
+                if !self.nodes[index].pending.is_empty() {
+                    self.fail(index, &error);
+                }
+            }
             Message::Given(position, Ok(applied)) => {
                 let id = self.run.reading.layers[position].layer.declaration.id();
                 self.baseline.record(&id, applied.fingerprint);
@@ -737,13 +744,21 @@ impl Engine {
                     1 => String::new(),
                     count => format!(" (and {} more objects)", count - 1),
                 };
-                let error = format!("{id}: {message}{more}; not ready within {patience} s");
-                self.fail(index, &error);
+                let error = format!("{id}: not ready within {patience} s: {message}{more}");
+                let (cluster, sender, id) = (self.run.cluster.clone(), self.sender.clone(), id.clone());
+                // Failed only when its last events are known too; it cannot expire twice.
+                self.nodes[index].deadline = None;
+                tokio::spawn(async move {
+                    let events = tokio::time::timeout(Duration::from_secs(5), cluster.events_for(&id)).await.unwrap_or_default();
+                    let events: Vec<String> = events.into_iter().rev().take(3).map(|event| format!("\nlast event: {event}")).collect();
+                    let _ = sender.send(Message::Late(index, format!("{error}{}", events.concat())));
+                });
+                continue;
             }
             let settling = std::mem::take(&mut self.nodes[index].settling);
             if let Some((id, message)) = settling.first_key_value() {
                 let node = self.nodes[index].id.clone();
-                let error = format!("{id}: {message}; not ready within {patience} s");
+                let error = format!("{id}: not ready within {patience} s: {message}");
                 self.finished.failures.push((node.clone(), error.clone()));
                 let action = self.nodes[index].action;
                 self.shared.send(Happening::Finished { node, action, result: Outcome::Failed, error: Some(error) });
