@@ -178,11 +178,6 @@ fn by_heart(group: &str, kind: &str) -> Option<(&'static str, bool)> {
     BY_HEART.iter().find(|known| known.0 == group && known.1 == kind).map(|known| (known.2, known.3))
 }
 
-/// Whether the group is one of Kubernetes' own, so that its kinds are typed in client-go.
-pub(super) fn is_own_group(group: &str) -> bool {
-    BY_HEART.iter().any(|known| known.0 == group)
-}
-
 #[rustfmt::skip]
 const BY_HEART: &[(&str, &str, &str, bool)] = &[
     ("", "ConfigMap", "configmaps", true),

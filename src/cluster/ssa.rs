@@ -5,7 +5,7 @@
 //! and status; what it would send equal to us, it does not write. Hence only what changes the outcome matters here, not
 //! the empty fields that its typed round trip adds.
 
-use super::kinds::is_own_group;
+use crate::health::is_own_group;
 use crate::layers::LayerId;
 use crate::layers::flux::{CommonMetadata, Layer};
 use crate::manifest::Resource;

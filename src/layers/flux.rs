@@ -183,9 +183,8 @@ pub fn is_kustomization(resource: &Resource) -> bool {
 pub fn layer(declaration: Resource, parent: Option<LayerId>) -> Result<Layer, Problem> {
     let origin = declaration.origin.clone();
     let id = LayerId::new(declaration.namespace().unwrap_or("default"), declaration.name());
-    let spec: Spec = serde_json::from_value(declaration.value.get("spec").cloned().unwrap_or_default()).map_err(|error| {
-        Problem::blocks("kustomization-invalid", format!("Kustomization {id}: spec cannot be read: {error}")).at(origin)
-    })?;
+    let spec: Spec = serde_json::from_value(declaration.value.get("spec").cloned().unwrap_or_default())
+        .map_err(|error| Problem::blocks("kustomization-invalid", format!("Kustomization {id}: spec cannot be read: {error}")).at(origin))?;
     let source = SourceId {
         kind: spec.source_ref.kind.clone(),
         namespace: spec.source_ref.namespace.clone().unwrap_or_else(|| id.namespace.clone()),
