@@ -25,6 +25,7 @@ mod volumes;
 pub mod watch;
 
 pub use agent::AgentFlags;
+pub use artifacts::local_tree;
 pub use process::become_component;
 pub use state::State;
 
@@ -204,10 +205,8 @@ impl Sandbox {
         let begin = Instant::now();
         state::sweep().await?;
         let programs = Programs::find()?;
-        let launcher = match &options.launcher {
-            Some(launcher) => launcher.clone(),
-            None => std::env::current_exe().map_err(|source| SandboxError::Io { what: "path of this program".to_owned(), source })?,
-        };
+        // The running program even after its file was replaced.
+        let launcher = options.launcher.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         let stages = components::need("kwok-stages")?;
         let (state, folder) = register(options.name.as_deref())?;
         let mut held = Held { state, folder, keeper: Keeper::new(launcher)?, stages, running: Vec::new(), removed: false };
@@ -334,7 +333,7 @@ fn register(name: Option<&str>) -> Result<(State, PathBuf), SandboxError> {
     };
     let root = state::root()?;
     let folder = root.join(&id);
-    let fresh = root.join(format!(".new-{}", state::random()?));
+    let fresh = root.join(format!("{}{}", state::UNBORN_PREFIX, state::random()?));
     state::make_private(&fresh)?;
     state.save(&fresh)?;
     if let Err(source) = std::fs::rename(&fresh, &folder) {
