@@ -169,6 +169,19 @@ async fn an_environment_lives_in_a_sandbox() {
         };
         json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "flux-system"}, "spec": spec})
     };
+    // source-watcher's definitions cannot be had: a permissive one stands for them.
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "artifactgenerators.source.extensions.fluxcd.io"},
+        "spec": {"group": "source.extensions.fluxcd.io", "scope": "Namespaced", "names": {"kind": "ArtifactGenerator", "plural": "artifactgenerators"},
+            "versions": [{"name": "v1beta1", "served": true, "storage": true, "schema": schema, "subresources": {"status": {}}}]}});
+    create(&sandbox, definition).await;
+    until(&sandbox, "apiextensions.k8s.io/v1", "CustomResourceDefinition", "artifactgenerators.source.extensions.fluxcd.io", |object| {
+        object
+            .pointer("/status/conditions")
+            .and_then(Value::as_array)
+            .is_some_and(|list| list.iter().any(|one| one["type"] == "Established" && one["status"] == "True"))
+    })
+    .await;
     for object in [
         flux("GitRepository", "app", json!({"interval": "1h", "url": "https://example.invalid/app.git", "ref": {"branch": "main"}})),
         flux(
@@ -176,7 +189,8 @@ async fn an_environment_lives_in_a_sandbox() {
             "app",
             json!({"interval": "1h", "prune": true, "wait": true, "path": "./deploy", "sourceRef": {"kind": "GitRepository", "name": "app"}}),
         ),
-        flux("ExternalArtifact", "part", json!({})),
+        json!({"apiVersion": "source.extensions.fluxcd.io/v1beta1", "kind": "ArtifactGenerator", "metadata": {"name": "parts", "namespace": "flux-system"},
+            "spec": {"artifacts": [{"name": "part", "copy": [{"from": "@app/deploy/**", "to": "@artifact/"}]}]}}),
         flux(
             "Kustomization",
             "part",
@@ -226,7 +240,14 @@ async fn an_environment_lives_in_a_sandbox() {
         reported.push(stand_in);
     }
     let objects: BTreeSet<&str> = reported.iter().map(|stand_in| stand_in.object.as_str()).collect();
-    assert_eq!(objects, BTreeSet::from(["HelmChart flux-system/flux-system-remote", "OCIRepository flux-system/podinfo"]));
+    assert_eq!(
+        objects,
+        BTreeSet::from([
+            "ArtifactGenerator flux-system/parts",
+            "HelmChart flux-system/flux-system-remote",
+            "OCIRepository flux-system/podinfo"
+        ])
+    );
     assert!(std::fs::read_to_string(sandbox.logs().join("audit.jsonl")).unwrap().contains("\"name\":\"from-git\""));
 
     let (private, folder) = (sandbox.state().private.clone(), sandbox.state().folder().unwrap());

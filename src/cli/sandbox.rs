@@ -1,8 +1,10 @@
 //! `blackstart sandbox`: install, up, down, status.
 
+use crate::layers::SourceId;
 use crate::sandbox::{self, Options, Sandbox, SandboxError, State, state};
 use serde_json::json;
 use std::io::Write as _;
+use std::path::PathBuf;
 
 /// `blackstart sandbox …`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +36,7 @@ enum Format {
 }
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line are bools")]
 struct Up {
     /// Name of the sandbox; a random one where absent
     #[arg(long)]
@@ -50,6 +53,9 @@ struct Up {
     /// Write an audit log of every write to the API
     #[arg(long)]
     audit: bool,
+    /// Files of a source: Kind/namespace/name=FOLDER; may be given several times
+    #[arg(long = "source", value_name = "SOURCE=FOLDER", value_parser = source)]
+    sources: Vec<(SourceId, PathBuf)>,
     /// Output
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -82,6 +88,16 @@ struct Exec {
     command: Vec<String>,
 }
 
+fn source(text: &str) -> Result<(SourceId, PathBuf), String> {
+    let (id, folder) = text.split_once('=').ok_or("not SOURCE=FOLDER")?;
+    match id.split('/').collect::<Vec<_>>()[..] {
+        [kind, namespace, name] => {
+            Ok((SourceId { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }, folder.into()))
+        }
+        _ => Err("the source must be Kind/namespace/name, such as GitRepository/flux-system/flux-system".to_owned()),
+    }
+}
+
 /// Runs the verb.
 pub async fn run(args: SandboxArgs) -> Result<(), SandboxError> {
     match args.verb {
@@ -107,12 +123,19 @@ async fn up(args: Up) -> Result<(), SandboxError> {
         let _ = rustix::process::setsid();
     }
     let mut stop = Stop::new()?;
+    let mut trees = Vec::new();
+    for (id, folder) in &args.sources {
+        let tree = sandbox::local_tree(folder)
+            .map_err(|source| SandboxError::Io { what: format!("source {id}: {}", folder.display()), source })?;
+        trees.push((id.clone(), tree));
+    }
     let options = Options { name: args.name, zones: args.zones, controllers: args.controllers, audit: args.audit, ..Options::default() };
     // Dropped half way, a start removes what it has made.
     let sandbox = tokio::select! {
         sandbox = Sandbox::up(options) => sandbox?,
         () = stop.asked() => return Ok(()),
     };
+    sandbox.set_sources(trees);
     let timing = sandbox.timing();
     if args.output == Format::Json || args.detached {
         out(&format!("{}\n", describe(sandbox.state())));
@@ -142,6 +165,9 @@ async fn detach(args: &Up) -> Result<(), SandboxError> {
     command.args(args.name.iter().flat_map(|name| ["--name", name.as_str()]));
     for (set, flag) in [(args.zones, "--zones"), (args.controllers, "--controllers"), (args.audit, "--audit")] {
         command.args(set.then_some(flag));
+    }
+    for (id, folder) in &args.sources {
+        command.arg("--source").arg(format!("{id}={}", folder.display()));
     }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
     let mut line = String::new();

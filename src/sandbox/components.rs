@@ -252,7 +252,6 @@ async fn run_go(row: &Row, go: &Path, folder: &Path, args: &[&str]) -> Result<Ve
         .args(args)
         .current_dir(folder)
         .env("CGO_ENABLED", "0")
-        .env("GOTOOLCHAIN", "local")
         .env("GOWORK", "off")
         .stdin(Stdio::null())
         .kill_on_drop(true)

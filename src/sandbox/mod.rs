@@ -29,6 +29,7 @@ mod volumes;
 pub mod watch;
 
 pub use agent::AgentFlags;
+pub use artifacts::local_tree;
 pub use process::become_component;
 pub use state::State;
 
@@ -208,10 +209,8 @@ impl Sandbox {
         let begin = Instant::now();
         state::sweep().await?;
         let programs = Programs::find()?;
-        let launcher = match &options.launcher {
-            Some(launcher) => launcher.clone(),
-            None => std::env::current_exe().map_err(|source| SandboxError::Io { what: "path of this program".to_owned(), source })?,
-        };
+        // The running program even after its file was replaced.
+        let launcher = options.launcher.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         let stages = components::need("kwok-stages")?;
         let (state, folder) = register(options.name.as_deref())?;
         let mut held = Held { state, folder, keeper: Keeper::new(launcher)?, stages, running: Vec::new(), removed: false };
@@ -338,7 +337,7 @@ fn register(name: Option<&str>) -> Result<(State, PathBuf), SandboxError> {
     };
     let root = state::root()?;
     let folder = root.join(&id);
-    let fresh = root.join(format!(".new-{}", state::random()?));
+    let fresh = root.join(format!("{}{}", state::UNBORN_PREFIX, state::random()?));
     state::make_private(&fresh)?;
     state.save(&fresh)?;
     if let Err(source) = std::fs::rename(&fresh, &folder) {
@@ -394,14 +393,46 @@ impl Held {
         }
         let stages = self.stages.clone();
         let places = Places { private: &private, logs: &logs, stages: &stages };
-        let port = free_port()?;
-        let server = format!("https://127.0.0.1:{port}");
         // etcd first, so that it starts while the keys are made.
         self.launch(control_plane::etcd(&places, programs.etcd), None).await?;
         let authority = Authority::new(&private)?;
-        self.launch(control_plane::api_server(&places, programs.api_server, port, options.audit), Some(port)).await?;
-        authority.kubeconfig("kubeconfig", "blackstart", &server)?;
+        let mut attempts = 3;
+        let client = loop {
+            attempts -= 1;
+            match self.start_api(&places, &authority, &programs.api_server, options.audit).await {
+                // Somebody else took the free port in the meantime.
+                Err(SandboxError::Exited { component: "kube-apiserver", last, .. })
+                    if attempts > 0 && last.contains("address already in use") =>
+                {
+                    self.running.retain(|running| running.name != "kube-apiserver");
+                    self.state.components.retain(|component| component.name != "kube-apiserver");
+                }
+                other => break other?,
+            }
+        };
+        let api = begin.elapsed();
+
+        self.launch(control_plane::controller_manager(&places, programs.controller_manager), None).await?;
+        self.launch(control_plane::kwok(&places, programs.kwok), None).await?;
+        self.launch(control_plane::scheduler(&places, programs.scheduler), None).await?;
+        let names = create_nodes(&client, options).await?;
+        self.await_nodes(&client, names).await?;
+        Ok((client, Timing { api, ready: begin.elapsed() }))
+    }
+
+    /// kube-apiserver on a free port, the kubeconfigs for it, and a client when it is ready.
+    async fn start_api(
+        &mut self,
+        places: &Places<'_>,
+        authority: &Authority,
+        program: &Path,
+        audit: bool,
+    ) -> Result<kube::Client, SandboxError> {
+        let port = free_port()?;
+        let server = format!("https://127.0.0.1:{port}");
+        self.launch(control_plane::api_server(places, program.to_owned(), port, audit), Some(port)).await?;
         for (file, user) in [
+            ("kubeconfig", "blackstart"),
             ("kube-controller-manager.kubeconfig", "system:kube-controller-manager"),
             ("kube-scheduler.kubeconfig", "system:kube-scheduler"),
             ("kwok.kubeconfig", "kwok"),
@@ -413,14 +444,7 @@ impl Held {
         }
         let client = connect(&self.state.kubeconfig).await?;
         self.await_api(&client).await?;
-        let api = begin.elapsed();
-
-        self.launch(control_plane::controller_manager(&places, programs.controller_manager), None).await?;
-        self.launch(control_plane::kwok(&places, programs.kwok), None).await?;
-        self.launch(control_plane::scheduler(&places, programs.scheduler), None).await?;
-        let names = create_nodes(&client, options).await?;
-        self.await_nodes(&client, names).await?;
-        Ok((client, Timing { api, ready: begin.elapsed() }))
+        Ok(client)
     }
 
     async fn launch(&mut self, launch: process::Launch, port: Option<u16>) -> Result<(), SandboxError> {

@@ -198,7 +198,24 @@ pub async fn sweep() -> Result<Vec<String>, SandboxError> {
         remove(&state).await?;
         removed.push(state.id);
     }
+    sweep_unborn()?;
     Ok(removed)
+}
+
+/// Removes the first state of sandboxes whose owner died before it had its name.
+fn sweep_unborn() -> Result<(), SandboxError> {
+    for entry in std::fs::read_dir(root()?).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(UNBORN_PREFIX) {
+            continue;
+        }
+        let state: Option<State> = std::fs::read(entry.path().join("state.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let age = entry.metadata().and_then(|data| data.modified()).ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+        // Without a state it may be one that is being written at this moment.
+        if state.map_or(age > Duration::from_secs(60), |state| state.dead()) {
+            remove_folder(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_folder(folder: &Path) -> Result<(), SandboxError> {
@@ -210,6 +227,8 @@ fn remove_folder(folder: &Path) -> Result<(), SandboxError> {
     }
 }
 
+/// Of state folders that have no name yet.
+pub(super) const UNBORN_PREFIX: &str = ".new-";
 const PRIVATE_PREFIX: &str = "blackstart-";
 
 /// The private folder's path: on tmpfs where there is one, so that keys never reach a disk.

@@ -32,6 +32,9 @@ pub(super) fn read(root: &Path, prefix: &str, follow: bool) -> io::Result<Vec<En
                 }
             }
             if kind.is_dir() {
+                if path.file_name().is_some_and(|name| name == ".git") {
+                    continue;
+                }
                 folders.push(path);
             } else if kind.is_file() {
                 let inner = path.strip_prefix(root).map_err(io::Error::other)?.to_string_lossy().into_owned();

@@ -1,6 +1,7 @@
 //! Helm charts as archives: from a folder of a repository, or a placeholder for one that cannot be fetched.
 
 use super::archive::{self, Entry};
+use serde_json::Value;
 use std::io;
 use std::path::Path;
 
@@ -13,8 +14,9 @@ pub(super) struct Chart {
     pub(super) missing: Vec<String>,
 }
 
-/// Packages a chart folder in the layout of `helm package`. `metadata` (what a `Revision` strategy adds) goes behind the version.
-pub(super) fn package(folder: &Path, metadata: Option<&str>) -> io::Result<Chart> {
+/// Packages a chart folder in the layout of `helm package`. `metadata` (what a `Revision` strategy adds) goes behind the version;
+/// `values` replaces the chart's own `values.yaml`.
+pub(super) fn package(folder: &Path, metadata: Option<&str>, values: Option<String>) -> io::Result<Chart> {
     let declared = std::fs::read_to_string(folder.join("Chart.yaml"))?;
     let field = |key: &str| top_level(&declared, key).ok_or_else(|| io::Error::other(format!("Chart.yaml has no {key}")));
     let name = field("name")?;
@@ -23,6 +25,11 @@ pub(super) fn package(folder: &Path, metadata: Option<&str>) -> io::Result<Chart
     let mut files = archive::read(folder, &format!("{name}/"), true)?;
     if version != plain {
         replace_version(&mut files, &name, &version);
+    }
+    if let Some(values) = values {
+        let path = format!("{name}/values.yaml");
+        files.retain(|(file, _)| *file != path);
+        files.push((path, values.into_bytes()));
     }
     let missing = dependencies(&declared).into_iter().filter(|dependency| !vendored(&files, &name, dependency)).collect();
     let bytes = archive::pack(&files)?;
@@ -43,6 +50,28 @@ pub(super) fn placeholder(name: &str, version: &str) -> io::Result<Chart> {
         (format!("{name}/values.yaml"), b"{}\n".to_vec()),
     ];
     Ok(Chart { name: name.to_owned(), version: version.to_owned(), bytes: archive::pack(&files)?, missing: Vec::new() })
+}
+
+/// Values files merged in order, maps deeply, the later file winning (source-controller `spec.valuesFiles`); as JSON, which is YAML.
+pub(super) fn merged_values(texts: &[String]) -> io::Result<String> {
+    let mut merged = Value::Object(serde_json::Map::new());
+    for text in texts {
+        let values: Option<Value> = serde_yaml::from_str(text).map_err(io::Error::other)?;
+        merge(&mut merged, values.unwrap_or_default());
+    }
+    Ok(format!("{merged:#}\n"))
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (_, Value::Null) => {}
+        (into, from) => *into = from,
+    }
 }
 
 /// A scalar at the top of `Chart.yaml`; charts write these on one line.
@@ -87,6 +116,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_later_values_file_wins_inside_of_maps() {
+        let merged = merged_values(&["a: {b: 1, c: 2}\nl: [1, 2]\n".to_owned(), String::new(), "a: {b: 3}\nl: [4]\n".to_owned()]).unwrap();
+        let merged: Value = serde_json::from_str(&merged).unwrap();
+        assert_eq!(merged, serde_json::json!({"a": {"b": 3, "c": 2}, "l": [4]}));
+    }
+
+    #[test]
     fn a_chart_folder_becomes_an_archive_below_its_name() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(
@@ -94,7 +130,7 @@ mod tests {
             "apiVersion: v2\nname: shop # ours\nversion: \"1.2.3\"\ndependencies:\n  - name: redis\n    version: 1.x\n",
         )
         .unwrap();
-        let chart = package(folder.path(), Some("abc")).unwrap();
+        let chart = package(folder.path(), Some("abc"), None).unwrap();
         assert_eq!((chart.name.as_str(), chart.version.as_str()), ("shop", "1.2.3+abc"));
         assert_eq!(chart.missing, ["redis"]);
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(chart.bytes.as_slice()));

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -105,8 +105,8 @@ impl Reconciler {
         loop {
             tokio::select! {
                 biased;
-                changed = sources.changed() => {
-                    if changed.is_err() {
+                end = sources.changed() => {
+                    if end.is_err() {
                         return;
                     }
                     self.sources = sources.borrow_and_update().clone();
@@ -202,7 +202,7 @@ impl Reconciler {
         let bytes = blocking(move || {
             // An OCI artifact of a chart holds the chart below its name, not bare.
             if tree.root.join("Chart.yaml").is_file() {
-                chart::package(&tree.root, None).map(|chart| chart.bytes)
+                chart::package(&tree.root, None, None).map(|chart| chart.bytes)
             } else {
                 archive::folder(&tree.root)
             }
@@ -225,7 +225,26 @@ impl Reconciler {
                 let folder = inside(&tree.root, &name)?;
                 let metadata = (text("/reconcileStrategy") == "Revision")
                     .then(|| tree.revision.rsplit(':').next().unwrap_or_default().chars().take(12).collect::<String>());
-                let packed = blocking(move || chart::package(&folder, metadata.as_deref())).await;
+                let lenient = spec["ignoreMissingValuesFiles"] == true;
+                let files: Vec<PathBuf> = spec["valuesFiles"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .map(|file| inside(&tree.root, file))
+                    .collect::<io::Result<_>>()?;
+                let packed = blocking(move || {
+                    let mut texts = Vec::new();
+                    for file in files.iter().filter(|file| !lenient || file.is_file()) {
+                        texts.push(
+                            std::fs::read_to_string(file)
+                                .map_err(|error| io::Error::other(format!("values file {}: {error}", file.display())))?,
+                        );
+                    }
+                    let values = if texts.is_empty() { None } else { Some(chart::merged_values(&texts)?) };
+                    chart::package(&folder, metadata.as_deref(), values)
+                })
+                .await;
                 match packed {
                     Ok(packed) => packed,
                     Err(error) => return Ok(Outcome::Failed("ChartPackageError", format!("chart {name} of {source}: {error}"))),
@@ -246,9 +265,6 @@ impl Reconciler {
                 id,
                 &format!("the dependencies {} of chart {} are not in its charts folder: left out", packed.missing.join(", "), packed.name),
             );
-        }
-        if spec["valuesFiles"].as_array().is_some_and(|files| !files.is_empty()) && self.sources.contains_key(&source) {
-            self.report(id, "spec.valuesFiles are not merged here: the chart's own values.yaml is used");
         }
         let file = format!("{}-{}", packed.name, packed.version);
         let extra = json!({"observedChartName": packed.name});
@@ -354,6 +370,17 @@ impl Reconciler {
     }
 }
 
+/// A folder as a source: its revision is its commit where it is one of Git, else the digest of its files.
+pub fn local_tree(folder: &Path) -> io::Result<SourceTree> {
+    let root = folder.canonicalize()?;
+    let head = git2::Repository::open(&root).ok().and_then(|repository| Some(repository.head().ok()?.peel_to_commit().ok()?.id()));
+    let revision = match head {
+        Some(commit) => format!("main@sha1:{commit}"),
+        None => format!("local@{}", digest(&archive::folder(&root)?)),
+    };
+    Ok(SourceTree { repository: root.clone(), root, revision })
+}
+
 fn key(object: &DynamicObject, resource: &ApiResource) -> Key {
     (resource.kind.clone(), object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default())
 }
@@ -367,7 +394,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 /// A folder below a root; `..` never leads out of it.
-fn inside(root: &std::path::Path, path: &str) -> io::Result<PathBuf> {
+fn inside(root: &Path, path: &str) -> io::Result<PathBuf> {
     let mut folder = root.to_owned();
     for part in path.split('/') {
         match part {

@@ -101,7 +101,7 @@ fn alternative(range: &str) -> Option<String> {
     let comparators: Vec<Comparator> = words.iter().map(|word| Comparator::parse(word)).collect::<Option<_>>()?;
     let release = |core| Version { core, release: true, pre: String::new() };
     let mut candidates = vec![];
-    for comparator in &comparators {
+    for comparator in comparators.iter().filter(|comparator| !comparator.parts.is_empty()) {
         let base = comparator.base();
         let [major, minor, patch] = base.core;
         candidates.extend([base.clone(), release([major, minor, patch + 1]), release([major, minor + 1, 0]), release([major + 1, 0, 0])]);
