@@ -1,1 +1,2 @@
-//! (to come)
+//! From the files of a layer to its objects.
+pub mod envsubst;
