@@ -5,6 +5,7 @@ mod export;
 mod folder;
 mod ignore;
 
+pub(crate) use export::{Writer, hex};
 pub use export::{Export, Exported};
 pub use folder::PrivateFolder;
 pub use ignore::{Ignore, glob};
