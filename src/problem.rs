@@ -83,3 +83,36 @@ pub struct Unknown {
     #[serde(flatten)]
     pub origin: Option<Origin>,
 }
+
+/// Up to three names that are close to a wrong one, nearest first: few letters apart, or one holds the other.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let wanted = name.to_lowercase();
+    let mut found: Vec<(usize, &str)> = known
+        .into_iter()
+        .filter_map(|candidate| {
+            let other = candidate.to_lowercase();
+            let distance = distance(&wanted, &other);
+            let contained = wanted.len().min(other.len()) >= 3 && (other.contains(&wanted) || wanted.contains(&other));
+            (distance <= wanted.chars().count().max(3) / 3 || contained).then_some((distance, candidate))
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter().take(3).map(|(_, candidate)| candidate.to_owned()).collect()
+}
+
+/// How many letters must be added, removed or changed (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

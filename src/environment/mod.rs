@@ -1,1 +1,156 @@
-//! (to come)
+//! blackstart.yaml: what Git does not already say about an environment. Text in, types out, or all that is wrong with it at once.
+//! Pure: reads no file, resolves no secret.
+
+mod parse;
+
+pub use parse::parse;
+
+use crate::problem::Origin;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// One environment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Environment {
+    /// `metadata.name`.
+    pub name: String,
+    /// The account and region that may be touched.
+    pub aws: Option<Aws>,
+    /// Folders that are built before the cluster exists.
+    pub infrastructure: Vec<Infrastructure>,
+    /// How the cluster is reached.
+    pub cluster: Cluster,
+    /// The agent.
+    pub agent: Agent,
+    /// ConfigMaps and Secrets that something outside Git makes, for `postBuild.substituteFrom`.
+    pub variables: Vec<Variables>,
+    /// What Git must not hold.
+    pub secrets: Vec<Secret>,
+    /// A rule for each claim, table or database.
+    pub restore: Vec<Restore>,
+    /// The file that it was read from; none for a default.
+    pub file: Option<String>,
+}
+
+/// `spec.aws`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aws {
+    /// Twelve digits.
+    pub account_id: String,
+    /// Such as `eu-west-1`.
+    pub region: String,
+}
+
+/// One entry of `spec.infrastructure`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Infrastructure {
+    /// Folder, from the root of the repository.
+    pub path: String,
+    /// Where it stands.
+    pub origin: Option<Origin>,
+}
+
+/// `spec.cluster`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Cluster {
+    /// The user's own kubeconfig and current context.
+    #[default]
+    Default,
+    /// An EKS cluster.
+    Eks {
+        /// Its name.
+        name: String,
+    },
+    /// A kubeconfig.
+    Kubeconfig {
+        /// File; the user's own where absent.
+        path: Option<String>,
+        /// Context; the current one where absent.
+        context: Option<String>,
+    },
+}
+
+/// `spec.agent.flux`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agent {
+    /// Folder or file with the agent's own manifests, from the root of the repository.
+    pub components: Option<String>,
+    /// Folder that the agent starts from.
+    pub entrypoint: Option<String>,
+}
+
+/// One ConfigMap or Secret with variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variables {
+    /// `ConfigMap` or `Secret`.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Variables.
+    pub data: BTreeMap<String, String>,
+    /// Where it stands.
+    pub origin: Option<Origin>,
+}
+
+/// One Secret that is written before the agent starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Key in `data`.
+    pub key: String,
+    /// Where its value comes from.
+    pub from: SecretSource,
+    /// Where it stands.
+    pub origin: Option<Origin>,
+}
+
+/// Where a secret value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file; `~/` is the home folder, a relative path starts at the environment's file.
+    File(String),
+    /// An environment variable.
+    Env(String),
+    /// Standard output of a program: program and arguments, no shell.
+    Command(Vec<String>),
+    /// AWS Secrets Manager: name or ARN.
+    SecretsManager(String),
+    /// AWS Systems Manager parameter.
+    Ssm(String),
+}
+
+/// One entry of `spec.restore`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restore {
+    /// kind, namespace, name.
+    pub matching: Value,
+    /// What to do.
+    pub rule: RestoreRule,
+    /// Where it stands.
+    pub origin: Option<Origin>,
+}
+
+/// What becomes of state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestoreRule {
+    /// Without a backup the run stops.
+    Required,
+    /// The newest backup, or empty.
+    Newest,
+    /// The backup of a time.
+    At(String),
+    /// Starts empty.
+    Empty,
+}
+
+impl Environment {
+    /// An environment of which nothing is known but its name.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+}

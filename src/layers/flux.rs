@@ -3,7 +3,7 @@
 
 use super::{LayerId, SourceId};
 use crate::manifest::Resource;
-use crate::problem::Problem;
+use crate::problem::{Origin, Problem};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -100,6 +100,9 @@ pub struct Dependency {
     pub namespace: Option<String>,
     /// CEL over `self` and `dep`.
     pub ready_expr: Option<String>,
+    /// Where the entry stands, as far as it can be told.
+    #[serde(skip)]
+    pub origin: Option<Origin>,
 }
 
 /// `commonMetadata`.
@@ -120,6 +123,8 @@ pub struct PostBuild {
     pub substitute: BTreeMap<String, Value>,
     /// ConfigMaps and Secrets in the layer's namespace; later ones win.
     pub substitute_from: Vec<SubstituteFrom>,
+    /// `Always`: substituted although no variable is defined.
+    pub substitute_strategy: Option<String>,
 }
 
 /// One entry of `postBuild.substituteFrom`.
@@ -132,6 +137,9 @@ pub struct SubstituteFrom {
     pub name: String,
     /// May be absent.
     pub optional: bool,
+    /// Where the entry stands, as far as it can be told.
+    #[serde(skip)]
+    pub origin: Option<Origin>,
 }
 
 /// `decryption`.

@@ -1,5 +1,10 @@
 //! YAML to resources that know their file and line. Pure; the only room that parses YAML.
 
+mod write;
+pub mod yaml;
+
+pub use write::write;
+
 use crate::problem::Origin;
 use serde::Serialize;
 use serde_json::Value;

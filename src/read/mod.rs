@@ -1,11 +1,200 @@
 //! From a repository to all its layers with their objects: drives `repo`, `render` and `layers`, in parallel, and collects every problem.
 
+mod entry;
+mod environment;
+mod origins;
+mod sources;
+mod variables;
+mod walk;
+
+pub use environment::{SecretValues, environment};
+
+use crate::environment::Environment;
 use crate::layers::flux::Layer;
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::Resource;
-use crate::problem::{Problem, Unknown};
+use crate::problem::{Origin, Problem, Unknown, nearest};
+use crate::render::{Renderer, join};
+use crate::repo::{PrivateFolder, RepoError, Repository};
+use entry::{Declared, Entry, is_inside};
+use sources::Sources;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use variables::Known;
+use walk::Walk;
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct ReadOptions<'a> {
+    /// Any folder inside the repository.
+    pub path: PathBuf,
+    /// Folder that the agent starts from, from the root of the repository; found where absent.
+    pub entrypoint: Option<String>,
+    /// Which files.
+    pub revision: Revision,
+    /// `--source MATCH=PATH`: `Kind/namespace/name`, a URL or the last part of a URL, and a clone.
+    pub sources: Vec<(String, PathBuf)>,
+    /// What Git does not say.
+    pub environment: &'a Environment,
+    /// Values of the environment's secrets, as far as they are at hand: age keys, and Secrets with variables.
+    pub secrets: SecretValues,
+}
+
+/// Which files of PATH.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Revision {
+    /// As they are on disk.
+    #[default]
+    WorkingTree,
+    /// Of a commit, by any name that Git knows.
+    Named(String),
+}
+
+/// Why nothing could be read at all. What is wrong inside the input is in [`Reading::problems`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The repository.
+    #[error(transparent)]
+    Repository(#[from] RepoError),
+    /// The environment.
+    #[error("the environment cannot be read")]
+    Invalid {
+        /// What is wrong with it.
+        problems: Vec<Problem>,
+    },
+    /// A file.
+    #[error("{}: cannot be read", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No entry point.
+    #[error("{}: no Flux entry point was found", path.display())]
+    NoEntrypoint {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// More than one.
+    #[error("{}: has several entry points: {}", path.display(), found.join(", "))]
+    SeveralEntrypoints {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Their folders.
+        found: Vec<String>,
+    },
+    /// The one that was asked for is not there.
+    #[error("entry point {entrypoint}: no such folder in the repository")]
+    MissingEntrypoint {
+        /// What was asked for.
+        entrypoint: String,
+        /// Folders that are called alike, or all entry points.
+        near: Vec<String>,
+    },
+    /// The reader itself was stopped.
+    #[error("reading was stopped")]
+    Stopped,
+}
+
+impl ReadError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Repository(error) => error.hint(),
+            Self::NoEntrypoint { .. } => Some("give the folder that the agent starts from: --entrypoint clusters/NAME".to_owned()),
+            Self::SeveralEntrypoints { found, .. } => {
+                let flag = found.first().map_or(String::new(), |first| format!("--entrypoint {first}"));
+                Some(format!("choose one: {flag} (or spec.agent.flux.entrypoint in blackstart.yaml)"))
+            }
+            Self::MissingEntrypoint { near, .. } if !near.is_empty() => Some(format!("did you mean {}?", near.join(", "))),
+            _ => None,
+        }
+    }
+}
+
+/// Reads everything that the entry point leads to.
+pub async fn read(options: ReadOptions<'_>) -> Result<Reading, ReadError> {
+    let environment = options.environment.clone();
+    let ReadOptions { path, entrypoint, revision, sources, secrets, .. } = options;
+    let task = move || read_blocking(&ReadOptions { path, entrypoint, revision, sources, environment: &environment, secrets });
+    tokio::task::spawn_blocking(task).await.map_err(|_| ReadError::Stopped)?
+}
+
+/// As [`read`], in the calling thread (rendering uses all cores).
+pub fn read_blocking(options: &ReadOptions<'_>) -> Result<Reading, ReadError> {
+    let repository = Repository::open(&options.path)?;
+    let folder = Arc::new(PrivateFolder::new()?);
+    let mut sources = Sources::new(options, repository, Arc::clone(&folder))?;
+    let exported = sources.exported();
+    let declared = Declared::scan(&exported.root, &exported.files);
+    let revision = exported.revision.clone();
+    let entry = choose(options, &sources, &declared)?;
+    let entry_id = entry.layer.id.clone();
+    let source = entry.layer.source.clone();
+    sources.set_entry(source.clone(), entry.url.clone(), declared.sources.get(&source).cloned());
+
+    let renderer = Renderer::new(Arc::clone(&folder));
+    let known = Known::new(options.environment, &options.secrets);
+    let mut walk = Walk::new(&mut sources, &renderer, &options.secrets, known);
+    let layers = walk.run(entry.layer)?;
+    let (mut problems, mut unknowns) = (std::mem::take(&mut walk.problems), std::mem::take(&mut walk.unknowns));
+    problems.sort_by(|a, b| (&a.origin, a.rule, &a.message).cmp(&(&b.origin, b.rule, &b.message)));
+    problems.dedup();
+    unknowns.sort();
+    unknowns.dedup();
+    Ok(Reading {
+        revision,
+        entry: entry_id,
+        entrypoint: entry.path,
+        // A child is known only when its parent is finished, so parents come first.
+        layers,
+        sources: sources.finish(),
+        problems,
+        unknowns,
+        folder: Some(folder),
+    })
+}
+
+/// Which entry point: the one asked for, the environment's, or the only one (in or around PATH, where that is a folder inside).
+fn choose(options: &ReadOptions<'_>, sources: &Sources, declared: &Declared) -> Result<Entry, ReadError> {
+    let entries = declared.entries();
+    let inside = sources.repository().inside();
+    let asked = options.entrypoint.as_ref().or(options.environment.agent.entrypoint.as_ref());
+    if let Some(asked) = asked {
+        let path = join("", asked).filter(|path| sources.exported().root.join(path).is_dir());
+        // Relative to where one stands is fine too.
+        let path = path.or_else(|| join(inside, asked).filter(|path| sources.exported().root.join(path).is_dir()));
+        let Some(path) = path else {
+            let folders = sources.exported().files.iter().filter_map(|file| file.rsplit_once('/').map(|(folder, _)| folder));
+            let mut near = nearest(asked.trim_start_matches("./"), folders);
+            if near.is_empty() {
+                near = entries.iter().map(|entry| entry.path.clone()).collect();
+            }
+            return Err(ReadError::MissingEntrypoint { entrypoint: asked.clone(), near });
+        };
+        return Ok(declared.at(&path));
+    }
+    let around = |entry: &&Entry| is_inside(inside, &entry.path) && !entry.path.is_empty();
+    let mut found: Vec<&Entry> = if inside.is_empty() { Vec::new() } else { entries.iter().filter(around).collect() };
+    if found.is_empty() {
+        found = entries.iter().filter(|entry| is_inside(&entry.path, inside)).collect();
+    }
+    if found.is_empty() {
+        found = entries.iter().collect();
+    }
+    match found.as_slice() {
+        [only] => Ok((*only).clone()),
+        [] => Err(ReadError::NoEntrypoint { path: options.path.clone() }),
+        several => {
+            let found = several.iter().map(|entry| entry.path.clone()).collect();
+            Err(ReadError::SeveralEntrypoints { path: options.path.clone(), found })
+        }
+    }
+}
+
 
 /// All that one entry point leads to.
 #[derive(Debug)]
@@ -14,6 +203,8 @@ pub struct Reading {
     pub revision: String,
     /// The entry layer.
     pub entry: LayerId,
+    /// Folder of the entry layer, from the root of PATH's repository.
+    pub entrypoint: String,
     /// Every layer, parents before children, otherwise in the order of declaration.
     pub layers: Vec<ReadLayer>,
     /// Every source that a layer, a HelmRelease or an ArtifactGenerator names or that is declared.
@@ -22,6 +213,24 @@ pub struct Reading {
     pub problems: Vec<Problem>,
     /// What cannot be known from Git.
     pub unknowns: Vec<Unknown>,
+    /// Keeps the files of all sources; they are removed with the last owner.
+    pub folder: Option<Arc<PrivateFolder>>,
+}
+
+impl Reading {
+    /// The line at an origin, for messages.
+    pub fn excerpt(&self, origin: &Origin) -> Option<String> {
+        let roots = self.sources.values().filter_map(|source| source.tree.as_ref());
+        let (name, file) = origin.file.split_once(':').map_or((None, origin.file.as_str()), |(name, file)| (Some(name), file));
+        let named = |tree: &&SourceTree| name.is_none_or(|name| tree.repository.file_name().is_some_and(|last| last == name));
+        // A source that is put together from others has the file under another name: the repository itself is the last resort.
+        let text = roots
+            .clone()
+            .filter(named)
+            .find_map(|tree| std::fs::read_to_string(tree.root.join(file)).ok())
+            .or_else(|| roots.filter(named).find_map(|tree| std::fs::read_to_string(tree.repository.join(file)).ok()))?;
+        text.lines().nth(origin.line.saturating_sub(1) as usize).map(str::to_owned)
+    }
 }
 
 /// A layer and what it renders to.

@@ -1,1 +1,263 @@
-//! (to come)
+//! From the files of a layer to its objects, as kustomize-controller builds them: generated kustomization, kustomize, SOPS.
+//! Variables come after that (`envsubst`), since they may be in objects of other layers.
+//!
+//! Folders of plain manifests are read directly (`native`); for everything else `kustomize` runs, or `kubectl kustomize` where that is
+//! all there is. Its output is cached by the content of the source and what the layer asks; decrypted content never is.
+
+mod cache;
+pub mod envsubst;
+mod kustomization;
+mod mirror;
+mod native;
+pub mod program;
+mod sops;
+
+pub use sops::is_encrypted;
+
+use crate::layers::flux::Spec;
+use crate::manifest::Resource;
+use crate::manifest::yaml::{SyntaxError, documents};
+use crate::repo::PrivateFolder;
+use cache::Cache;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use zeroize::Zeroizing;
+
+pub(crate) use native::join;
+
+/// What can go wrong with one layer. Paths are from the root of its source.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// The folder is not in the source.
+    #[error("path {path}: no such folder in the source")]
+    NoFolder {
+        /// `spec.path`.
+        path: String,
+    },
+    /// A file is not YAML.
+    #[error("{path}: is not valid YAML: {}", error.message)]
+    Yaml {
+        /// The file.
+        path: String,
+        /// Where and why.
+        error: SyntaxError,
+        /// The line.
+        excerpt: Option<String>,
+    },
+    /// kustomize refused.
+    #[error("kustomize: {message}")]
+    Kustomize {
+        /// What it said.
+        message: String,
+    },
+    /// A program is not installed.
+    #[error("{name} is needed and was found neither on PATH nor among the sandbox's components")]
+    NoProgram {
+        /// Its name.
+        name: &'static str,
+    },
+    /// An encrypted object or file cannot be decrypted with the keys at hand.
+    #[error("{object}: cannot be decrypted: {message}")]
+    Decrypt {
+        /// What.
+        object: String,
+        /// Why.
+        message: String,
+        /// Public keys that could.
+        recipients: Vec<String>,
+    },
+    /// A file or program failed.
+    #[error("{path}: {source}")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Age identities, wiped from memory when dropped.
+#[derive(Clone, Default)]
+pub struct Keys(pub Vec<Zeroizing<String>>);
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} keys", self.0.len())
+    }
+}
+
+/// One layer to render.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Root of the source's files.
+    pub root: PathBuf,
+    /// Names their content.
+    pub content: String,
+    /// What the layer asks.
+    pub spec: Spec,
+    /// Keys; none where the layer is not decrypted, empty where no key is at hand.
+    pub keys: Option<Keys>,
+}
+
+/// Objects of one layer, variables not yet replaced.
+#[derive(Debug)]
+pub struct Rendered {
+    /// In kustomize's order; with origin (from the root of the source) where they were read directly.
+    pub resources: Vec<Resource>,
+    /// Something is encrypted and no key was at hand.
+    pub encrypted: bool,
+}
+
+/// Renders layers; may be used by several threads.
+#[derive(Debug)]
+pub struct Renderer {
+    program: Option<(PathBuf, &'static [&'static str])>,
+    cache: Option<Cache>,
+    folder: Arc<PrivateFolder>,
+    mirrors: AtomicU32,
+}
+
+impl Renderer {
+    /// One whose mirrors are made in a private folder.
+    pub fn new(folder: Arc<PrivateFolder>) -> Self {
+        let kustomize = || program::find("kustomize").map(|program| (program, &["build"][..]));
+        let kubectl = || program::find("kubectl").map(|program| (program, &["kustomize"][..]));
+        let program = kustomize().or_else(kubectl);
+        let cache = program.as_ref().and_then(|(program, _)| Cache::open(program));
+        Self { program, cache, folder, mirrors: AtomicU32::new(0) }
+    }
+
+    /// Objects of one layer.
+    pub fn render(&self, request: &Request) -> Result<Rendered, RenderError> {
+        let path = join("", &request.spec.path)
+            .filter(|path| request.root.join(path).is_dir())
+            .ok_or_else(|| RenderError::NoFolder { path: request.spec.path.clone() })?;
+        let changed = kustomization::changes(&request.spec);
+        let plain = if changed { None } else { native::build(&request.root, &path) };
+        let mut resources = match plain {
+            Some(resources) => resources,
+            None => self.kustomize(request, &path, changed)?,
+        };
+        let mut encrypted = false;
+        for resource in resources.iter_mut().filter(|resource| sops::holds_encrypted(resource)) {
+            match &request.keys {
+                Some(keys) if !keys.0.is_empty() => sops::decrypt_resource(resource, keys)?,
+                // Without `spec.decryption` the controller applies it as it stands, and so does not fail here.
+                Some(_) => encrypted = true,
+                None => {}
+            }
+        }
+        Ok(Rendered { resources, encrypted })
+    }
+
+    fn kustomize(&self, request: &Request, path: &str, changed: bool) -> Result<Vec<Resource>, RenderError> {
+        let folder = request.root.join(path);
+        let own = native::kustomization_file(&folder);
+        let sources = request.keys.as_ref().filter(|keys| !keys.0.is_empty()).map(|keys| (keys, sops::Sources::find(&request.root, path)));
+        let sources = sources.filter(|(_, sources)| !sources.is_empty());
+        let cache = self.cache.as_ref().filter(|_| sources.is_none());
+        let key = cache.map(|_| Cache::key(&request.content, path, &request.spec));
+        let cached = cache.zip(key.as_ref()).and_then(|(cache, key)| cache.get(key));
+        let text = match cached {
+            Some(text) => text,
+            None => {
+                let text = if changed || own.is_none() || sources.is_some() {
+                    let mirror = self.mirror(request, path, own, sources)?;
+                    let built = self.run(&mirror.join(path), &[&mirror, &request.root]);
+                    // Decrypted files must not stay longer than needed.
+                    let _ = fs::remove_dir_all(&mirror);
+                    built
+                } else {
+                    self.run(&folder, &[&request.root])
+                };
+                let text = text.map_err(|error| self::invalid_file(&request.root, path).unwrap_or(error))?;
+                if let Some((cache, key)) = cache.zip(key.as_ref()) {
+                    cache.put(key, &text);
+                }
+                text
+            }
+        };
+        let parsed = documents(&text).map_err(|error| RenderError::Kustomize { message: format!("its output cannot be read: {error}") })?;
+        Ok(parsed.into_iter().map(|document| Resource { value: document.value, origin: None }).collect())
+    }
+
+    /// A private view of the source in which the layer's kustomization is as the controller writes it, and encrypted files are in clear.
+    fn mirror(
+        &self,
+        request: &Request,
+        path: &str,
+        own: Option<&'static str>,
+        sources: Option<(&Keys, sops::Sources)>,
+    ) -> Result<PathBuf, RenderError> {
+        let folder = request.root.join(path);
+        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+        let read = |source| RenderError::Read { path: path.to_owned(), source };
+        let base = match own {
+            None => kustomization::listing(&native::scan(&folder).map_err(read)?),
+            Some(name) => {
+                let text = fs::read_to_string(folder.join(name)).map_err(read)?;
+                let found = documents(&text).map_err(|error| yaml_error(below(name), error, &text))?;
+                found.into_iter().next().map_or(Value::Null, |document| document.value)
+            }
+        };
+        let exists = |component: &str| join(path, component).is_some_and(|folder| request.root.join(folder).is_dir());
+        let merged = kustomization::merge(base, &request.spec, exists);
+        let mut files = BTreeMap::from([(below("kustomization.yaml"), merged.to_string().into_bytes())]);
+        let removed: BTreeSet<String> = own.map(below).into_iter().filter(|name| !files.contains_key(name)).collect();
+        let mut real = BTreeSet::new();
+        if let Some((keys, sources)) = sources {
+            files.extend(sources.decrypt(&request.root, keys)?);
+            real = sources.folders;
+        }
+        let mirror = self.folder.path().join(format!("mirror-{}", self.mirrors.fetch_add(1, Ordering::Relaxed)));
+        mirror::make(&request.root, &mirror, &files, &removed, &real).map_err(read)?;
+        Ok(mirror)
+    }
+
+    fn run(&self, folder: &Path, hide: &[&Path]) -> Result<String, RenderError> {
+        let (program, command) = self.program.as_ref().ok_or(RenderError::NoProgram { name: "kustomize" })?;
+        let mut arguments: Vec<&std::ffi::OsStr> = command.iter().map(std::ffi::OsStr::new).collect();
+        arguments.extend([std::ffi::OsStr::new("--load-restrictor"), "LoadRestrictionsNone".as_ref(), folder.as_os_str()]);
+        let output = program::run(program, arguments, &[], None)
+            .map_err(|source| RenderError::Read { path: program.display().to_string(), source })?;
+        if output.success {
+            return String::from_utf8(output.stdout).map_err(|_| RenderError::Kustomize { message: "its output is not UTF-8".to_owned() });
+        }
+        let mut message = output.stderr.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(" ");
+        for root in hide {
+            message = message.replace(&format!("{}/", root.display()), "").replace(&root.display().to_string(), ".");
+        }
+        Err(RenderError::Kustomize { message: message.trim().trim_start_matches("Error: ").to_owned() })
+    }
+}
+
+fn yaml_error(path: String, error: SyntaxError, text: &str) -> RenderError {
+    let excerpt = text.lines().nth(error.line.saturating_sub(1) as usize).map(str::to_owned);
+    RenderError::Yaml { path, error, excerpt }
+}
+
+/// The first file below a folder that is not YAML: a better answer than what kustomize says about it.
+fn invalid_file(root: &Path, path: &str) -> Option<RenderError> {
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let mut entries: Vec<_> = fs::read_dir(root.join(&folder)).ok()?.flatten().collect();
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let name = join(&folder, entry.file_name().to_str()?)?;
+            if entry.path().is_dir() {
+                folders.push(name);
+            } else if name.ends_with(".yaml") || name.ends_with(".yml") {
+                let text = fs::read_to_string(entry.path()).ok()?;
+                if let Err(error) = documents(&text) {
+                    return Some(yaml_error(name, error, &text));
+                }
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,372 @@
+//! Text of a blackstart.yaml to an [`Environment`]; every unknown field, wrong type and missing field is a problem with its line.
+
+use super::{Agent, Aws, Cluster, Environment, Infrastructure, Restore, RestoreRule, Secret, SecretSource, Variables};
+use crate::manifest::yaml::{Content, Located, SyntaxError, chunks};
+use crate::problem::{Origin, Problem, nearest};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Reads an environment; `file` is its name in messages.
+pub fn parse(text: &str, file: &str) -> Result<Environment, Vec<Problem>> {
+    let mut reader = Reader { file, lines: text.lines().collect(), problems: Vec::new() };
+    let documents: Vec<_> = chunks(text).into_iter().filter(|(_, chunk)| !is_empty(chunk)).collect();
+    let (before, chunk) = match documents.as_slice() {
+        [only] => *only,
+        [] => return Err(vec![Problem::blocks("environment-invalid", format!("{file}: is empty; an Environment is expected")).at(Some(reader.origin(1)))]),
+        [_, (second, _), ..] => {
+            return Err(vec![
+                Problem::blocks("environment-invalid", format!("{file}: holds several documents; one Environment is expected"))
+                    .at(Some(reader.origin(second + 1)))
+                    .hint("one file for each environment: environments/NAME.yaml"),
+            ]);
+        }
+    };
+    let root = Located::parse_chunk(before, chunk).map_err(|error| vec![invalid_yaml(&error, file, text)])?;
+    let environment = reader.environment(&root);
+    if reader.problems.is_empty() { Ok(environment) } else { Err(reader.problems) }
+}
+
+fn is_empty(chunk: &str) -> bool {
+    chunk.lines().all(|line| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with('#') || line == "---"
+    })
+}
+
+/// A problem for text that is not YAML: file, line, column and the line itself.
+pub(crate) fn invalid_yaml(error: &SyntaxError, file: &str, text: &str) -> Problem {
+    let mut problem = Problem::blocks("yaml-invalid", format!("{file}: is not valid YAML: {}", error.message));
+    problem.origin = Some(Origin { file: file.to_owned(), line: error.line });
+    problem.column = Some(error.column);
+    problem.excerpt = text.lines().nth(error.line.saturating_sub(1) as usize).map(str::to_owned);
+    problem
+}
+
+struct Reader<'a> {
+    file: &'a str,
+    lines: Vec<&'a str>,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn origin(&self, line: u32) -> Origin {
+        Origin { file: self.file.to_owned(), line }
+    }
+
+    fn problem(&mut self, (line, column): (u32, u32), message: String, hint: Option<String>) {
+        let mut problem = Problem::blocks("environment-invalid", message).at(Some(self.origin(line)));
+        problem.column = Some(column);
+        problem.excerpt = self.lines.get(line.saturating_sub(1) as usize).map(|line| (*line).to_owned());
+        problem.hint = hint;
+        self.problems.push(problem);
+    }
+
+    fn wrong(&mut self, node: &Located, path: &str, wanted: &str) {
+        self.problem((node.line, node.column), format!("{path}: must be {wanted}"), None);
+    }
+
+    /// Entries of a map whose keys are all known; anything else is a problem. `null` is an empty map.
+    fn fields<'n>(&mut self, node: &'n Located, path: &str, known: &[&str]) -> Fields<'n> {
+        let mut fields = Fields { place: (node.line, node.column), path: path.to_owned(), entries: BTreeMap::new() };
+        match &node.content {
+            Content::Map(entries) => {
+                for (key, place, value) in entries {
+                    if known.contains(&key.as_str()) {
+                        fields.entries.insert(key, value);
+                    } else {
+                        let near = nearest(key, known.iter().copied());
+                        let hint = match near.first() {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None => format!("known here: {}", known.join(", ")),
+                        };
+                        let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                        self.problem(*place, format!("{name}: unknown field"), Some(hint));
+                    }
+                }
+            }
+            Content::Scalar(Value::Null) => {}
+            _ => self.wrong(node, if path.is_empty() { "the file" } else { path }, "a map"),
+        }
+        fields
+    }
+
+    fn text(&mut self, fields: &Fields<'_>, key: &str) -> Option<String> {
+        let node = fields.entries.get(key)?;
+        match node.text() {
+            Some(text) if !text.is_empty() => Some(text.to_owned()),
+            _ => {
+                self.wrong(node, &fields.name(key), "a text (quote numbers)");
+                None
+            }
+        }
+    }
+
+    fn required(&mut self, fields: &Fields<'_>, key: &str) -> String {
+        if !fields.entries.contains_key(key) {
+            self.problem(fields.place, format!("{}: is missing", fields.name(key)), None);
+        }
+        self.text(fields, key).unwrap_or_default()
+    }
+
+    fn list<'n>(&mut self, fields: &Fields<'n>, key: &str) -> &'n [Located] {
+        let Some(node) = fields.entries.get(key) else { return &[] };
+        match &node.content {
+            Content::List(items) => items,
+            Content::Scalar(Value::Null) => &[],
+            _ => {
+                self.wrong(node, &fields.name(key), "a list");
+                &[]
+            }
+        }
+    }
+
+    fn environment(&mut self, root: &Located) -> Environment {
+        let top = self.fields(root, "", &["apiVersion", "kind", "metadata", "spec"]);
+        for (key, wanted) in [("apiVersion", "blackstart/v1alpha1"), ("kind", "Environment")] {
+            let found = self.required(&top, key);
+            if let (Some(node), false) = (top.entries.get(key), found.is_empty() || found == wanted) {
+                self.wrong(node, key, &format!("`{wanted}`"));
+            }
+        }
+        let mut environment = Environment { file: Some(self.file.to_owned()), ..Environment::default() };
+        match top.entries.get("metadata") {
+            Some(node) => {
+                let metadata = self.fields(node, "metadata", &["name"]);
+                environment.name = self.required(&metadata, "name");
+            }
+            None => self.problem(top.place, "metadata.name: is missing".to_owned(), None),
+        }
+        let Some(spec) = top.entries.get("spec") else { return environment };
+        let spec = self.fields(spec, "spec", &["aws", "infrastructure", "cluster", "agent", "variables", "secrets", "restore"]);
+        environment.aws = spec.entries.get("aws").map(|node| self.aws(node));
+        for (index, item) in self.list(&spec, "infrastructure").iter().enumerate() {
+            let fields = self.fields(item, &format!("spec.infrastructure[{index}]"), &["path"]);
+            let path = self.required(&fields, "path");
+            environment.infrastructure.push(Infrastructure { path, origin: Some(self.origin(item.line)) });
+        }
+        if let Some(node) = spec.entries.get("cluster") {
+            environment.cluster = self.cluster(node);
+        }
+        if let Some(node) = spec.entries.get("agent") {
+            environment.agent = self.agent(node);
+        }
+        for (index, item) in self.list(&spec, "variables").iter().enumerate() {
+            let variables = self.variables(item, &format!("spec.variables[{index}]"));
+            environment.variables.push(variables);
+        }
+        for (index, item) in self.list(&spec, "secrets").iter().enumerate() {
+            if let Some(secret) = self.secret(item, &format!("spec.secrets[{index}]")) {
+                environment.secrets.push(secret);
+            }
+        }
+        for (index, item) in self.list(&spec, "restore").iter().enumerate() {
+            if let Some(restore) = self.restore(item, &format!("spec.restore[{index}]")) {
+                environment.restore.push(restore);
+            }
+        }
+        environment
+    }
+
+    fn aws(&mut self, node: &Located) -> Aws {
+        let fields = self.fields(node, "spec.aws", &["accountID", "region"]);
+        let aws = Aws { account_id: self.required(&fields, "accountID"), region: self.required(&fields, "region") };
+        let digits = aws.account_id.len() == 12 && aws.account_id.bytes().all(|byte| byte.is_ascii_digit());
+        if let (Some(node), false) = (fields.entries.get("accountID"), digits || aws.account_id.is_empty()) {
+            self.wrong(node, "spec.aws.accountID", "twelve digits in quotes");
+        }
+        aws
+    }
+
+    fn cluster(&mut self, node: &Located) -> Cluster {
+        let fields = self.fields(node, "spec.cluster", &["eks", "kubeconfig", "context"]);
+        let (path, context) = (self.text(&fields, "kubeconfig"), self.text(&fields, "context"));
+        match fields.entries.get("eks") {
+            Some(eks) if path.is_some() || context.is_some() => {
+                self.wrong(eks, "spec.cluster", "either `eks` or `kubeconfig` and `context`, not both");
+                Cluster::Default
+            }
+            Some(eks) => {
+                let eks = self.fields(eks, "spec.cluster.eks", &["name"]);
+                Cluster::Eks { name: self.required(&eks, "name") }
+            }
+            None if path.is_none() && context.is_none() => Cluster::Default,
+            None => Cluster::Kubeconfig { path, context },
+        }
+    }
+
+    fn agent(&mut self, node: &Located) -> Agent {
+        let fields = self.fields(node, "spec.agent", &["flux"]);
+        let Some(flux) = fields.entries.get("flux") else { return Agent::default() };
+        let flux = self.fields(flux, "spec.agent.flux", &["components", "entrypoint"]);
+        Agent { components: self.text(&flux, "components"), entrypoint: self.text(&flux, "entrypoint") }
+    }
+
+    fn variables(&mut self, node: &Located, path: &str) -> Variables {
+        let fields = self.fields(node, path, &["kind", "namespace", "name", "data"]);
+        let kind = self.required(&fields, "kind");
+        if let (Some(node), false) = (fields.entries.get("kind"), ["ConfigMap", "Secret", ""].contains(&kind.as_str())) {
+            self.wrong(node, &format!("{path}.kind"), "`ConfigMap` or `Secret`");
+        }
+        let mut data = BTreeMap::new();
+        match fields.entries.get("data").map(|node| &node.content) {
+            Some(Content::Map(entries)) => {
+                for (key, _, value) in entries {
+                    match value.text() {
+                        Some(text) => {
+                            data.insert(key.clone(), text.to_owned());
+                        }
+                        None => self.wrong(value, &format!("{path}.data.{key}"), "a text (quote numbers)"),
+                    }
+                }
+            }
+            Some(_) => self.wrong(fields.entries["data"], &format!("{path}.data"), "a map of texts"),
+            None => self.problem(fields.place, format!("{path}.data: is missing"), None),
+        }
+        let (namespace, name) = (self.required(&fields, "namespace"), self.required(&fields, "name"));
+        Variables { kind, namespace, name, data, origin: Some(self.origin(node.line)) }
+    }
+
+    fn secret(&mut self, node: &Located, path: &str) -> Option<Secret> {
+        let fields = self.fields(node, path, &["namespace", "name", "key", "from"]);
+        let (namespace, name, key) = (self.required(&fields, "namespace"), self.required(&fields, "name"), self.required(&fields, "key"));
+        let Some(from) = fields.entries.get("from") else {
+            self.problem(fields.place, format!("{path}.from: is missing"), Some("for example: from: {env: SOPS_AGE_KEY}".to_owned()));
+            return None;
+        };
+        let sources = ["file", "env", "command", "secretsManager", "ssm"];
+        let found = self.fields(from, &format!("{path}.from"), &sources);
+        if found.entries.len() != 1 {
+            self.wrong(from, &format!("{path}.from"), &format!("exactly one of {}", sources.join(", ")));
+            return None;
+        }
+        let from = if let Some(command) = found.entries.get("command") {
+            let words: Option<Vec<String>> = command.items().iter().map(|word| word.text().map(str::to_owned)).collect();
+            match words {
+                Some(words) if !words.is_empty() => SecretSource::Command(words),
+                _ => {
+                    self.wrong(command, &format!("{path}.from.command"), "a list of texts: the program and its arguments");
+                    return None;
+                }
+            }
+        } else if let Some(file) = self.text(&found, "file") {
+            SecretSource::File(file)
+        } else if let Some(variable) = self.text(&found, "env") {
+            SecretSource::Env(variable)
+        } else if let Some(name) = self.text(&found, "secretsManager") {
+            SecretSource::SecretsManager(name)
+        } else {
+            SecretSource::Ssm(self.text(&found, "ssm")?)
+        };
+        Some(Secret { namespace, name, key, from, origin: Some(self.origin(node.line)) })
+    }
+
+    fn restore(&mut self, node: &Located, path: &str) -> Option<Restore> {
+        let fields = self.fields(node, path, &["match", "rule"]);
+        let matching = match fields.entries.get("match") {
+            Some(node) => {
+                self.fields(node, &format!("{path}.match"), &["kind", "namespace", "name"]);
+                node.value()
+            }
+            None => {
+                self.problem(fields.place, format!("{path}.match: is missing"), None);
+                Value::Null
+            }
+        };
+        let Some(node) = fields.entries.get("rule") else {
+            self.problem(fields.place, format!("{path}.rule: is missing"), None);
+            return None;
+        };
+        let rule = match (node.text(), node.get("at").and_then(Located::text)) {
+            (Some("required"), _) => RestoreRule::Required,
+            (Some("newest"), _) => RestoreRule::Newest,
+            (Some("empty"), _) => RestoreRule::Empty,
+            (None, Some(time)) => RestoreRule::At(time.to_owned()),
+            _ => {
+                self.wrong(node, &format!("{path}.rule"), "required, newest, empty or {at: TIME}");
+                return None;
+            }
+        };
+        Some(Restore { matching, rule, origin: Some(self.origin(node.line)) })
+    }
+}
+
+struct Fields<'n> {
+    place: (u32, u32),
+    path: String,
+    entries: BTreeMap<&'n str, &'n Located>,
+}
+
+impl Fields<'_> {
+    fn name(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"
+apiVersion: blackstart/v1alpha1
+kind: Environment
+metadata: {name: production}
+spec:
+  aws: {accountID: "111122223333", region: eu-west-1}
+  infrastructure:
+    - path: infrastructure/network
+  cluster: {eks: {name: production}}
+  agent: {flux: {components: clusters/production/flux-system, entrypoint: clusters/production}}
+  variables:
+    - {kind: ConfigMap, namespace: flux-system, name: cluster-vars, data: {STACK_NAME: prod}}
+  secrets:
+    - {namespace: flux-system, name: sops-age, key: age.agekey, from: {file: ~/.config/sops/age/keys.txt}}
+    - {namespace: flux-system, name: git, key: token, from: {command: [pass, show, git]}}
+  restore:
+    - {match: {kind: PersistentVolumeClaim, namespace: shop}, rule: newest}
+    - {match: {kind: Table}, rule: {at: "2026-01-01T00:00:00Z"}}
+"#;
+
+    fn lines(text: &str) -> Vec<String> {
+        parse(text, "blackstart.yaml")
+            .expect_err("problems")
+            .into_iter()
+            .map(|problem| {
+                let origin = problem.origin.expect("an origin");
+                format!("{origin}: {}{}", problem.message, problem.hint.map(|hint| format!(" ({hint})")).unwrap_or_default())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_documented_example_is_read() {
+        let environment = parse(WHOLE, "blackstart.yaml").expect("valid");
+        assert_eq!(environment.name, "production");
+        assert_eq!(environment.cluster, Cluster::Eks { name: "production".into() });
+        assert_eq!(environment.agent.entrypoint.as_deref(), Some("clusters/production"));
+        assert_eq!(environment.variables[0].data["STACK_NAME"], "prod");
+        assert_eq!(environment.secrets[1].from, SecretSource::Command(vec!["pass".into(), "show".into(), "git".into()]));
+        assert_eq!(environment.secrets[0].origin.as_ref().map(|origin| origin.line), Some(14));
+        assert_eq!(environment.restore[1].rule, RestoreRule::At("2026-01-01T00:00:00Z".into()));
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_with_line_and_nearest_name() {
+        let text = "apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {name: x}\nspec:\n  clusterr: {}\n  secrets:\n    - namespace: a\n      name: b\n      key: c\n      from: {env: X, file: y}\n  variables:\n    - {kind: Map, namespace: a, name: b, data: {A: 1}}\n";
+        assert_eq!(
+            lines(text),
+            [
+                "blackstart.yaml:5: spec.clusterr: unknown field (did you mean `cluster`?)",
+                "blackstart.yaml:12: spec.variables[0].kind: must be `ConfigMap` or `Secret`",
+                "blackstart.yaml:12: spec.variables[0].data.A: must be a text (quote numbers)",
+                "blackstart.yaml:10: spec.secrets[0].from: must be exactly one of file, env, command, secretsManager, ssm",
+            ]
+        );
+    }
+
+    #[test]
+    fn invalid_yaml_shows_line_column_and_the_line() {
+        let problem = parse("apiVersion: blackstart/v1alpha1\nkind: [a\nspec: x\n", "e.yaml").expect_err("invalid").remove(0);
+        assert_eq!(problem.rule, "yaml-invalid");
+        assert!(problem.column.is_some() && problem.excerpt.is_some(), "{problem:?}");
+    }
+}

@@ -1,0 +1,246 @@
+//! Where the agent starts: found by what the repository declares.
+//!
+//! In this order of trust: a Kustomization that applies the folder it stands in (`flux bootstrap` writes it); a FluxInstance's `sync`, or
+//! the same in the values of a flux-instance chart; a folder with `flux-system/gotk-*.yaml`; else a folder whose Kustomizations no other
+//! one applies.
+
+use crate::layers::flux::{Layer, layer};
+use crate::layers::{LayerId, SourceId};
+use crate::manifest::Resource;
+use crate::manifest::yaml::{chunks, documents};
+use crate::problem::Origin;
+use crate::render::join;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One entry point.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Folder from the root, plain.
+    pub(crate) path: String,
+    /// The layer that the agent starts with.
+    pub(crate) layer: Layer,
+    /// URL of its source, where it is written.
+    pub(crate) url: Option<String>,
+    /// How much it may be trusted; lower is better.
+    rank: u8,
+}
+
+/// What a repository declares about Flux, as it stands in the files (not rendered).
+#[derive(Debug, Default)]
+pub(crate) struct Declared {
+    kustomizations: Vec<(Layer, String)>,
+    syncs: Vec<(Resource, Value)>,
+    /// Source objects by id.
+    pub(crate) sources: BTreeMap<SourceId, Resource>,
+    folders: Vec<String>,
+}
+
+impl Declared {
+    /// Looks through all YAML files. What cannot be parsed (a chart's template) is passed over here.
+    pub(crate) fn scan(root: &Path, files: &[String]) -> Self {
+        let mut declared = Self::default();
+        for file in files.iter().filter(|file| file.ends_with(".yaml") || file.ends_with(".yml")) {
+            let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
+            if name.starts_with("gotk-")
+                && let Some(cluster) = folder.strip_suffix("flux-system").map(|cluster| cluster.trim_end_matches('/'))
+            {
+                declared.folders.push(cluster.to_owned());
+            }
+            let Ok(text) = std::fs::read_to_string(root.join(file)) else { continue };
+            let telling = ["kustomize.toolkit.fluxcd.io/", "source.toolkit.fluxcd.io/", "fluxcd.controlplane.io/", "sync:"];
+            if !telling.iter().any(|word| text.contains(word)) {
+                continue;
+            }
+            for (before, chunk) in chunks(&text) {
+                if !telling.iter().any(|word| chunk.contains(word)) {
+                    continue;
+                }
+                for document in documents(chunk).unwrap_or_default() {
+                    let origin = Origin { file: file.clone(), line: before + document.line };
+                    declared.add(Resource { value: document.value, origin: Some(origin) }, folder);
+                }
+            }
+        }
+        declared.folders.dedup();
+        declared
+    }
+
+    fn add(&mut self, resource: Resource, folder: &str) {
+        match (resource.group(), resource.kind()) {
+            ("kustomize.toolkit.fluxcd.io", "Kustomization") => {
+                if let Ok(layer) = layer(resource, None) {
+                    self.kustomizations.push((layer, folder.to_owned()));
+                }
+            }
+            ("source.toolkit.fluxcd.io", kind @ ("GitRepository" | "OCIRepository" | "Bucket")) => {
+                let namespace = resource.namespace().unwrap_or("default").to_owned();
+                let id = SourceId { kind: kind.to_owned(), namespace, name: resource.name().to_owned() };
+                self.sources.insert(id, resource);
+            }
+            ("fluxcd.controlplane.io", "FluxInstance") => {
+                if let Some(sync) = resource.value.pointer("/spec/sync").cloned() {
+                    self.syncs.push((resource, sync));
+                }
+            }
+            ("helm.toolkit.fluxcd.io", "HelmRelease") => {
+                if let Some(sync) = resource.value.pointer("/spec/values/instance/sync").cloned() {
+                    self.syncs.push((resource, sync));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// All entry points, the most trusted ones only, by path.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let all = self.all();
+        let best = all.values().map(|entry| entry.rank).min().unwrap_or_default();
+        // The first three ways are equally good: clusters of one repository may be set up differently.
+        all.into_values().filter(|entry| entry.rank == best || entry.rank < 3).collect()
+    }
+
+    fn all(&self) -> BTreeMap<String, Entry> {
+        let mut found: BTreeMap<String, Entry> = BTreeMap::new();
+        let mut add = |entry: Entry| {
+            let known = found.get(&entry.path).is_some_and(|known| known.rank <= entry.rank);
+            if !known {
+                found.insert(entry.path.clone(), entry);
+            }
+        };
+        for (layer, folder) in &self.kustomizations {
+            let Some(path) = join("", &layer.spec.path) else { continue };
+            let own_source = self.sources.get(&layer.source).and_then(|source| source.origin.as_ref());
+            let declared_here = layer.declaration.origin.as_ref().zip(own_source).is_some_and(|(a, b)| folder_of(&a.file) == folder_of(&b.file));
+            // A whole source of another repository holds every folder too.
+            if is_inside(folder, &path) && (declared_here || !path.is_empty() && folder.ends_with("flux-system")) {
+                let url = self.sources.get(&layer.source).map(|source| source.text("/spec/url").to_owned()).filter(|url| !url.contains("${"));
+                add(Entry { path, layer: layer.clone(), url, rank: 0 });
+            }
+        }
+        for (resource, sync) in &self.syncs {
+            let text = |key: &str| sync.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+            let Some(path) = text("path").and_then(|path| join("", path)) else { continue };
+            let namespace = resource.namespace().unwrap_or("flux-system");
+            let name = text("name").unwrap_or("flux-system");
+            let layer = synthetic(&path, (namespace, name), (text("kind").unwrap_or("GitRepository"), name), resource.origin.clone());
+            add(Entry { path, layer, url: text("url").map(str::to_owned), rank: 1 });
+        }
+        for path in &self.folders {
+            add(default_entry(path, 2));
+        }
+        if found.is_empty() {
+            let applied: Vec<String> = self.kustomizations.iter().filter_map(|(layer, _)| join("", &layer.spec.path)).collect();
+            for (_, folder) in &self.kustomizations {
+                if !applied.iter().any(|path| is_inside(folder, path)) {
+                    found.entry(folder.clone()).or_insert_with(|| default_entry(folder, 3));
+                }
+            }
+            // A folder below another one belongs to it.
+            let paths: Vec<String> = found.keys().cloned().collect();
+            found.retain(|path, _| !paths.iter().any(|other| other != path && is_inside(path, other)));
+        }
+        found
+    }
+
+    /// The entry point at a folder: as declared, else as `flux bootstrap` would name it.
+    pub(crate) fn at(&self, path: &str) -> Entry {
+        if let Some(entry) = self.all().remove(path) {
+            return entry;
+        }
+        let declared = self.kustomizations.iter().find(|(layer, folder)| join("", &layer.spec.path).as_deref() == Some(path) && is_inside(folder, path));
+        match declared {
+            Some((layer, _)) => Entry { path: path.to_owned(), layer: layer.clone(), url: None, rank: 0 },
+            None => default_entry(path, 4),
+        }
+    }
+}
+
+fn folder_of(file: &str) -> &str {
+    file.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// Whether a folder is the other one or below it.
+pub(crate) fn is_inside(folder: &str, other: &str) -> bool {
+    other.is_empty() || folder == other || folder.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn default_entry(path: &str, rank: u8) -> Entry {
+    let layer = synthetic(path, ("flux-system", "flux-system"), ("GitRepository", "flux-system"), None);
+    Entry { path: path.to_owned(), layer, url: None, rank }
+}
+
+/// The Kustomization that `flux bootstrap` or the operator would make; as they write it.
+fn synthetic(path: &str, (namespace, name): (&str, &str), (kind, source): (&str, &str), origin: Option<Origin>) -> Layer {
+    let value = json!({
+        "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+        "kind": "Kustomization",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "interval": "10m",
+            "path": format!("./{path}"),
+            "prune": true,
+            "sourceRef": {"kind": kind, "name": source},
+        },
+    });
+    let id = LayerId::new(namespace, name);
+    let source = SourceId { kind: kind.to_owned(), namespace: namespace.to_owned(), name: source.to_owned() };
+    let spec = serde_json::from_value(value["spec"].clone()).unwrap_or_default();
+    Layer { id, parent: None, source, spec, declaration: Resource { value, origin } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(files: &[(&str, &str)]) -> Vec<String> {
+        let root = tempfile::tempdir().expect("a folder");
+        let mut names = Vec::new();
+        for (path, text) in files {
+            let place = root.path().join(path);
+            std::fs::create_dir_all(place.parent().expect("parent")).expect("made");
+            std::fs::write(place, text).expect("written");
+            names.push((*path).to_owned());
+        }
+        names.sort();
+        let found = Declared::scan(root.path(), &names).entries();
+        found.into_iter().map(|entry| format!("{} {} {}", entry.path, entry.layer.id, entry.layer.source)).collect()
+    }
+
+    fn kustomization(name: &str, path: &str, source: &str) -> String {
+        format!("apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: {name}, namespace: flux-system}}\nspec:\n  path: {path}\n  sourceRef: {{kind: GitRepository, name: {source}}}\n")
+    }
+
+    const SOURCE: &str = "---\napiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: fleet, namespace: flux-system}\nspec: {url: https://example.com/fleet}\n";
+
+    #[test]
+    fn a_kustomization_that_applies_its_own_folder_is_the_entry() {
+        let sync = kustomization("fleet", "./clusters/a", "fleet") + SOURCE;
+        let other = kustomization("apps", "./", "elsewhere");
+        let found = entries(&[("clusters/a/flux-system/gotk-sync.yaml", &sync), ("clusters/a/apps.yaml", &other)]);
+        assert_eq!(found, ["clusters/a flux-system/fleet GitRepository/flux-system/fleet"]);
+    }
+
+    #[test]
+    fn each_cluster_is_an_entry_however_it_is_set_up() {
+        let instance = "apiVersion: fluxcd.controlplane.io/v1\nkind: FluxInstance\nmetadata: {name: flux, namespace: flux-system}\nspec:\n  sync: {kind: OCIRepository, url: 'oci://x', path: clusters/b}\n";
+        let found = entries(&[("clusters/a/flux-system/gotk-sync.yaml", "# empty\n"), ("clusters/b/flux-system/instance.yaml", instance)]);
+        assert_eq!(
+            found,
+            [
+                "clusters/a flux-system/flux-system GitRepository/flux-system/flux-system",
+                "clusters/b flux-system/flux-system OCIRepository/flux-system/flux-system"
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_sync_the_folder_that_nobody_applies_is_the_entry() {
+        let found = entries(&[
+            ("flux/cluster/ks.yaml", &kustomization("apps", "./apps", "flux-system")),
+            ("apps/x/ks.yaml", &kustomization("x", "./apps/x/app", "flux-system")),
+        ]);
+        assert_eq!(found, ["flux/cluster flux-system/flux-system GitRepository/flux-system/flux-system"]);
+    }
+}

@@ -1,0 +1,452 @@
+//! Sources and their files: which repository on disk stands for a source object, ignore rules, includes, and what an ArtifactGenerator
+//! puts together (fluxcd/source-watcher, `artifactgenerators`).
+
+use super::origins::Origins;
+use super::{ReadError, ReadOptions, Revision, Source, SourceTree};
+use crate::layers::SourceId;
+use crate::manifest::{Resource, write, yaml};
+use crate::problem::Origin;
+use crate::render::join;
+use crate::repo::{Export, Exported, PrivateFolder, Repository, Writer, glob, hex, same_url, url_name};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// The files of one source, ready to render from.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) root: PathBuf,
+    pub(crate) content: String,
+    pub(crate) revision: String,
+    pub(crate) repository: PathBuf,
+    /// Comes before the path in an origin: empty for PATH itself, else `NAME:`.
+    prefix: String,
+    /// Files that stand elsewhere in their repository: path here → (prefix, path there).
+    moved: HashMap<String, (String, String)>,
+    list: Vec<String>,
+    origins: OnceLock<Origins>,
+}
+
+impl Files {
+    /// An origin as people write it.
+    pub(crate) fn shown(&self, origin: Origin) -> Origin {
+        let file = match self.moved.get(&origin.file) {
+            Some((prefix, file)) => format!("{prefix}{file}"),
+            None => format!("{}{}", self.prefix, origin.file),
+        };
+        Origin { file, line: origin.line }
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        self.origins.get_or_init(|| Origins::index(&self.root, &self.list))
+    }
+
+    /// Text of a file by its path as shown.
+    pub(crate) fn text_of(&self, shown: &str) -> Option<String> {
+        let moved = self.moved.iter().find(|(_, (prefix, file))| shown.strip_prefix(prefix.as_str()) == Some(file)).map(|(here, _)| here.as_str());
+        let file = moved.or_else(|| shown.strip_prefix(self.prefix.as_str()))?;
+        std::fs::read_to_string(self.root.join(file)).ok()
+    }
+
+    /// Where `Kind name` or `Kind namespace/name` (or a file) stands.
+    pub(crate) fn place_of(&self, object: &str) -> Option<Origin> {
+        let object = object.split(", ").next().unwrap_or(object);
+        if self.list.iter().any(|file| file == object) {
+            return Some(Origin { file: object.to_owned(), line: 1 });
+        }
+        let (kind, name) = object.split_once(' ')?;
+        let name = name.rsplit('/').next().unwrap_or(name);
+        let resource = Resource { value: serde_json::json!({"kind": kind, "metadata": {"name": name}}), origin: None };
+        self.origins().find(&resource, "")
+    }
+
+    fn tree(&self) -> SourceTree {
+        SourceTree { root: self.root.clone(), revision: self.revision.clone(), repository: self.repository.clone() }
+    }
+}
+
+/// Whether the files of a source are at hand.
+pub(crate) enum Found {
+    Files(Arc<Files>),
+    /// Nobody has declared it yet.
+    NotYet,
+    /// Declared, but not on this machine; why.
+    Elsewhere(String),
+    /// Its definition is wrong.
+    Wrong(String),
+}
+
+/// A repository on disk and its export.
+struct Opened {
+    repository: Repository,
+    exported: Exported,
+    prefix: String,
+}
+
+pub(crate) struct Sources {
+    folder: Arc<PrivateFolder>,
+    revision: Revision,
+    mapped: Vec<(String, PathBuf)>,
+    opened: Vec<Opened>,
+    entry: SourceId,
+    entry_urls: Vec<String>,
+    declared: BTreeMap<SourceId, Resource>,
+    generators: BTreeMap<(String, String), (Resource, Value)>,
+    files: BTreeMap<SourceId, Arc<Files>>,
+}
+
+impl Sources {
+    /// Exports PATH itself.
+    pub(crate) fn new(options: &ReadOptions<'_>, repository: Repository, folder: Arc<PrivateFolder>) -> Result<Self, ReadError> {
+        let what = match &options.revision {
+            Revision::WorkingTree => Export::WorkingTree,
+            Revision::Named(name) => Export::Commit(repository.resolve(name)?),
+        };
+        let exported = repository.export(&what, &folder, "path")?;
+        let entry_urls = repository.remotes();
+        let entry = SourceId { kind: String::new(), namespace: String::new(), name: String::new() };
+        Ok(Self {
+            folder,
+            revision: options.revision.clone(),
+            mapped: options.sources.clone(),
+            opened: vec![Opened { repository, exported, prefix: String::new() }],
+            entry,
+            entry_urls,
+            declared: BTreeMap::new(),
+            generators: BTreeMap::new(),
+            files: BTreeMap::new(),
+        })
+    }
+
+    /// PATH.
+    pub(crate) fn repository(&self) -> &Repository {
+        &self.opened[0].repository
+    }
+
+    /// Files of PATH, nothing left out.
+    pub(crate) fn exported(&self) -> &Exported {
+        &self.opened[0].exported
+    }
+
+    /// Which source PATH stands for.
+    pub(crate) fn set_entry(&mut self, id: SourceId, url: Option<String>, declaration: Option<Resource>) {
+        self.entry = id.clone();
+        self.entry_urls.extend(url);
+        if let Some(declaration) = declaration {
+            self.entry_urls.push(declaration.text("/spec/url").to_owned());
+            self.declared.insert(id, declaration);
+        }
+        self.entry_urls.retain(|url| !url.is_empty() && !url.contains("${"));
+    }
+
+    /// Takes note of a rendered object, if it is a source or a generator.
+    pub(crate) fn declare(&mut self, resource: &Resource) {
+        let namespace = resource.namespace().unwrap_or("default");
+        match (resource.group(), resource.kind()) {
+            ("source.toolkit.fluxcd.io", kind @ ("GitRepository" | "OCIRepository" | "Bucket" | "ExternalArtifact" | "HelmRepository" | "HelmChart")) => {
+                let id = SourceId { kind: kind.to_owned(), namespace: namespace.to_owned(), name: resource.name().to_owned() };
+                self.declared.insert(id, resource.clone());
+            }
+            ("source.extensions.fluxcd.io", "ArtifactGenerator") => {
+                for artifact in resource.value.pointer("/spec/artifacts").and_then(Value::as_array).into_iter().flatten() {
+                    if let Some(name) = artifact.get("name").and_then(Value::as_str) {
+                        self.generators.insert((namespace.to_owned(), name.to_owned()), (resource.clone(), artifact.clone()));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// All sources that are declared so far.
+    pub(crate) fn declared(&self) -> impl Iterator<Item = &SourceId> {
+        self.declared.keys()
+    }
+
+    /// The generator that makes an ExternalArtifact.
+    pub(crate) fn generator(&self, id: &SourceId) -> Option<&Resource> {
+        self.generators.get(&(id.namespace.clone(), id.name.clone())).map(|(generator, _)| generator).filter(|_| id.kind == "ExternalArtifact")
+    }
+
+    /// Files of a source.
+    pub(crate) fn find(&mut self, id: &SourceId) -> Result<Found, ReadError> {
+        self.find_within(id, 0)
+    }
+
+    fn find_within(&mut self, id: &SourceId, depth: u32) -> Result<Found, ReadError> {
+        if let Some(files) = self.files.get(id) {
+            return Ok(Found::Files(Arc::clone(files)));
+        }
+        if depth > 8 {
+            return Ok(Found::Wrong(format!("{id} includes itself")));
+        }
+        let found = if let Some(path) = self.mapped(id) {
+            let index = self.open(&path)?;
+            self.view(index, id, depth)?
+        } else if id.kind == "ExternalArtifact" {
+            match self.generators.get(&(id.namespace.clone(), id.name.clone())).cloned() {
+                Some((generator, artifact)) => self.generate(&generator, &artifact, depth)?,
+                None if self.declared.contains_key(id) => Found::Elsewhere("it is made by something that is not in Git".to_owned()),
+                None => Found::NotYet,
+            }
+        } else if *id == self.entry {
+            self.view(0, id, depth)?
+        } else {
+            let Some(declaration) = self.declared.get(id) else { return Ok(Found::NotYet) };
+            let url = declaration.text("/spec/url").to_owned();
+            if self.entry_urls.iter().any(|entry| same_url(entry, &url)) {
+                self.view(0, id, depth)?
+            } else {
+                let what = if url.is_empty() { "what it holds".to_owned() } else { url };
+                Found::Elsewhere(format!("{what} is not on this machine"))
+            }
+        };
+        if let Found::Files(files) = &found {
+            self.files.insert(id.clone(), Arc::clone(files));
+        }
+        Ok(found)
+    }
+
+    /// `--source MATCH=PATH`.
+    fn mapped(&self, id: &SourceId) -> Option<PathBuf> {
+        let url = self.declared.get(id).map(|declaration| declaration.text("/spec/url")).unwrap_or_default();
+        let matches = |wanted: &str| wanted == id.to_string() || !url.is_empty() && (same_url(wanted, url) || wanted == url_name(url));
+        self.mapped.iter().find(|(wanted, _)| matches(wanted)).map(|(_, path)| path.clone())
+    }
+
+    /// Opens and exports a repository once.
+    fn open(&mut self, path: &Path) -> Result<usize, ReadError> {
+        let repository = Repository::open(path)?;
+        if let Some(index) = self.opened.iter().position(|opened| opened.repository.root() == repository.root()) {
+            return Ok(index);
+        }
+        let index = self.opened.len();
+        let what = match &self.revision {
+            Revision::WorkingTree => Export::WorkingTree,
+            // --revision names a commit of PATH; another repository is taken at its own HEAD.
+            Revision::Named(_) => Export::Commit(repository.resolve("HEAD")?),
+        };
+        let exported = repository.export(&what, &self.folder, &format!("source-{index}"))?;
+        let prefix = format!("{}:", repository.root().file_name().unwrap_or_default().to_string_lossy());
+        self.opened.push(Opened { repository, exported, prefix });
+        Ok(index)
+    }
+
+    /// A repository as the source object makes it: ignore rules, includes, revision.
+    fn view(&mut self, index: usize, id: &SourceId, depth: u32) -> Result<Found, ReadError> {
+        let declaration = self.declared.get(id).cloned();
+        let ignore = declaration.as_ref().and_then(|source| source.value.pointer("/spec/ignore")).and_then(Value::as_str).map(str::to_owned);
+        let opened = &self.opened[index];
+        let name = format!("view-{}", self.files.len() + usize::try_from(depth).unwrap_or(0) * 1000);
+        let exported = opened.exported.view(ignore.as_deref(), &name)?;
+        let branch = declaration
+            .as_ref()
+            .and_then(|source| ["branch", "tag", "name"].into_iter().find_map(|key| source.value.pointer(&format!("/spec/ref/{key}"))?.as_str()))
+            .map(str::to_owned)
+            .or_else(|| opened.repository.branch())
+            .unwrap_or_else(|| "HEAD".to_owned());
+        let files = Files {
+            root: exported.root.clone(),
+            content: exported.content,
+            revision: format!("{branch}@sha1:{}", exported.revision),
+            repository: opened.repository.root().to_owned(),
+            prefix: opened.prefix.clone(),
+            moved: HashMap::new(),
+            list: exported.files,
+            origins: OnceLock::new(),
+        };
+        let includes = declaration.as_ref().and_then(|source| source.value.pointer("/spec/include")).and_then(Value::as_array).cloned();
+        match includes {
+            Some(includes) if !includes.is_empty() => self.include(&files, &includes, id, depth),
+            _ => Ok(Found::Files(Arc::new(files))),
+        }
+    }
+
+    /// `spec.include` of a GitRepository: `fromPath` of another one appears at `toPath` (by default a folder with its name).
+    fn include(&mut self, base: &Files, includes: &[Value], id: &SourceId, depth: u32) -> Result<Found, ReadError> {
+        let mut stage = Stage::new(&self.folder)?;
+        for file in &base.list {
+            stage.copy(base, file, file)?;
+        }
+        for include in includes {
+            let text = |pointer: &str| include.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let name = text("/repository/name");
+            let other = SourceId { kind: "GitRepository".to_owned(), namespace: id.namespace.clone(), name: name.to_owned() };
+            let files = match self.find_within(&other, depth + 1)? {
+                Found::Files(files) => files,
+                other => return Ok(other),
+            };
+            let from = join("", text("/fromPath")).unwrap_or_default();
+            let to = join("", if text("/toPath").is_empty() { name } else { text("/toPath") }).unwrap_or_default();
+            for file in &files.list {
+                if super::entry::is_inside(file, &from) {
+                    let inside = file[from.len()..].trim_start_matches('/');
+                    stage.copy(&files, file, &format!("{to}/{inside}"))?;
+                }
+            }
+        }
+        Ok(Found::Files(Arc::new(stage.finish(base.revision.clone(), base.repository.clone(), base.prefix.clone()))))
+    }
+
+    /// One artifact of an ArtifactGenerator.
+    fn generate(&mut self, generator: &Resource, artifact: &Value, depth: u32) -> Result<Found, ReadError> {
+        let own = generator.namespace().unwrap_or("default");
+        let mut sources: BTreeMap<String, Arc<Files>> = BTreeMap::new();
+        for source in generator.value.pointer("/spec/sources").and_then(Value::as_array).into_iter().flatten() {
+            let text = |key: &str| source.get(key).and_then(Value::as_str);
+            let (Some(alias), Some(kind), Some(name)) = (text("alias"), text("kind"), text("name")) else {
+                return Ok(Found::Wrong(format!("{}: a source lacks alias, kind or name", generator.id())));
+            };
+            let id = SourceId { kind: kind.to_owned(), namespace: text("namespace").unwrap_or(own).to_owned(), name: name.to_owned() };
+            match self.find_within(&id, depth + 1)? {
+                Found::Files(files) => {
+                    sources.insert(alias.to_owned(), files);
+                }
+                Found::Elsewhere(why) => return Ok(Found::Elsewhere(format!("{}: {why}", generator.id()))),
+                other => return Ok(other),
+            }
+        }
+        let mut stage = Stage::new(&self.folder)?;
+        for operation in artifact.get("copy").and_then(Value::as_array).into_iter().flatten() {
+            if let Err(why) = copy(operation, &sources, &mut stage)? {
+                return Ok(Found::Wrong(format!("{}: {why}", generator.id())));
+            }
+        }
+        let taken = artifact.get("revision").or_else(|| artifact.get("originRevision")).and_then(Value::as_str);
+        let origin = taken.and_then(|alias| sources.get(alias.trim_start_matches('@'))).or_else(|| sources.values().next());
+        let (revision, repository, prefix) =
+            origin.map_or_else(Default::default, |files| (files.revision.clone(), files.repository.clone(), files.prefix.clone()));
+        Ok(Found::Files(Arc::new(stage.finish(revision, repository, prefix))))
+    }
+
+    /// Everything that is known about sources at the end.
+    pub(crate) fn finish(self) -> BTreeMap<SourceId, Source> {
+        let mut sources: BTreeMap<SourceId, Source> =
+            self.declared.into_iter().map(|(id, declaration)| (id, Source { declaration: Some(declaration), tree: None })).collect();
+        for (id, files) in self.files {
+            sources.entry(id).or_insert(Source { declaration: None, tree: None }).tree = Some(files.tree());
+        }
+        sources
+    }
+}
+
+/// A folder that is put together from others.
+struct Stage {
+    root: PathBuf,
+    writer: Writer,
+    files: BTreeMap<String, (String, String)>,
+    digest: Sha256,
+}
+
+impl Stage {
+    fn new(folder: &Arc<PrivateFolder>) -> Result<Self, ReadError> {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let root = folder.path().join(format!("artifact-{}", NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)));
+        Ok(Self { writer: Writer::new(&root)?, root, files: BTreeMap::new(), digest: Sha256::new() })
+    }
+
+    fn copy(&mut self, from: &Files, file: &str, to: &str) -> Result<(), ReadError> {
+        let to = join("", to).unwrap_or_default();
+        self.writer.link(&from.root.join(file), &to)?;
+        self.digest.update(format!("{}\0{file}\0{to}\0", from.content));
+        let shown = from.shown(Origin { file: file.to_owned(), line: 1 }).file;
+        self.files.insert(to, (String::new(), shown));
+        Ok(())
+    }
+
+    /// YAML values of the second over those of the first: maps are merged, everything else is replaced.
+    fn merge(&mut self, from: &Files, file: &str, to: &str) -> Result<(), ReadError> {
+        let to = join("", to).unwrap_or_default();
+        if !self.files.contains_key(&to) {
+            return self.copy(from, file, &to);
+        }
+        let load = |path: PathBuf| -> Value {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            yaml::documents(&text).ok().and_then(|found| found.into_iter().next()).map_or(Value::Null, |document| document.value)
+        };
+        let mut value = load(self.root.join(&to));
+        merge(&mut value, load(from.root.join(file)));
+        // The file is a link to the export's; it must not be written through.
+        let _ = std::fs::remove_file(self.root.join(&to));
+        self.writer.write(&to, write(&value).as_bytes(), false)?;
+        self.digest.update(format!("{}\0{file}\0{to}\0merge\0", from.content));
+        Ok(())
+    }
+
+    fn finish(self, revision: String, repository: PathBuf, prefix: String) -> Files {
+        Files {
+            root: self.root,
+            content: hex(&self.digest.finalize()),
+            revision,
+            repository,
+            prefix,
+            list: self.files.keys().cloned().collect(),
+            moved: self.files.into_iter().collect(),
+            origins: OnceLock::new(),
+        }
+    }
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+/// One copy operation. The outer error is ours, the inner one the repository's.
+fn copy(operation: &Value, sources: &BTreeMap<String, Arc<Files>>, stage: &mut Stage) -> Result<Result<(), String>, ReadError> {
+    let text = |key: &str| operation.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (from, to) = (text("from"), text("to"));
+    let Some((alias, pattern)) = from.strip_prefix('@').and_then(|from| from.split_once('/')) else {
+        return Ok(Err(format!("copy from `{from}`: must be @alias/pattern")));
+    };
+    let Some(source) = sources.get(alias) else { return Ok(Err(format!("copy from `{from}`: no source has this alias"))) };
+    let Some(target) = to.strip_prefix("@artifact/") else { return Ok(Err(format!("copy to `{to}`: must begin with @artifact/"))) };
+    let excludes: Vec<&str> = operation.get("exclude").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let excluded = |path: &str| excludes.iter().any(|pattern| glob(pattern, path));
+    if text("strategy") == "Extract" {
+        return Ok(Err(format!("copy from `{from}`: strategy Extract takes a chart from a registry, which is not at hand")));
+    }
+
+    let mut pairs: Vec<(&String, String)> = Vec::new();
+    if pattern.contains(['*', '?', '[', ']']) {
+        let strip = pattern.strip_suffix("/**").map(|folder| format!("{folder}/")).unwrap_or_default();
+        for file in &source.list {
+            // A folder that matches is copied whole.
+            let matched = std::iter::once(file.as_str()).chain(file.match_indices('/').map(|(end, _)| &file[..end])).find(|part| glob(pattern, part));
+            if matched.is_some_and(|part| !excluded(part)) && !excluded(file) {
+                pairs.push((file, format!("{target}/{}", file.strip_prefix(&strip).unwrap_or(file))));
+            }
+        }
+    } else {
+        let path = join("", pattern).unwrap_or_default();
+        let name = path.rsplit('/').next().unwrap_or_default();
+        for file in &source.list {
+            if *file == path {
+                let is_folder = to.ends_with('/') || stage.root.join(target).is_dir();
+                if !excluded(file) {
+                    pairs.push((file, if is_folder { format!("{target}/{name}") } else { target.to_owned() }));
+                }
+            } else if let Some(inside) = file.strip_prefix(&format!("{path}/")) {
+                let kept = std::iter::once(inside).chain(inside.match_indices('/').map(|(end, _)| &inside[..end])).all(|part| !excluded(part));
+                if kept {
+                    pairs.push((file, format!("{target}/{name}/{inside}")));
+                }
+            }
+        }
+    }
+    if pairs.is_empty() {
+        return Ok(Err(format!("copy from `{from}`: nothing matches")));
+    }
+    for (file, to) in pairs {
+        if text("strategy") == "Merge" { stage.merge(source, file, &to)? } else { stage.copy(source, file, &to)? }
+    }
+    Ok(Ok(()))
+}

@@ -1,0 +1,474 @@
+//! The recursion: a layer is rendered as soon as its source is at hand, gets its variables as soon as those are known, and the
+//! Kustomizations among its objects are the next layers. Rendering runs on all cores; everything else is decided here, in one thread.
+
+use super::sources::{Files, Found, Sources};
+use super::variables::{Fault, Known, apply, variables};
+use super::{ReadError, ReadLayer, SecretValues, origins};
+use crate::layers::flux::{Layer, is_kustomization, layer};
+use crate::layers::LayerId;
+use crate::manifest::Resource;
+use crate::problem::{Origin, Problem, Severity, Unknown, nearest};
+use crate::render::{RenderError, Rendered, Renderer, Request};
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
+
+/// How far a layer is.
+enum State {
+    /// Its source is not known yet.
+    Source,
+    /// A worker has it.
+    Rendering,
+    /// Rendered; waits for ConfigMaps and Secrets.
+    Variables(Vec<Resource>),
+    /// Over.
+    Done,
+}
+
+struct Item {
+    layer: Layer,
+    state: State,
+    files: Option<Arc<Files>>,
+    objects: Vec<Resource>,
+    rendered: bool,
+    /// How often the entry layer was rendered again because it changes itself.
+    again: u32,
+}
+
+pub(crate) struct Walk<'a> {
+    pub(crate) sources: &'a mut Sources,
+    pub(crate) renderer: &'a Renderer,
+    pub(crate) secrets: &'a SecretValues,
+    pub(crate) known: Known,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) unknowns: Vec<Unknown>,
+    items: Vec<Item>,
+    ids: HashMap<LayerId, usize>,
+}
+
+type Answer = (usize, Result<Rendered, RenderError>);
+
+/// Jobs for the workers, and their answers.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    jobs: VecDeque<(usize, Request)>,
+    answers: Vec<Answer>,
+    running: usize,
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn wait<'g>(&self, guard: std::sync::MutexGuard<'g, QueueState>) -> std::sync::MutexGuard<'g, QueueState> {
+        self.changed.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn push(&self, index: usize, request: Request) {
+        let mut state = self.lock();
+        state.jobs.push_back((index, request));
+        state.running += 1;
+        self.changed.notify_all();
+    }
+
+    /// Answers that are there; waits for one while jobs run. Empty when nothing runs.
+    fn answers(&self) -> Vec<Answer> {
+        let mut state = self.lock();
+        while state.answers.is_empty() && state.running > 0 {
+            state = self.wait(state);
+        }
+        std::mem::take(&mut state.answers)
+    }
+
+    fn work(&self, renderer: &Renderer) {
+        loop {
+            let (index, request) = {
+                let mut state = self.lock();
+                loop {
+                    if let Some(job) = state.jobs.pop_front() {
+                        break job;
+                    }
+                    if state.closed {
+                        return;
+                    }
+                    state = self.wait(state);
+                }
+            };
+            let answer = renderer.render(&request);
+            let mut state = self.lock();
+            state.answers.push((index, answer));
+            state.running -= 1;
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// Closes the queue however the walk ends, so that no worker waits for ever.
+struct Close<'q>(&'q Queue);
+
+impl Drop for Close<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(sources: &'a mut Sources, renderer: &'a Renderer, secrets: &'a SecretValues, known: Known) -> Self {
+        Self { sources, renderer, secrets, known, problems: Vec::new(), unknowns: Vec::new(), items: Vec::new(), ids: HashMap::new() }
+    }
+
+    /// Walks from the entry layer to the end.
+    pub(crate) fn run(&mut self, entry: Layer) -> Result<Vec<ReadLayer>, ReadError> {
+        self.add(entry);
+        let queue = Queue::default();
+        let renderer = self.renderer;
+        let workers = std::thread::available_parallelism().map_or(2, usize::from);
+        std::thread::scope(|scope| {
+            let _close = Close(&queue);
+            for _ in 0..workers {
+                scope.spawn(|| queue.work(renderer));
+            }
+            self.drive(&queue)
+        })?;
+        let items = std::mem::take(&mut self.items);
+        Ok(items.into_iter().map(|item| ReadLayer { layer: item.layer, rendered: item.rendered, objects: item.objects }).collect())
+    }
+
+    fn drive(&mut self, queue: &Queue) -> Result<(), ReadError> {
+        loop {
+            let mut moved = self.start(queue)?;
+            for (index, answer) in queue.answers() {
+                self.take(index, answer);
+                moved = true;
+            }
+            moved |= self.finish_ready(false);
+            if moved {
+                continue;
+            }
+            // Nothing moves by itself any more: first what is optional counts as absent, then what is missing.
+            if self.finish_ready(true) {
+                continue;
+            }
+            if !self.give_up_sources() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn add(&mut self, layer: Layer) {
+        self.ids.insert(layer.id.clone(), self.items.len());
+        self.items.push(Item { layer, state: State::Source, files: None, objects: Vec::new(), rendered: false, again: 0 });
+    }
+
+    /// Hands every layer whose source is at hand to the workers.
+    fn start(&mut self, queue: &Queue) -> Result<bool, ReadError> {
+        let mut moved = false;
+        for index in 0..self.items.len() {
+            if !matches!(self.items[index].state, State::Source) {
+                continue;
+            }
+            let source = self.items[index].layer.source.clone();
+            match self.sources.find(&source)? {
+                Found::Files(files) => {
+                    queue.push(index, self.request(index, &files));
+                    self.items[index].files = Some(files);
+                    self.items[index].state = State::Rendering;
+                }
+                Found::NotYet => continue,
+                Found::Elsewhere(why) => {
+                    let layer = &self.items[index].layer;
+                    let mut problem = Problem::blocks("source-not-at-hand", format!("Kustomization {}: its source {source} has no files here: {why}", layer.id));
+                    problem = problem.at(layer.declaration.origin.clone()).hint(format!("clone it and give --source {source}=PATH"));
+                    self.fail(index, problem);
+                }
+                Found::Wrong(why) => {
+                    let layer = &self.items[index].layer;
+                    let problem = Problem::blocks("source-invalid", format!("Kustomization {}: its source {source} cannot be built: {why}", layer.id));
+                    let origin = self.sources.generator(&source).and_then(|generator| generator.origin.clone()).or_else(|| layer.declaration.origin.clone());
+                    self.fail(index, problem.at(origin));
+                }
+            }
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    fn request(&self, index: usize, files: &Files) -> Request {
+        let layer = &self.items[index].layer;
+        let keys = layer.spec.decryption.as_ref().filter(|decryption| decryption.provider == "sops").map(|decryption| {
+            decryption.secret_ref.as_ref().map(|secret| self.secrets.age_keys(&layer.id.namespace, &secret.name)).unwrap_or_default()
+        });
+        Request { root: files.root.clone(), content: files.content.clone(), spec: layer.spec.clone(), keys }
+    }
+
+    fn fail(&mut self, index: usize, problem: Problem) {
+        self.problems.push(problem);
+        self.items[index].state = State::Done;
+    }
+
+    /// A worker's answer.
+    fn take(&mut self, index: usize, answer: Result<Rendered, RenderError>) {
+        let Some(files) = self.items[index].files.clone() else { return };
+        match answer {
+            Err(error) => {
+                let problem = explain(&self.items[index].layer, &files, error);
+                self.fail(index, problem);
+            }
+            Ok(rendered) => {
+                let path = crate::render::join("", &self.items[index].layer.spec.path).unwrap_or_default();
+                let mut resources = rendered.resources;
+                for resource in &mut resources {
+                    let origin = resource.origin.take().or_else(|| files.origins().find(resource, &path));
+                    resource.origin = origin.map(|origin| files.shown(origin));
+                }
+                if rendered.encrypted {
+                    let layer = &self.items[index].layer;
+                    let secret = layer.spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref());
+                    let needs = match secret {
+                        Some(secret) => format!("the age key of Secret {}/{} to decrypt its objects", layer.id.namespace, secret.name),
+                        None => "a key to decrypt its objects (the controller's own credentials)".to_owned(),
+                    };
+                    self.unknowns.push(Unknown { node: layer.id.node(), needs, origin: layer.declaration.origin.clone() });
+                }
+                self.items[index].state = State::Variables(resources);
+            }
+        }
+    }
+
+    /// Finishes the layers whose variables are known; with `give_up`, one more: what it lacks will not come.
+    fn finish_ready(&mut self, give_up: bool) -> bool {
+        let mut moved = false;
+        let mut relaxed: Option<(usize, bool)> = None;
+        for index in 0..self.items.len() {
+            if !matches!(self.items[index].state, State::Variables(_)) {
+                continue;
+            }
+            let found = variables(&self.items[index].layer, &self.known);
+            let optional_absent = self.items[index].layer.spec.post_build.as_ref().is_some_and(|post_build| {
+                post_build.substitute_from.iter().any(|reference| {
+                    reference.optional && matches!(self.known.find(&self.items[index].layer.id.namespace, reference), super::variables::Content::Absent)
+                })
+            });
+            if found.missing.is_empty() && !optional_absent {
+                self.finish(index);
+                moved = true;
+            } else if give_up && relaxed.is_none_or(|(_, missing)| missing && found.missing.is_empty()) {
+                relaxed = Some((index, !found.missing.is_empty()));
+            }
+        }
+        if let (false, Some((index, _))) = (moved, relaxed) {
+            self.finish(index);
+            moved = true;
+        }
+        moved
+    }
+
+    fn finish(&mut self, index: usize) {
+        let State::Variables(mut resources) = std::mem::replace(&mut self.items[index].state, State::Done) else { return };
+        let found = variables(&self.items[index].layer, &self.known);
+        let layer = self.items[index].layer.clone();
+        for reference in &found.missing {
+            let object = format!("{} {}/{}", reference.kind, layer.id.namespace, reference.name);
+            let message = format!("Kustomization {}: takes variables from {object}, which neither Git nor the environment declares", layer.id);
+            let hint = format!(
+                "add to spec.variables of blackstart.yaml: {{kind: {}, namespace: {}, name: {}, data: {{…}}}}",
+                reference.kind, layer.id.namespace, reference.name
+            );
+            self.problems.push(Problem::blocks("variables-missing", message).at(reference.origin.clone()).hint(hint));
+        }
+        for reference in &found.opaque {
+            let needs = format!("the values of {} {}/{} for its variables", reference.kind, layer.id.namespace, reference.name);
+            self.unknowns.push(Unknown { node: layer.id.node(), needs, origin: reference.origin.clone() });
+        }
+        let certain = found.missing.is_empty() && found.opaque.is_empty();
+        for resource in &mut resources {
+            let fault = apply(resource, &layer, &found.values);
+            match fault {
+                // What is missing was already told once.
+                Some(Fault::Undefined(names)) if certain => self.undefined(index, resource, &names, &found.values),
+                Some(Fault::Bad(why)) => {
+                    let message = format!("{} of layer {}: variables cannot be replaced: {why}", resource.id(), layer.id);
+                    self.problems.push(Problem::blocks("substitution-invalid", message).at(resource.origin.clone()).hint(
+                        "write $${…} where no variable is meant, or set the annotation kustomize.toolkit.fluxcd.io/substitute: disabled",
+                    ));
+                }
+                _ => {}
+            }
+            common_metadata(resource, &layer);
+        }
+        self.items[index].rendered = true;
+        self.items[index].objects = resources;
+        self.accept(index);
+    }
+
+    fn undefined(&mut self, index: usize, resource: &Resource, names: &[String], values: &std::collections::BTreeMap<String, String>) {
+        let layer = &self.items[index].layer;
+        for name in names {
+            let message = format!("{} of layer {}: variable {name} is not defined", resource.id(), layer.id);
+            let near = nearest(name, values.keys().map(String::as_str));
+            let hint = match near.first() {
+                Some(near) => format!("did you mean {near}? Else define {name}, or give it a default: ${{{name}:=…}}"),
+                None => format!("define {name} in postBuild.substitute or in a ConfigMap of substituteFrom, or give it a default: ${{{name}:=…}}"),
+            };
+            let mut problem = Problem::blocks("variable-undefined", message).hint(hint);
+            problem.origin = resource.origin.clone().map(|origin| self.line_of(index, origin, &format!("${{{name}")));
+            self.problems.push(problem);
+        }
+    }
+
+    /// The line at or below an origin that holds a text.
+    fn line_of(&self, index: usize, origin: Origin, wanted: &str) -> Origin {
+        let text = self.items[index].files.as_ref().and_then(|files| files.text_of(&origin.file));
+        match text.and_then(|text| origins::line_with(&text, origin.line, wanted)) {
+            Some(line) => Origin { file: origin.file, line },
+            None => origin,
+        }
+    }
+
+    /// Takes note of what a finished layer declares.
+    fn accept(&mut self, index: usize) {
+        let objects = std::mem::take(&mut self.items[index].objects);
+        let own = self.items[index].layer.clone();
+        let applied = !own.spec.suspend && own.spec.kube_config.is_none();
+        for resource in objects.iter().filter(|_| applied) {
+            self.sources.declare(resource);
+            self.known.declare(resource);
+            if is_kustomization(resource) {
+                self.child(index, resource);
+            }
+        }
+        // The entry layer may have been rendered again because of itself.
+        if matches!(self.items[index].state, State::Done) {
+            self.items[index].objects = objects;
+        }
+    }
+
+    fn child(&mut self, parent: usize, resource: &Resource) {
+        let parent_id = self.items[parent].layer.id.clone();
+        let mut child = match layer(resource.clone(), Some(parent_id.clone())) {
+            Ok(child) => child,
+            Err(problem) => return self.problems.push(problem),
+        };
+        let text = resource.origin.as_ref().and_then(|origin| self.items[parent].files.as_ref()?.text_of(&origin.file));
+        if let Some(text) = text {
+            origins::entries(&mut child, &text);
+        }
+        match self.ids.get(&child.id).copied() {
+            None => self.add(child),
+            // The entry layer declares itself, often with patches that only its own rendering applies.
+            Some(known) if known == parent => {
+                child.parent = None;
+                let before = &self.items[known].layer;
+                let same = render_inputs(before) == render_inputs(&child);
+                self.items[known].layer = child;
+                if !same && self.items[known].again < 3 {
+                    self.items[known].again += 1;
+                    self.items[known].state = State::Source;
+                }
+            }
+            // A declaration further down, of the layer that all began with.
+            Some(0) => {}
+            Some(known) => {
+                let other = self.items[known].layer.parent.as_ref().map(ToString::to_string).unwrap_or_default();
+                if other == parent_id.to_string() {
+                    return;
+                }
+                let message = format!("Kustomization {}: is declared by layer {parent_id} and by layer {other}; the last one applied wins", child.id);
+                let mut problem = Problem::blocks("layer-twice", message).at(resource.origin.clone());
+                problem.severity = Severity::Risk;
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    /// What has no source after everything else was read.
+    fn give_up_sources(&mut self) -> bool {
+        let mut moved = false;
+        for index in 0..self.items.len() {
+            if !matches!(self.items[index].state, State::Source) {
+                continue;
+            }
+            let layer = &self.items[index].layer;
+            let declared: Vec<String> = self.sources.declared().map(ToString::to_string).collect();
+            let near = nearest(&layer.source.to_string(), declared.iter().map(String::as_str));
+            let hint = match near.first() {
+                Some(near) => format!("did you mean {near}? Else give --source {}=PATH", layer.source),
+                None => format!("declare it, or give --source {}=PATH", layer.source),
+            };
+            let message = format!("Kustomization {}: nothing declares its source {}", layer.id, layer.source);
+            let problem = Problem::blocks("source-missing", message).at(layer.declaration.origin.clone()).hint(hint);
+            self.fail(index, problem);
+            moved = true;
+        }
+        moved
+    }
+}
+
+/// Everything of a layer that its rendering depends on.
+fn render_inputs(layer: &Layer) -> serde_json::Value {
+    let mut spec = layer.declaration.value.get("spec").cloned().unwrap_or_default();
+    if let Some(map) = spec.as_object_mut() {
+        map.retain(|key, value| {
+            let order_only = matches!(key.as_str(), "interval" | "timeout" | "retryInterval" | "prune" | "wait" | "dependsOn" | "healthChecks" | "force");
+            !order_only && !value.is_null()
+        });
+        if let Some(path) = map.get("path").and_then(serde_json::Value::as_str).and_then(|path| crate::render::join("", path)) {
+            map.insert("path".to_owned(), path.into());
+        }
+    }
+    spec
+}
+
+/// Labels and annotations that the controller sets on all objects after the build.
+fn common_metadata(resource: &mut Resource, layer: &Layer) {
+    let Some(common) = &layer.spec.common_metadata else { return };
+    for (key, wanted) in [("labels", &common.labels), ("annotations", &common.annotations)] {
+        let Some(metadata) = resource.value.get_mut("metadata").and_then(serde_json::Value::as_object_mut) else { return };
+        if !wanted.is_empty() {
+            let map = metadata.entry(key).or_insert_with(|| serde_json::json!({}));
+            if let Some(map) = map.as_object_mut() {
+                map.extend(wanted.iter().map(|(key, value)| (key.clone(), value.as_str().into())));
+            }
+        }
+    }
+}
+
+/// A render error as a problem at its place.
+fn explain(layer: &Layer, files: &Files, error: RenderError) -> Problem {
+    let declared = layer.declaration.origin.clone();
+    let subject = format!("Kustomization {}", layer.id);
+    match error {
+        RenderError::Yaml { path, error, excerpt } => {
+            let origin = files.shown(Origin { file: path, line: error.line });
+            let mut problem = Problem::blocks("yaml-invalid", format!("{}: is not valid YAML: {}", origin.file, error.message));
+            problem.column = Some(error.column);
+            problem.excerpt = excerpt;
+            problem.at(Some(origin))
+        }
+        RenderError::NoFolder { path } => {
+            let message = format!("{subject}: spec.path {path} is no folder of its source {}", layer.source);
+            Problem::blocks("path-missing", message).at(declared)
+        }
+        RenderError::NoProgram { name } => Problem::blocks("program-missing", format!("{subject}: {}", RenderError::NoProgram { name }))
+            .at(declared)
+            .hint("blackstart sandbox install"),
+        RenderError::Decrypt { object, message, recipients } => {
+            let origin = files.place_of(&object).map(|origin| files.shown(origin)).or(declared);
+            let wanted = if recipients.is_empty() { String::new() } else { format!("; encrypted for {}", recipients.join(", ")) };
+            let secret = layer.spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref()).map_or("", |secret| &secret.name);
+            Problem::blocks("decryption-failed", format!("{object} of layer {}: cannot be decrypted: {message}{wanted}", layer.id))
+                .at(origin)
+                .hint(format!("give the private key of one of them as Secret {}/{secret} in spec.secrets of blackstart.yaml", layer.id.namespace))
+        }
+        error => Problem::blocks("render-failed", format!("{subject}: {error}")).at(declared),
+    }
+}
