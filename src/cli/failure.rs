@@ -131,6 +131,9 @@ impl From<crate::cluster::ClusterError> for Failure {
 
 impl From<crate::read::ReadError> for Failure {
     fn from(error: crate::read::ReadError) -> Self {
+        if let crate::read::ReadError::Invalid { problems } = error {
+            return Self::problems(problems);
+        }
         let failure = Self::new(error.to_string()).because(&error);
         match error.hint() {
             Some(hint) => failure.hint(hint),

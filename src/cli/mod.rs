@@ -1,7 +1,9 @@
 //! Command line: words to calls, errors to exit codes. Holds no logic of its own.
 
 mod failure;
+mod plan;
 mod rehearse;
+mod remote;
 pub mod sandbox;
 mod start;
 

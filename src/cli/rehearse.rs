@@ -1,6 +1,6 @@
 //! `rehearse`: a whole run against a sandbox of this machine.
 
-use super::start::{phase, rehearsal_input, stop_signal};
+use super::start::{Input, input, phase, stop_signal};
 use super::{Failure, RehearseArgs};
 use crate::cluster::Cluster;
 use crate::execute::{self, Events, Finished, Installation, Mode, Run};
@@ -29,12 +29,12 @@ pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<Fin
         let options = sandbox::Options { audit: true, stand_ins: Some(stand_ins), ..sandbox::Options::default() };
         Sandbox::up(options).await.map_err(Failure::from)
     };
-    let (sandbox, input) = tokio::select! {
-        both = async { tokio::try_join!(up, rehearsal_input(args, events)) } => both?,
+    let (sandbox, given) = tokio::select! {
+        both = async { tokio::try_join!(up, input(&args.run.input, events)) } => both?,
         _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };
     let sandbox = Arc::new(Mutex::new(sandbox));
-    let result = run(args, events, &sandbox, input, stop.clone()).await;
+    let result = run(args, events, &sandbox, given, stop.clone()).await;
     if args.keep {
         let (id, kubeconfig) = {
             let sandbox = sandbox.lock().await;
@@ -54,10 +54,10 @@ async fn run(
     args: &RehearseArgs,
     events: &Events,
     sandbox: &Arc<Mutex<Sandbox>>,
-    input: super::start::Input,
+    given: Input,
     stop: tokio::sync::watch::Receiver<u8>,
 ) -> Result<Finished, Failure> {
-    let super::start::Input { reading, plan, secrets, .. } = input;
+    let Input { reading, plan, secrets, .. } = given;
     let kubeconfig = {
         let sandbox = sandbox.lock().await;
         let mapped = reading.sources.iter().filter_map(|(id, source)| Some((id.clone(), source.tree.clone()?)));

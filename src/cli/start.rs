@@ -6,39 +6,96 @@ use crate::environment::Environment;
 use crate::execute::{self, Events, Finished, Installation, Mode, Run};
 use crate::manifest::Resource;
 use crate::plan::Plan;
-use crate::read::{self, ReadOptions, Reading, Revision};
-use crate::report::event::Happening;
+use crate::problem::Severity;
+use crate::read::{self, ReadOptions, Reading, Revision, SecretValues};
 use crate::report;
+use crate::report::event::Happening;
+use crate::repo::Repository;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Reads the environment and the repository. `default` is what is read without `--revision`.
-async fn input(args: &InputArgs, default: Revision, secrets: bool) -> Result<(Environment, Reading), Failure> {
+/// What a run works from.
+pub(super) struct Input {
+    pub(super) environment: Environment,
+    pub(super) reading: Reading,
+    pub(super) plan: Plan,
+    /// Secrets and variables as objects.
+    pub(super) secrets: Vec<Resource>,
+    /// Whether the environment's file names a place for the cluster, and where relative paths of it start.
+    pub(super) base: PathBuf,
+}
+
+/// Finds the environment, and the folder that its relative paths start at.
+fn environment(args: &InputArgs) -> Result<(Environment, PathBuf), Failure> {
     let environment = read::environment(&args.path, args.environment.as_deref())?;
+    let root = Repository::open(&args.path).map_err(read::ReadError::from)?.root().to_owned();
+    let file = environment.file.as_ref().map(PathBuf::from);
+    let base = match file {
+        Some(file) if root.join(&file).is_file() => root.join(file),
+        Some(file) => file,
+        None => return Ok((environment, root)),
+    };
+    let base = base.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);
+    Ok((environment, base))
+}
+
+async fn read_all(args: &InputArgs, environment: &mut Environment, default: Revision, secrets: SecretValues) -> Result<Reading, Failure> {
     let sources = args
         .sources
         .iter()
         .map(|text| {
             text.split_once('=').map(|(what, path)| (what.to_owned(), path.into())).ok_or_else(|| {
-                Failure::new(format!("--source {text}: no `=` in it"))
-                    .hint("write MATCH=PATH, such as --source d1-infra=../d1-infra")
-                    .code(2)
+                let hint = "write MATCH=PATH, such as --source d1-infra=../d1-infra";
+                Failure::new(format!("--source {text}: no `=` in it")).hint(hint).code(2)
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
     let revision = args.revision.clone().map_or(default, Revision::Named);
-    let options = ReadOptions { path: args.path.clone(), entrypoint: args.entrypoint.clone(), revision, sources, decrypt: secrets };
-    let reading = read::read(&options, &environment).await?;
-    Ok((environment, reading))
+    let (path, entrypoint) = (args.path.clone(), args.entrypoint.clone());
+    let reading = read::read(ReadOptions { path, entrypoint, revision, sources, environment, secrets }).await?;
+    if environment.name.is_empty() {
+        let name = reading.entrypoint.rsplit('/').next().unwrap_or_default();
+        environment.name = if name.is_empty() { "default".to_owned() } else { name.to_owned() };
+    }
+    Ok(reading)
 }
 
 /// `blackstart plan`.
 pub(super) async fn plan(args: PlanArgs) -> Result<ExitCode, Failure> {
-    let (environment, reading) = input(&args.input, Revision::WorkingTree, true).await?;
+    let (mut environment, base) = environment(&args.input)?;
+    let secrets = SecretValues::local(&environment, &base);
+    let reading = read_all(&args.input, &mut environment, Revision::WorkingTree, secrets).await?;
     let plan = crate::plan::plan(&reading, &environment);
-    super::plan::print(&plan, args.output).map_err(|error| Failure::new("standard output: cannot be written").because(&error).code(3))?;
-    Ok(ExitCode::from(u8::from(super::plan::is_blocked(&plan))))
+    super::plan::print(&plan, &reading, args.output);
+    Ok(ExitCode::from(u8::from(is_blocked(&plan))))
+}
+
+/// Reads everything that a run needs; all that is wrong with it is told at once.
+pub(super) async fn input(args: &InputArgs, events: &Events) -> Result<Input, Failure> {
+    phase(events, "read", "repository and environment");
+    let (mut environment, base) = environment(args)?;
+    let (values, unavailable) = match read::secret_values(&environment, &base).await {
+        Ok(values) => (values, Vec::new()),
+        Err(problems) => (SecretValues::local(&environment, &base), problems),
+    };
+    let reading = read_all(args, &mut environment, Revision::Named("HEAD".into()), values.clone()).await?;
+    let mut plan = crate::plan::plan(&reading, &environment);
+    plan.problems.splice(0..0, unavailable);
+    if is_blocked(&plan) {
+        return Err(Failure::problems(plan.problems));
+    }
+    for problem in &plan.problems {
+        let place = problem.origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default();
+        events.send(Happening::Warning { node: None, message: format!("{place}{}", problem.message) });
+    }
+    let secrets = read::secret_objects(&environment, &values);
+    Ok(Input { environment, reading, plan, secrets, base })
+}
+
+fn is_blocked(plan: &Plan) -> bool {
+    plan.problems.iter().any(|problem| problem.severity == Severity::Blocks)
 }
 
 /// `blackstart bootstrap` and `blackstart recover`.
@@ -49,18 +106,11 @@ pub(super) async fn start(args: StartArgs, mode: Mode, show: Show) -> Result<Exi
 }
 
 async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result<Finished, Failure> {
-    let kubeconfig = args.kubeconfig.clone();
-    phase(events, "read", "repository and environment");
-    let (environment, reading) = input(&args.run.input, Revision::Named("HEAD".into()), true).await?;
-    let plan = checked_plan(&reading, &environment)?;
+    let Input { environment, reading, plan, secrets, base } = input(&args.run.input, events).await?;
     phase(events, "connect", "cluster");
-    let (file, context) = match (&kubeconfig, &environment.spec.cluster) {
-        (None, Some(cluster)) => (cluster.kubeconfig.clone(), args.context.clone().or_else(|| cluster.context.clone())),
-        _ => (kubeconfig, args.context.clone()),
-    };
-    let cluster = Cluster::connect(file.as_deref(), context.as_deref()).await?;
+    let cluster = connect(args, &environment, &base).await?;
+    super::remote::check(&reading, &args.run.input, &cluster).await?;
     let installation = Installation { components: read::agent_components(&reading, &environment).await?, start: None };
-    let secrets = read::secrets(&environment).await?;
     let run = Run {
         mode,
         plan,
@@ -76,28 +126,27 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     Ok(execute::run(run).await?)
 }
 
+async fn connect(args: &StartArgs, environment: &Environment, base: &Path) -> Result<Cluster, Failure> {
+    use crate::environment::Cluster as Place;
+    let (file, context) = match &environment.cluster {
+        _ if args.kubeconfig.is_some() => (args.kubeconfig.clone(), args.context.clone()),
+        Place::Default => (None, args.context.clone()),
+        Place::Kubeconfig { path, context } => {
+            (path.as_ref().map(|path| read::place(path, base)), args.context.clone().or_else(|| context.clone()))
+        }
+        Place::Eks { name } => {
+            return Err(Failure::new(format!("cluster {name}: this version does not find the endpoint of an EKS cluster by itself"))
+                .hint(format!("aws eks update-kubeconfig --name {name} --kubeconfig FILE, then --kubeconfig FILE")));
+        }
+    };
+    Ok(Cluster::connect(file.as_deref(), context.as_deref()).await?)
+}
+
 /// `blackstart rehearse`.
 pub(super) async fn rehearse(args: RehearseArgs, show: Show) -> Result<ExitCode, Failure> {
     let (events, reporter) = reporter(&args.run, show)?;
     let result = super::rehearse::rehearse(&args, &events).await;
     finish(result, events, reporter).await
-}
-
-pub(super) async fn rehearsal_input(args: &RehearseArgs, events: &Events) -> Result<(Environment, Reading, Plan, Vec<Resource>), Failure> {
-    phase(events, "read", "repository and environment");
-    let (environment, reading) = input(&args.run.input, Revision::Named("HEAD".into()), true).await?;
-    let plan = checked_plan(&reading, &environment)?;
-    let secrets = read::secrets(&environment).await?;
-    Ok((environment, reading, plan, secrets))
-}
-
-/// The plan, refused where the input has problems that stop a start.
-fn checked_plan(reading: &Reading, environment: &Environment) -> Result<Plan, Failure> {
-    let plan = crate::plan::plan(reading, environment);
-    if super::plan::is_blocked(&plan) {
-        return Err(Failure::problems(plan.problems));
-    }
-    Ok(plan)
 }
 
 pub(super) fn phase(events: &Events, name: &str, detail: &str) {

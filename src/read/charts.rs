@@ -30,8 +30,8 @@ fn collect(folder: &Path, definitions: &mut Vec<Resource>) {
         if path.is_dir() {
             collect(&path, definitions);
         } else if let Ok(text) = std::fs::read_to_string(&path) {
-            let found = manifest::resources(&text, &path.to_string_lossy()).unwrap_or_default();
-            definitions.extend(found.into_iter().filter(|resource| resource.kind() == "CustomResourceDefinition"));
+            let found = manifest::yaml::documents(&text).unwrap_or_default().into_iter().map(|found| Resource { value: found.value, origin: None });
+            definitions.extend(found.filter(|resource| resource.kind() == "CustomResourceDefinition"));
         }
     }
 }

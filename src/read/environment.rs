@@ -94,7 +94,7 @@ impl SecretValues {
 }
 
 /// A path of an environment file: `~/` is the home folder, a relative one starts at the file's folder.
-fn place(path: &str, base: &Path) -> PathBuf {
+pub fn place(path: &str, base: &Path) -> PathBuf {
     match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
         (Some(rest), Some(home)) => Path::new(&home).join(rest),
         _ => base.join(path),

@@ -1,13 +1,18 @@
 //! From a repository to all its layers with their objects: drives `repo`, `render` and `layers`, in parallel, and collects every problem.
 
+pub mod charts;
+mod components;
 mod entry;
 mod environment;
 mod origins;
+mod secrets;
 mod sources;
 mod variables;
 mod walk;
 
-pub use environment::{SecretValues, environment};
+pub use components::agent_components;
+pub use environment::{SecretValues, environment, place};
+pub use secrets::{secret_objects, secret_values};
 
 use crate::environment::Environment;
 use crate::layers::flux::Layer;

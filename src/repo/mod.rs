@@ -4,6 +4,7 @@
 mod export;
 mod folder;
 mod ignore;
+pub mod remote;
 
 pub(crate) use export::{Writer, hex};
 pub use export::{Export, Exported};
