@@ -144,11 +144,7 @@ impl From<crate::read::ReadError> for Failure {
 
 impl From<crate::sandbox::SandboxError> for Failure {
     fn from(error: crate::sandbox::SandboxError) -> Self {
-        let failure = Self::new(error.to_string()).because(&error).code(3);
-        match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        Self::new(error.to_string()).because(&error).code(3)
     }
 }
 

@@ -6,12 +6,10 @@ use crate::environment::Environment;
 use crate::execute::{self, Events, Finished, Installation, Mode, Run};
 use crate::manifest::Resource;
 use crate::plan::Plan;
-use crate::problem::Severity;
-use crate::read::{self, ReadOptions, Reading, Revision, SecretValues};
+use crate::problem::Problem;
+use crate::read::{self, ReadOptions, Reading, Revision};
 use crate::report;
 use crate::report::event::Happening;
-use crate::repo::Repository;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -23,25 +21,11 @@ pub(super) struct Input {
     pub(super) plan: Plan,
     /// Secrets and variables as objects.
     pub(super) secrets: Vec<Resource>,
-    /// Whether the environment's file names a place for the cluster, and where relative paths of it start.
-    pub(super) base: PathBuf,
 }
 
-/// Finds the environment, and the folder that its relative paths start at.
-fn environment(args: &InputArgs) -> Result<(Environment, PathBuf), Failure> {
-    let environment = read::environment(&args.path, args.environment.as_deref())?;
-    let root = Repository::open(&args.path).map_err(read::ReadError::from)?.root().to_owned();
-    let file = environment.file.as_ref().map(PathBuf::from);
-    let base = match file {
-        Some(file) if root.join(&file).is_file() => root.join(file),
-        Some(file) => file,
-        None => return Ok((environment, root)),
-    };
-    let base = base.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);
-    Ok((environment, base))
-}
-
-async fn read_all(args: &InputArgs, environment: &mut Environment, default: Revision, secrets: SecretValues) -> Result<Reading, Failure> {
+/// Reads the environment and the repository. `default` is what is read without `--revision`.
+async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, Reading), Failure> {
+    let mut environment = read::environment(&args.path, args.environment.as_deref())?;
     let sources = args
         .sources
         .iter()
@@ -53,49 +37,45 @@ async fn read_all(args: &InputArgs, environment: &mut Environment, default: Revi
         })
         .collect::<Result<Vec<_>, _>>()?;
     let revision = args.revision.clone().map_or(default, Revision::Named);
-    let (path, entrypoint) = (args.path.clone(), args.entrypoint.clone());
-    let reading = read::read(ReadOptions { path, entrypoint, revision, sources, environment, secrets }).await?;
+    let options = ReadOptions { path: args.path.clone(), entrypoint: args.entrypoint.clone(), revision, sources, decrypt: true };
+    let reading = read::read(&options, &environment).await?;
     if environment.name.is_empty() {
         let name = reading.entrypoint.rsplit('/').next().unwrap_or_default();
         environment.name = if name.is_empty() { "default".to_owned() } else { name.to_owned() };
     }
-    Ok(reading)
+    Ok((environment, reading))
 }
 
 /// `blackstart plan`.
 pub(super) async fn plan(args: PlanArgs) -> Result<ExitCode, Failure> {
-    let (mut environment, base) = environment(&args.input)?;
-    let secrets = SecretValues::local(&environment, &base);
-    let reading = read_all(&args.input, &mut environment, Revision::WorkingTree, secrets).await?;
+    let (environment, reading) = read_all(&args.input, Revision::WorkingTree).await?;
     let plan = crate::plan::plan(&reading, &environment);
-    super::plan::print(&plan, &reading, args.output);
-    Ok(ExitCode::from(u8::from(is_blocked(&plan))))
+    super::plan::print(&plan, args.output).map_err(|error| Failure::new("standard output: cannot be written").because(&error).code(3))?;
+    Ok(ExitCode::from(u8::from(super::plan::is_blocked(&plan))))
 }
 
 /// Reads everything that a run needs; all that is wrong with it is told at once.
 pub(super) async fn input(args: &InputArgs, events: &Events) -> Result<Input, Failure> {
     phase(events, "read", "repository and environment");
-    let (mut environment, base) = environment(args)?;
-    let (values, unavailable) = match read::secret_values(&environment, &base).await {
-        Ok(values) => (values, Vec::new()),
-        Err(problems) => (SecretValues::local(&environment, &base), problems),
-    };
-    let reading = read_all(args, &mut environment, Revision::Named("HEAD".into()), values.clone()).await?;
+    let (environment, reading) = read_all(args, Revision::Named("HEAD".into())).await?;
     let mut plan = crate::plan::plan(&reading, &environment);
-    plan.problems.splice(0..0, unavailable);
-    if is_blocked(&plan) {
+    let secrets = match read::secrets(&environment).await {
+        Ok(secrets) => secrets,
+        Err(error) => {
+            let mut problem = Problem::blocks("secret-unavailable", error.to_string());
+            problem.hint = error.hint();
+            plan.problems.insert(0, problem);
+            Vec::new()
+        }
+    };
+    if super::plan::is_blocked(&plan) {
         return Err(Failure::problems(plan.problems));
     }
     for problem in &plan.problems {
         let place = problem.origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default();
         events.send(Happening::Warning { node: None, message: format!("{place}{}", problem.message) });
     }
-    let secrets = read::secret_objects(&environment, &values);
-    Ok(Input { environment, reading, plan, secrets, base })
-}
-
-fn is_blocked(plan: &Plan) -> bool {
-    plan.problems.iter().any(|problem| problem.severity == Severity::Blocks)
+    Ok(Input { environment, reading, plan, secrets })
 }
 
 /// `blackstart bootstrap` and `blackstart recover`.
@@ -106,9 +86,9 @@ pub(super) async fn start(args: StartArgs, mode: Mode, show: Show) -> Result<Exi
 }
 
 async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result<Finished, Failure> {
-    let Input { environment, reading, plan, secrets, base } = input(&args.run.input, events).await?;
+    let Input { environment, reading, plan, secrets } = input(&args.run.input, events).await?;
     phase(events, "connect", "cluster");
-    let cluster = connect(args, &environment, &base).await?;
+    let cluster = connect(args, &environment).await?;
     super::remote::check(&reading, &args.run.input, &cluster).await?;
     let installation = Installation { components: read::agent_components(&reading, &environment).await?, start: None };
     let run = Run {
@@ -126,15 +106,16 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     Ok(execute::run(run).await?)
 }
 
-async fn connect(args: &StartArgs, environment: &Environment, base: &Path) -> Result<Cluster, Failure> {
+async fn connect(args: &StartArgs, environment: &Environment) -> Result<Cluster, Failure> {
     use crate::environment::Cluster as Place;
-    let (file, context) = match &environment.cluster {
+    let (file, context) = match &environment.spec.cluster {
         _ if args.kubeconfig.is_some() => (args.kubeconfig.clone(), args.context.clone()),
-        Place::Default => (None, args.context.clone()),
-        Place::Kubeconfig { path, context } => {
-            (path.as_ref().map(|path| read::place(path, base)), args.context.clone().or_else(|| context.clone()))
+        None => (None, args.context.clone()),
+        Some(Place { eks: None, kubeconfig, context }) => {
+            let file = kubeconfig.as_ref().map(|path| read::place(path, &environment.base));
+            (file, args.context.clone().or_else(|| context.clone()))
         }
-        Place::Eks { name } => {
+        Some(Place { eks: Some(name), .. }) => {
             return Err(Failure::new(format!("cluster {name}: this version does not find the endpoint of an EKS cluster by itself"))
                 .hint(format!("aws eks update-kubeconfig --name {name} --kubeconfig FILE, then --kubeconfig FILE")));
         }
@@ -180,7 +161,7 @@ async fn finish(result: Result<Finished, Failure>, events: Events, reporter: rep
 /// Counts Ctrl-C and SIGTERM: the first finishes what runs, the second stops at once.
 pub(super) fn stop_signal() -> watch::Receiver<u8> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (sender, receiver) = watch::channel(0);
+    let (sender, receiver) = watch::channel(0_u8);
     if let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
         tokio::spawn(async move {
             loop {

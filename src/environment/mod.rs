@@ -8,18 +8,30 @@ pub use parse::parse;
 use crate::problem::Origin;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// One environment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Environment {
-    /// `metadata.name`.
+    /// `metadata.name`; empty where no file says it.
     pub name: String,
+    /// What it says.
+    pub spec: Spec,
+    /// The file that it was read from, as people write it; none for a default.
+    pub file: Option<String>,
+    /// Folder of that file, which relative paths in `secrets` start at.
+    pub base: PathBuf,
+}
+
+/// `spec`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spec {
     /// The account and region that may be touched.
     pub aws: Option<Aws>,
     /// Folders that are built before the cluster exists.
     pub infrastructure: Vec<Infrastructure>,
-    /// How the cluster is reached.
-    pub cluster: Cluster,
+    /// How the cluster is reached; the user's own kubeconfig where absent.
+    pub cluster: Option<Cluster>,
     /// The agent.
     pub agent: Agent,
     /// ConfigMaps and Secrets that something outside Git makes, for `postBuild.substituteFrom`.
@@ -28,8 +40,6 @@ pub struct Environment {
     pub secrets: Vec<Secret>,
     /// A rule for each claim, table or database.
     pub restore: Vec<Restore>,
-    /// The file that it was read from; none for a default.
-    pub file: Option<String>,
 }
 
 /// `spec.aws`.
@@ -50,24 +60,15 @@ pub struct Infrastructure {
     pub origin: Option<Origin>,
 }
 
-/// `spec.cluster`.
+/// `spec.cluster`: an EKS cluster by name, or a kubeconfig and context.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Cluster {
-    /// The user's own kubeconfig and current context.
-    #[default]
-    Default,
-    /// An EKS cluster.
-    Eks {
-        /// Its name.
-        name: String,
-    },
-    /// A kubeconfig.
-    Kubeconfig {
-        /// File; the user's own where absent.
-        path: Option<String>,
-        /// Context; the current one where absent.
-        context: Option<String>,
-    },
+pub struct Cluster {
+    /// Name of an EKS cluster.
+    pub eks: Option<String>,
+    /// Kubeconfig; the user's own where absent.
+    pub kubeconfig: Option<PathBuf>,
+    /// Context; the current one where absent.
+    pub context: Option<String>,
 }
 
 /// `spec.agent.flux`.

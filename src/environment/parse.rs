@@ -138,30 +138,30 @@ impl Reader<'_> {
         }
         let Some(spec) = top.entries.get("spec") else { return environment };
         let spec = self.fields(spec, "spec", &["aws", "infrastructure", "cluster", "agent", "variables", "secrets", "restore"]);
-        environment.aws = spec.entries.get("aws").map(|node| self.aws(node));
+        environment.spec.aws = spec.entries.get("aws").map(|node| self.aws(node));
         for (index, item) in self.list(&spec, "infrastructure").iter().enumerate() {
             let fields = self.fields(item, &format!("spec.infrastructure[{index}]"), &["path"]);
             let path = self.required(&fields, "path");
-            environment.infrastructure.push(Infrastructure { path, origin: Some(self.origin(item.line)) });
+            environment.spec.infrastructure.push(Infrastructure { path, origin: Some(self.origin(item.line)) });
         }
         if let Some(node) = spec.entries.get("cluster") {
-            environment.cluster = self.cluster(node);
+            environment.spec.cluster = Some(self.cluster(node));
         }
         if let Some(node) = spec.entries.get("agent") {
-            environment.agent = self.agent(node);
+            environment.spec.agent = self.agent(node);
         }
         for (index, item) in self.list(&spec, "variables").iter().enumerate() {
             let variables = self.variables(item, &format!("spec.variables[{index}]"));
-            environment.variables.push(variables);
+            environment.spec.variables.push(variables);
         }
         for (index, item) in self.list(&spec, "secrets").iter().enumerate() {
             if let Some(secret) = self.secret(item, &format!("spec.secrets[{index}]")) {
-                environment.secrets.push(secret);
+                environment.spec.secrets.push(secret);
             }
         }
         for (index, item) in self.list(&spec, "restore").iter().enumerate() {
             if let Some(restore) = self.restore(item, &format!("spec.restore[{index}]")) {
-                environment.restore.push(restore);
+                environment.spec.restore.push(restore);
             }
         }
         environment
@@ -179,19 +179,15 @@ impl Reader<'_> {
 
     fn cluster(&mut self, node: &Located) -> Cluster {
         let fields = self.fields(node, "spec.cluster", &["eks", "kubeconfig", "context"]);
-        let (path, context) = (self.text(&fields, "kubeconfig"), self.text(&fields, "context"));
-        match fields.entries.get("eks") {
-            Some(eks) if path.is_some() || context.is_some() => {
-                self.wrong(eks, "spec.cluster", "either `eks` or `kubeconfig` and `context`, not both");
-                Cluster::Default
-            }
-            Some(eks) => {
-                let eks = self.fields(eks, "spec.cluster.eks", &["name"]);
-                Cluster::Eks { name: self.required(&eks, "name") }
-            }
-            None if path.is_none() && context.is_none() => Cluster::Default,
-            None => Cluster::Kubeconfig { path, context },
+        let (kubeconfig, context) = (self.text(&fields, "kubeconfig").map(Into::into), self.text(&fields, "context"));
+        let eks = fields.entries.get("eks").map(|eks| {
+            let eks = self.fields(eks, "spec.cluster.eks", &["name"]);
+            self.required(&eks, "name")
+        });
+        if eks.is_some() && (kubeconfig.is_some() || context.is_some()) {
+            self.wrong(node, "spec.cluster", "either `eks`, or `kubeconfig` and `context`");
         }
+        Cluster { eks, kubeconfig, context }
     }
 
     fn agent(&mut self, node: &Located) -> Agent {
@@ -341,12 +337,12 @@ spec:
     fn the_documented_example_is_read() {
         let environment = parse(WHOLE, "blackstart.yaml").expect("valid");
         assert_eq!(environment.name, "production");
-        assert_eq!(environment.cluster, Cluster::Eks { name: "production".into() });
-        assert_eq!(environment.agent.entrypoint.as_deref(), Some("clusters/production"));
-        assert_eq!(environment.variables[0].data["STACK_NAME"], "prod");
-        assert_eq!(environment.secrets[1].from, SecretSource::Command(vec!["pass".into(), "show".into(), "git".into()]));
-        assert_eq!(environment.secrets[0].origin.as_ref().map(|origin| origin.line), Some(14));
-        assert_eq!(environment.restore[1].rule, RestoreRule::At("2026-01-01T00:00:00Z".into()));
+        assert_eq!(environment.spec.cluster, Some(Cluster { eks: Some("production".into()), ..Cluster::default() }));
+        assert_eq!(environment.spec.agent.entrypoint.as_deref(), Some("clusters/production"));
+        assert_eq!(environment.spec.variables[0].data["STACK_NAME"], "prod");
+        assert_eq!(environment.spec.secrets[1].from, SecretSource::Command(vec!["pass".into(), "show".into(), "git".into()]));
+        assert_eq!(environment.spec.secrets[0].origin.as_ref().map(|origin| origin.line), Some(14));
+        assert_eq!(environment.spec.restore[1].rule, RestoreRule::At("2026-01-01T00:00:00Z".into()));
     }
 
     #[test]

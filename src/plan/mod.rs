@@ -1,5 +1,11 @@
 //! The plan: data that can be printed, saved and compared; the run does what it says and nothing else. Pure.
 
+mod build;
+mod implied;
+mod waves;
+
+pub use build::plan;
+
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::ObjectId;
 use crate::problem::{Origin, Problem, Unknown};

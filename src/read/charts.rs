@@ -1,37 +1,68 @@
-//! CustomResourceDefinitions in charts that stand in Git: they need no stand-in, helm-controller installs them.
+//! Charts that stand in Git: what they hold that other layers need.
 
 use super::Reading;
-use crate::manifest::{self, Resource};
-use serde_json::Value;
-use std::path::Path;
+use crate::layers::SourceId;
+use crate::manifest::Resource;
+use crate::manifest::yaml::documents;
+use crate::problem::Origin;
+use crate::render::join;
+use std::path::{Path, PathBuf};
 
-/// Definitions in the `crds` folders of the charts that HelmReleases take from mapped sources.
+/// CustomResourceDefinitions in the `crds` folders of all charts that HelmReleases take from a source whose files are at hand, and of the
+/// charts inside them.
 pub fn definitions(reading: &Reading) -> Vec<Resource> {
-    let mut definitions = Vec::new();
-    for release in reading.layers.iter().flat_map(|read| &read.objects).filter(|object| object.kind() == "HelmRelease") {
-        let Some(reference) = release.value.pointer("/spec/chart/spec/sourceRef") else { continue };
-        let text = |key: &str| reference.get(key).and_then(Value::as_str);
-        let source = crate::layers::SourceId {
-            kind: text("kind").unwrap_or_default().to_owned(),
-            namespace: text("namespace").or(release.namespace()).unwrap_or_default().to_owned(),
-            name: text("name").unwrap_or_default().to_owned(),
-        };
-        let Some(tree) = reading.sources.get(&source).and_then(|source| source.tree.as_ref()) else { continue };
-        let chart = tree.root.join(release.text("/spec/chart/spec/chart").trim_start_matches("./"));
-        collect(&chart.join("crds"), &mut definitions);
-    }
-    definitions
-}
-
-fn collect(folder: &Path, definitions: &mut Vec<Resource>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            collect(&path, definitions);
-        } else if let Ok(text) = std::fs::read_to_string(&path) {
-            let found = manifest::yaml::documents(&text).unwrap_or_default().into_iter().map(|found| Resource { value: found.value, origin: None });
-            definitions.extend(found.filter(|resource| resource.kind() == "CustomResourceDefinition"));
+    let mut found: Vec<Resource> = Vec::new();
+    let releases = reading.layers.iter().flat_map(|read| &read.objects).filter(|object| object.group() == "helm.toolkit.fluxcd.io");
+    for release in releases.filter(|object| object.kind() == "HelmRelease") {
+        let Some((root, chart)) = chart(reading, release) else { continue };
+        for resource in of_chart(&root, &chart, 0) {
+            if !found.iter().any(|known| known.name() == resource.name()) {
+                found.push(resource);
+            }
         }
     }
+    found
+}
+
+/// Root of the source and folder of the chart inside it.
+fn chart(reading: &Reading, release: &Resource) -> Option<(PathBuf, String)> {
+    let text = |pointer: &str| release.value.pointer(pointer).and_then(serde_json::Value::as_str);
+    let own = release.namespace().unwrap_or("default");
+    let (base, path) = match text("/spec/chart/spec/chart") {
+        Some(path) => ("/spec/chart/spec/sourceRef", path),
+        None => ("/spec/chartRef", ""),
+    };
+    let id = SourceId {
+        kind: text(&format!("{base}/kind"))?.to_owned(),
+        namespace: text(&format!("{base}/namespace")).unwrap_or(own).to_owned(),
+        name: text(&format!("{base}/name"))?.to_owned(),
+    };
+    let tree = reading.sources.get(&id)?.tree.as_ref()?;
+    Some((tree.root.clone(), join("", path)?))
+}
+
+fn of_chart(root: &Path, chart: &str, depth: u32) -> Vec<Resource> {
+    let mut found = Vec::new();
+    let list = |folder: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.filter_map(|entry| join(folder, entry.file_name().to_str()?)).collect();
+        names.sort();
+        names
+    };
+    for file in list(&format!("{chart}/crds")) {
+        let Ok(text) = std::fs::read_to_string(root.join(&file)) else { continue };
+        for document in documents(&text).unwrap_or_default() {
+            let resource = Resource { value: document.value, origin: Some(Origin { file: file.clone(), line: document.line }) };
+            if resource.kind() == "CustomResourceDefinition" {
+                found.push(resource);
+            }
+        }
+    }
+    // Charts hold charts a few deep at most; a link that leads back would go on for ever.
+    if depth < 4 {
+        for inner in list(&format!("{chart}/charts")) {
+            found.extend(of_chart(root, &inner, depth + 1));
+        }
+    }
+    found
 }

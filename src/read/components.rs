@@ -1,70 +1,45 @@
-//! The agent's own manifests: from the folder or file that the environment names, else from the entry layer itself.
+//! The agent's own manifests: what the environment names, else `flux-system` in the entry point's folder.
 
 use super::{ReadError, Reading};
 use crate::environment::Environment;
-use crate::layers::flux::Spec;
-use crate::manifest::{self, Resource};
-use crate::problem::{Origin, Problem};
-use crate::render::{Renderer, Request};
-use std::path::Path;
+use crate::layers::flux::{Layer, Spec};
+use crate::manifest::Resource;
+use crate::manifest::yaml::documents;
+use crate::problem::Origin;
+use crate::render::{Renderer, Request, join};
+use std::sync::Arc;
 
-/// Empty where neither names any: then the cluster has to have the agent.
+/// Objects of the agent as the repository holds them; none where it holds none (another way of installing is needed then).
 pub async fn agent_components(reading: &Reading, environment: &Environment) -> Result<Vec<Resource>, ReadError> {
-    let Some(path) = &environment.agent.components else { return Ok(inside_entry(reading)) };
-    let invalid = |message: String| ReadError::Invalid {
-        problems: vec![Problem::blocks("agent-components", message).hint("spec.agent.flux.components names a folder or a file of the repository")],
-    };
-    let entry = reading.layers.first().map(|read| read.layer.source.clone());
-    let tree = entry.and_then(|source| reading.sources.get(&source)).and_then(|source| source.tree.clone());
-    let Some(tree) = tree else { return Err(invalid("agent components: the entry layer's files are not at hand".to_owned())) };
-    let place = tree.root.join(path.trim_start_matches("./"));
+    let named = environment.spec.agent.components.clone();
+    let Some(entry) = reading.layers.iter().find(|read| read.layer.id == reading.entry) else { return Ok(Vec::new()) };
+    let Some((root, folder)) = tree(reading, &entry.layer).zip(reading.folder.clone()) else { return Ok(Vec::new()) };
+    let path = named.clone().unwrap_or_else(|| format!("{}/flux-system", reading.entrypoint));
+    let path = join("", &path).unwrap_or_default();
+    let place = root.join(&path);
+    let failed = |why: String| ReadError::Components { path: path.clone(), why };
     if place.is_file() {
-        return file(&place, path);
+        let text = std::fs::read_to_string(&place).map_err(|error| failed(error.to_string()))?;
+        let found = documents(&text).map_err(|error| failed(error.to_string()))?;
+        let origin = |line| Some(Origin { file: path.clone(), line });
+        let found = found.into_iter().map(|document| Resource { origin: origin(document.line), value: document.value });
+        return Ok(found.filter(is_component).collect());
     }
-    let Some(folder) = reading.folder.clone().filter(|_| place.is_dir()) else {
-        return Err(invalid(format!("agent components {path}: no such folder or file in the repository")));
-    };
+    if !place.is_dir() {
+        return if named.is_some() { Err(failed("no such file or folder in the repository".to_owned())) } else { Ok(Vec::new()) };
+    }
     let spec = Spec { path: path.clone(), ..Spec::default() };
-    let request = Request { root: tree.root, content: tree.revision, spec, keys: None };
-    let shown = path.clone();
-    let rendered = tokio::task::spawn_blocking(move || Renderer::new(folder).render(&request)).await.map_err(|_| ReadError::Stopped)?;
-    rendered
-        .map(|rendered| rendered.resources.into_iter().filter(is_component).collect())
-        .map_err(|error| invalid(format!("agent components {shown}: {error}")))
+    // Not cached: it is rendered once a run, and the content has no id of its own here.
+    let request = Request { root, content: format!("{}\0{}", reading.revision, std::process::id()), spec, keys: None };
+    let rendered = tokio::task::spawn_blocking(move || Renderer::new(Arc::clone(&folder)).render(&request)).await.map_err(|_| ReadError::Stopped)?;
+    rendered.map(|rendered| rendered.resources.into_iter().filter(is_component).collect()).map_err(|error| failed(error.to_string()))
 }
 
-fn file(place: &Path, shown: &str) -> Result<Vec<Resource>, ReadError> {
-    let text = std::fs::read_to_string(place).map_err(|source| ReadError::File { path: place.to_owned(), source })?;
-    let documents = manifest::yaml::documents(&text).map_err(|error| {
-        let origin = Origin { file: shown.to_owned(), line: error.line };
-        let mut problem = Problem::blocks("yaml-invalid", format!("agent components {shown}: {}", error.message)).at(Some(origin));
-        problem.column = Some(error.column);
-        ReadError::Invalid { problems: vec![problem] }
-    })?;
-    let resources = documents.into_iter().map(|document| {
-        let origin = Some(Origin { file: shown.to_owned(), line: document.line });
-        Resource { value: document.value, origin }
-    });
-    Ok(resources.filter(is_component).collect())
+fn tree(reading: &Reading, layer: &Layer) -> Option<std::path::PathBuf> {
+    reading.sources.get(&layer.source)?.tree.as_ref().map(|tree| tree.root.clone())
 }
 
-/// A `flux bootstrap` keeps the components in the entry layer; they are recognised by their definitions.
-fn inside_entry(reading: &Reading) -> Vec<Resource> {
-    let Some(entry) = reading.layers.first() else { return Vec::new() };
-    let brings = |kind: &str| {
-        entry.objects.iter().any(|object| {
-            object.kind() == "CustomResourceDefinition" && object.text("/spec/names/kind") == kind && object.text("/spec/group").ends_with("fluxcd.io")
-        })
-    };
-    if !brings("Kustomization") {
-        return Vec::new();
-    }
-    // Only what the components are made of: other objects of the entry layer come with the layer.
-    let is_agent = |object: &&Resource| object.label("app.kubernetes.io/part-of") == Some("flux") || object.kind() == "Namespace";
-    entry.objects.iter().filter(is_agent).filter(|object| is_component(object)).cloned().collect()
-}
-
-/// Sources and layers are handed over later; they are no part of the agent.
+/// Sources and layers beside the components are handed over later; they are no part of the agent.
 fn is_component(resource: &Resource) -> bool {
     !resource.group().ends_with(".toolkit.fluxcd.io")
 }

@@ -1,51 +1,65 @@
 //! Finds and loads the environment: the repository's own blackstart.yaml, `environments/NAME.yaml`, or any file.
 
 use super::ReadError;
-use crate::environment::{Environment, SecretSource, parse};
-use crate::problem::{Problem, nearest};
-use crate::render::Keys;
+use crate::environment::{Environment, Secret, SecretSource, parse};
+use crate::manifest::Resource;
+use crate::problem::{Origin, Problem, nearest};
+use crate::render::{Keys, program};
 use crate::repo::Repository;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// The environment of a repository. `chosen` is a name or a file; without it the repository's `blackstart.yaml`, else the only file
-/// below `environments/`, else one of which nothing is known (its name is filled in by `read`).
+/// The environment of a repository. `chosen` is a name or a file; without it `blackstart.yaml`, else the only file in `environments/`,
+/// else one of which nothing is known. Both are looked for in PATH and the folders above it, up to the top of the repository.
 pub fn environment(path: &Path, chosen: Option<&str>) -> Result<Environment, ReadError> {
     let repository = Repository::open(path)?;
     let root = repository.root();
-    let listed = names(root);
-    let file = match chosen {
-        Some(name) if Path::new(name).is_file() => PathBuf::from(name),
-        Some(name) if root.join("environments").join(format!("{name}.yaml")).is_file() => root.join("environments").join(format!("{name}.yaml")),
-        Some(name) => {
-            let near = nearest(name, listed.iter().map(String::as_str));
-            let hint = match (near.as_slice(), listed.as_slice()) {
-                ([], []) => "give a file, or make environments/NAME.yaml".to_owned(),
-                ([], listed) => format!("there are: {}", listed.join(", ")),
-                (near, _) => format!("did you mean {}?", near.join(", ")),
-            };
-            let message = format!("environment `{name}`: neither a file nor environments/{name}.yaml in the repository");
-            return Err(ReadError::Invalid { problems: vec![Problem::blocks("environment-missing", message).hint(hint)] });
-        }
-        None if root.join("blackstart.yaml").is_file() => root.join("blackstart.yaml"),
-        None => match listed.as_slice() {
-            [] => return Ok(Environment::default()),
-            [only] => root.join("environments").join(format!("{only}.yaml")),
-            several => {
-                let message = format!("the repository has several environments: {}", several.join(", "));
-                let problem = Problem::blocks("environment-ambiguous", message).hint(format!("choose one: --environment {}", several[0]));
-                return Err(ReadError::Invalid { problems: vec![problem] });
-            }
-        },
-    };
+    let folders: Vec<PathBuf> = root.join(repository.inside()).ancestors().take_while(|folder| folder.starts_with(root)).map(Path::to_owned).collect();
+    let Some(file) = choose(&folders, chosen)? else { return Ok(Environment::default()) };
     let text = std::fs::read_to_string(&file).map_err(|source| ReadError::File { path: file.clone(), source })?;
-    let shown = file.canonicalize().ok().and_then(|file| file.strip_prefix(root).ok().map(Path::to_owned)).unwrap_or_else(|| file.clone());
-    parse(&text, &shown.to_string_lossy().replace('\\', "/")).map_err(|problems| ReadError::Invalid { problems })
+    let file = file.canonicalize().unwrap_or(file);
+    let shown = file.strip_prefix(root).unwrap_or(&file).to_string_lossy().replace('\\', "/");
+    let mut environment = parse(&text, &shown).map_err(|problems| ReadError::Invalid { problems })?;
+    environment.base = file.parent().map(Path::to_owned).unwrap_or_default();
+    Ok(environment)
 }
 
-fn names(root: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(root.join("environments")) else { return Vec::new() };
+fn choose(folders: &[PathBuf], chosen: Option<&str>) -> Result<Option<PathBuf>, ReadError> {
+    let invalid = |problem: Problem| Err(ReadError::Invalid { problems: vec![problem] });
+    let named = |name: &str| folders.iter().map(|folder| folder.join("environments").join(format!("{name}.yaml"))).find(|file| file.is_file());
+    let listed = folders.iter().map(|folder| names(folder)).find(|names| !names.is_empty()).unwrap_or_default();
+    if let Some(name) = chosen {
+        if let Some(file) = Some(PathBuf::from(name)).filter(|file| file.is_file()).or_else(|| named(name)) {
+            return Ok(Some(file));
+        }
+        let near = nearest(name, listed.iter().map(String::as_str));
+        let hint = match (near.as_slice(), listed.as_slice()) {
+            ([], []) => "give a file, or make environments/NAME.yaml".to_owned(),
+            ([], listed) => format!("there are: {}", listed.join(", ")),
+            (near, _) => format!("did you mean {}?", near.join(", ")),
+        };
+        let message = format!("environment `{name}`: neither a file nor environments/{name}.yaml in the repository");
+        return invalid(Problem::blocks("environment-missing", message).hint(hint));
+    }
+    if let Some(file) = folders.iter().map(|folder| folder.join("blackstart.yaml")).find(|file| file.is_file()) {
+        return Ok(Some(file));
+    }
+    match listed.as_slice() {
+        [] => Ok(None),
+        [only] => Ok(named(only)),
+        several => {
+            let message = format!("the repository has several environments: {}", several.join(", "));
+            invalid(Problem::blocks("environment-ambiguous", message).hint(format!("choose one: --environment {}", several[0])))
+        }
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder.join("environments")) else { return Vec::new() };
     let mut names: Vec<String> =
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".yaml").map(str::to_owned)).collect();
     names.sort();
@@ -68,18 +82,14 @@ impl SecretValues {
         self.0.entry((namespace.to_owned(), name.to_owned())).or_default().insert(key.to_owned(), value);
     }
 
-    /// What can be had on this machine without running or calling anything: files and environment variables. What is absent is left out:
-    /// a plan works without it.
-    pub fn local(environment: &Environment, base: &Path) -> Self {
+    /// What reading needs and this machine has: files, environment variables, and the programs that give age keys. What is absent is left
+    /// out: a plan works without it.
+    pub fn local(environment: &Environment) -> Self {
         let mut values = Self::default();
-        for secret in &environment.secrets {
-            let value = match &secret.from {
-                SecretSource::File(path) => std::fs::read_to_string(place(path, base)).ok(),
-                SecretSource::Env(name) => std::env::var(name).ok(),
-                SecretSource::Command(_) | SecretSource::SecretsManager(_) | SecretSource::Ssm(_) => None,
-            };
-            if let Some(value) = value {
-                values.insert(&secret.namespace, &secret.name, &secret.key, Zeroizing::new(value));
+        for secret in &environment.spec.secrets {
+            let needed = !matches!(secret.from, SecretSource::Command(_)) || secret.key.ends_with(".agekey");
+            if let (true, Ok(value)) = (needed, value(secret, environment)) {
+                values.insert(&secret.namespace, &secret.name, &secret.key, value);
             }
         }
         values
@@ -91,6 +101,61 @@ impl SecretValues {
         let lines = data.iter().filter(|(key, _)| key.ends_with(".agekey")).flat_map(|(_, value)| value.lines());
         Keys(lines.map(str::trim).filter(|line| line.starts_with("AGE-")).map(|line| Zeroizing::new(line.to_owned())).collect())
     }
+}
+
+/// The value of one secret.
+fn value(secret: &Secret, environment: &Environment) -> Result<Zeroizing<String>, ReadError> {
+    let failed = |what: String, why: String| ReadError::Secret { secret: format!("{}/{}", secret.namespace, secret.name), what, why };
+    match &secret.from {
+        SecretSource::File(path) => {
+            let path = place(path, &environment.base);
+            std::fs::read_to_string(&path).map(Zeroizing::new).map_err(|error| failed(path.display().to_string(), error.to_string()))
+        }
+        SecretSource::Env(name) => {
+            std::env::var(name).map(Zeroizing::new).map_err(|_| failed(format!("environment variable {name}"), "is not set".to_owned()))
+        }
+        SecretSource::Command(words) => {
+            let (name, arguments) = words.split_first().map(|(name, rest)| (name.as_str(), rest)).unwrap_or_default();
+            let program = if name.contains('/') { Some(place(name, &environment.base)) } else { program::find(name) };
+            let program = program.ok_or_else(|| failed(format!("program {name}"), "was not found on PATH".to_owned()))?;
+            let output = program::run(&program, arguments, &[], None).map_err(|error| failed(format!("program {name}"), error.to_string()))?;
+            let text = Zeroizing::new(String::from_utf8(output.stdout).map_err(|_| failed(format!("program {name}"), "gave no text".to_owned()))?);
+            if !output.success {
+                let why = output.stderr.lines().last().unwrap_or("failed without a word").to_owned();
+                return Err(failed(format!("program {name}"), why));
+            }
+            // Programs end their output with a line break that is not part of the secret.
+            Ok(Zeroizing::new(text.strip_suffix('\n').unwrap_or(&text).to_owned()))
+        }
+        SecretSource::SecretsManager(name) | SecretSource::Ssm(name) => {
+            Err(failed(name.clone(), "AWS is not asked yet; give it as file, env or command".to_owned()))
+        }
+    }
+}
+
+/// All that the environment puts into the cluster before the agent starts: its secrets, with their values, and its variables.
+pub async fn secrets(environment: &Environment) -> Result<Vec<Resource>, ReadError> {
+    let environment = environment.clone();
+    tokio::task::spawn_blocking(move || given(&environment)).await.map_err(|_| ReadError::Stopped)?
+}
+
+fn given(environment: &Environment) -> Result<Vec<Resource>, ReadError> {
+    let mut objects: BTreeMap<(&str, &str, &str), (BTreeMap<String, String>, Option<Origin>)> = BTreeMap::new();
+    for secret in &environment.spec.secrets {
+        let encoded = STANDARD.encode(value(secret, environment)?.as_bytes());
+        let object = objects.entry(("Secret", &secret.namespace, &secret.name)).or_insert_with(|| (BTreeMap::new(), secret.origin.clone()));
+        object.0.insert(secret.key.clone(), encoded);
+    }
+    for given in &environment.spec.variables {
+        let encode = |value: &String| if given.kind == "Secret" { STANDARD.encode(value) } else { value.clone() };
+        let object = objects.entry((&given.kind, &given.namespace, &given.name)).or_insert_with(|| (BTreeMap::new(), given.origin.clone()));
+        object.0.extend(given.data.iter().map(|(key, value)| (key.clone(), encode(value))));
+    }
+    let resource = |((kind, namespace, name), (data, origin)): ((&str, &str, &str), _)| Resource {
+        value: json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "data": data}),
+        origin,
+    };
+    Ok(objects.into_iter().map(resource).collect())
 }
 
 /// A path of an environment file: `~/` is the home folder, a relative one starts at the file's folder.

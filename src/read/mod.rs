@@ -5,14 +5,12 @@ mod components;
 mod entry;
 mod environment;
 mod origins;
-mod secrets;
 mod sources;
 mod variables;
 mod walk;
 
 pub use components::agent_components;
-pub use environment::{SecretValues, environment, place};
-pub use secrets::{secret_objects, secret_values};
+pub use environment::{SecretValues, environment, place, secrets};
 
 use crate::environment::Environment;
 use crate::layers::flux::Layer;
@@ -31,7 +29,7 @@ use walk::Walk;
 
 /// What to read.
 #[derive(Clone, Debug)]
-pub struct ReadOptions<'a> {
+pub struct ReadOptions {
     /// Any folder inside the repository.
     pub path: PathBuf,
     /// Folder that the agent starts from, from the root of the repository; found where absent.
@@ -40,10 +38,8 @@ pub struct ReadOptions<'a> {
     pub revision: Revision,
     /// `--source MATCH=PATH`: `Kind/namespace/name`, a URL or the last part of a URL, and a clone.
     pub sources: Vec<(String, PathBuf)>,
-    /// What Git does not say.
-    pub environment: &'a Environment,
-    /// Values of the environment's secrets, as far as they are at hand: age keys, and Secrets with variables.
-    pub secrets: SecretValues,
+    /// Use the environment's keys to decrypt what is encrypted.
+    pub decrypt: bool,
 }
 
 /// Which files of PATH.
@@ -99,6 +95,24 @@ pub enum ReadError {
         /// Folders that are called alike, or all entry points.
         near: Vec<String>,
     },
+    /// A value of the environment's secrets.
+    #[error("Secret {secret}: its value cannot be had from {what}: {why}")]
+    Secret {
+        /// `namespace/name`.
+        secret: String,
+        /// Where it should come from.
+        what: String,
+        /// Why it did not.
+        why: String,
+    },
+    /// The agent's components.
+    #[error("the agent's components in {path} cannot be read: {why}")]
+    Components {
+        /// Folder or file.
+        path: String,
+        /// Why.
+        why: String,
+    },
     /// The reader itself was stopped.
     #[error("reading was stopped")]
     Stopped,
@@ -121,29 +135,28 @@ impl ReadError {
 }
 
 /// Reads everything that the entry point leads to.
-pub async fn read(options: ReadOptions<'_>) -> Result<Reading, ReadError> {
-    let environment = options.environment.clone();
-    let ReadOptions { path, entrypoint, revision, sources, secrets, .. } = options;
-    let task = move || read_blocking(&ReadOptions { path, entrypoint, revision, sources, environment: &environment, secrets });
-    tokio::task::spawn_blocking(task).await.map_err(|_| ReadError::Stopped)?
+pub async fn read(options: &ReadOptions, environment: &Environment) -> Result<Reading, ReadError> {
+    let (options, environment) = (options.clone(), environment.clone());
+    tokio::task::spawn_blocking(move || read_blocking(&options, &environment)).await.map_err(|_| ReadError::Stopped)?
 }
 
 /// As [`read`], in the calling thread (rendering uses all cores).
-pub fn read_blocking(options: &ReadOptions<'_>) -> Result<Reading, ReadError> {
+pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result<Reading, ReadError> {
     let repository = Repository::open(&options.path)?;
     let folder = Arc::new(PrivateFolder::new()?);
     let mut sources = Sources::new(options, repository, Arc::clone(&folder))?;
     let exported = sources.exported();
     let declared = Declared::scan(&exported.root, &exported.files);
     let revision = exported.revision.clone();
-    let entry = choose(options, &sources, &declared)?;
+    let entry = choose(options, environment, &sources, &declared)?;
     let entry_id = entry.layer.id.clone();
     let source = entry.layer.source.clone();
     sources.set_entry(source.clone(), entry.url.clone(), declared.sources.get(&source).cloned());
 
     let renderer = Renderer::new(Arc::clone(&folder));
-    let known = Known::new(options.environment, &options.secrets);
-    let mut walk = Walk::new(&mut sources, &renderer, &options.secrets, known);
+    let secrets = if options.decrypt { SecretValues::local(environment) } else { SecretValues::default() };
+    let known = Known::new(environment, &secrets);
+    let mut walk = Walk::new(&mut sources, &renderer, &secrets, known);
     let layers = walk.run(entry.layer)?;
     let (mut problems, mut unknowns) = (std::mem::take(&mut walk.problems), std::mem::take(&mut walk.unknowns));
     problems.sort_by(|a, b| (&a.origin, a.rule, &a.message).cmp(&(&b.origin, b.rule, &b.message)));
@@ -164,10 +177,10 @@ pub fn read_blocking(options: &ReadOptions<'_>) -> Result<Reading, ReadError> {
 }
 
 /// Which entry point: the one asked for, the environment's, or the only one (in or around PATH, where that is a folder inside).
-fn choose(options: &ReadOptions<'_>, sources: &Sources, declared: &Declared) -> Result<Entry, ReadError> {
+fn choose(options: &ReadOptions, environment: &Environment, sources: &Sources, declared: &Declared) -> Result<Entry, ReadError> {
     let entries = declared.entries();
     let inside = sources.repository().inside();
-    let asked = options.entrypoint.as_ref().or(options.environment.agent.entrypoint.as_ref());
+    let asked = options.entrypoint.as_ref().or(environment.spec.agent.entrypoint.as_ref());
     if let Some(asked) = asked {
         let path = join("", asked).filter(|path| sources.exported().root.join(path).is_dir());
         // Relative to where one stands is fine too.

@@ -99,7 +99,7 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// Exports PATH itself.
-    pub(crate) fn new(options: &ReadOptions<'_>, repository: Repository, folder: Arc<PrivateFolder>) -> Result<Self, ReadError> {
+    pub(crate) fn new(options: &ReadOptions, repository: Repository, folder: Arc<PrivateFolder>) -> Result<Self, ReadError> {
         let what = match &options.revision {
             Revision::WorkingTree => Export::WorkingTree,
             Revision::Named(name) => Export::Commit(repository.resolve(name)?),

@@ -32,14 +32,14 @@ pub(crate) enum Content<'a> {
 impl Known {
     pub(crate) fn new(environment: &Environment, secrets: &SecretValues) -> Self {
         let mut known = Self::default();
-        for given in &environment.variables {
+        for given in &environment.spec.variables {
             known.environment.insert((given.kind.clone(), given.namespace.clone(), given.name.clone()), given.data.clone());
         }
         for ((namespace, name), data) in &secrets.0 {
             let data = data.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
             known.environment.insert(("Secret".to_owned(), namespace.clone(), name.clone()), data);
         }
-        known.opaque.extend(environment.secrets.iter().map(|secret| (secret.namespace.clone(), secret.name.clone())));
+        known.opaque.extend(environment.spec.secrets.iter().map(|secret| (secret.namespace.clone(), secret.name.clone())));
         known
     }
 

@@ -1,0 +1,169 @@
+//! What `plan` prints: waves, what each layer holds and waits for, and everything that is wrong or not known.
+
+use super::Output;
+use super::failure::problem_text;
+use crate::plan::{Constraint, Edge, Plan, PlannedLayer};
+use crate::problem::Severity;
+use anstyle::{AnsiColor, Style};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+const TITLE: Style = Style::new().bold();
+const NAME: Style = AnsiColor::Cyan.on_default();
+const FAINT: Style = Style::new().dimmed();
+const WARN: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+
+/// Whether a start would stop: something is wrong that blocks it.
+pub(super) fn is_blocked(plan: &Plan) -> bool {
+    plan.problems.iter().any(|problem| problem.severity == Severity::Blocks)
+}
+
+/// Prints a plan to standard output.
+pub(super) fn print(plan: &Plan, output: Output) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    let text = match output {
+        Output::Human => human(plan),
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(plan).map_err(io::Error::other)?),
+    };
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // The reader has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// The plan for people.
+fn human(plan: &Plan) -> String {
+    let mut text = String::new();
+    let objects: usize = plan.layers.iter().map(|layer| layer.objects.len()).sum();
+    let waves = plan.layers.iter().map(|layer| layer.wave).max().map_or(0, |wave| wave + 1);
+    let (sha, dirty) = plan.revision.split_once('-').map_or((plan.revision.as_str(), ""), |(sha, _)| (sha, " with uncommitted changes"));
+    let _ = writeln!(
+        text,
+        "{TITLE}{}{TITLE:#} at {}{WARN}{dirty}{WARN:#}: {}, {}, {}",
+        plan.environment,
+        sha.get(..12).unwrap_or(sha),
+        count(plan.layers.len(), "layer"),
+        count(objects, "object"),
+        count(waves as usize, "wave"),
+    );
+    before_layers(plan, &mut text);
+    for wave in 0..waves {
+        let _ = writeln!(text, "\n{TITLE}wave {wave}{TITLE:#}");
+        for layer in plan.layers.iter().filter(|layer| layer.wave == wave) {
+            layer_lines(plan, layer, &mut text);
+        }
+    }
+    if !plan.unknowns.is_empty() {
+        let _ = writeln!(text, "\n{TITLE}not known from Git{TITLE:#}");
+        for unknown in &plan.unknowns {
+            let place = unknown.origin.as_ref().map(|origin| format!(" {FAINT}{origin}{FAINT:#}")).unwrap_or_default();
+            let _ = writeln!(text, "  {} needs {}{place}", short(&unknown.node), unknown.needs);
+        }
+    }
+    if !plan.problems.is_empty() {
+        let _ = writeln!(text, "\n{TITLE}problems{TITLE:#}");
+        for problem in &plan.problems {
+            text.push_str(&problem_text(problem));
+        }
+    }
+    let blocking = plan.problems.iter().filter(|problem| problem.severity == Severity::Blocks).count();
+    let others = plan.problems.len() - blocking;
+    let _ = match (blocking, others) {
+        (0, 0) => writeln!(text, "\n{GOOD}No problems.{GOOD:#}"),
+        (0, others) => writeln!(text, "\n{WARN}{}.{WARN:#}", count(others, "risk")),
+        (blocking, 0) => writeln!(text, "\n{BAD}{} to solve before a start.{BAD:#}", count(blocking, "problem")),
+        (blocking, others) => writeln!(text, "\n{BAD}{} to solve before a start{BAD:#}, {}.", count(blocking, "problem"), count(others, "risk")),
+    };
+    text
+}
+
+/// What comes before the first layer.
+fn before_layers(plan: &Plan, text: &mut String) {
+    let names: Vec<&str> = plan.nodes.iter().map(|node| node.id.as_str()).filter(|id| !id.starts_with("layer/")).collect();
+    if !names.is_empty() {
+        let _ = writeln!(text, "{FAINT}first:{FAINT:#} {}", names.join(", "));
+    }
+}
+
+fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
+    let state = match layer {
+        layer if layer.suspended => " (suspended: neither applied nor awaited)",
+        layer if layer.remote => " (for another cluster: planned, not applied)",
+        layer if !layer.rendered => " (objects not known)",
+        _ => "",
+    };
+    let _ = writeln!(text, "  {NAME}{}{NAME:#}{WARN}{state}{WARN:#}  {FAINT}{}{FAINT:#}", layer.id, layer.path);
+    if !layer.objects.is_empty() {
+        let _ = writeln!(text, "      {}: {}", count(layer.objects.len(), "object"), kinds(layer));
+    }
+    let node = layer.id.node();
+    let mut reasons: Vec<String> = Vec::new();
+    for (from, edges) in group(plan.edges.iter().filter(|edge| edge.to == node && edge.constraint != Constraint::ReadyBeforeReady)) {
+        // Who declares it is told where nothing else holds it back.
+        let told: Vec<&str> = edges.iter().filter(|edge| edge.reason != "declared by").map(|edge| edge.reason.as_str()).collect();
+        if !told.is_empty() {
+            reasons.push(format!("{} {FAINT}({}){FAINT:#}", short(from), list(&told, 3)));
+        }
+    }
+    if !reasons.is_empty() && layer.parent.is_some() {
+        let _ = writeln!(text, "      after {}", reasons.join(", "));
+    }
+    let awaited: Vec<&str> =
+        plan.edges.iter().filter(|edge| edge.to == node && edge.constraint == Constraint::ReadyBeforeReady).map(|edge| short(&edge.from)).collect();
+    if !awaited.is_empty() {
+        let _ = writeln!(text, "      ready when {} ready", if awaited.len() == 1 { format!("{} is", awaited[0]) } else { format!("{} are", list(&awaited, 4)) });
+    }
+}
+
+fn group<'e>(edges: impl Iterator<Item = &'e Edge>) -> BTreeMap<&'e str, Vec<&'e Edge>> {
+    let mut groups: BTreeMap<&str, Vec<&Edge>> = BTreeMap::new();
+    for edge in edges {
+        groups.entry(edge.from.as_str()).or_default().push(edge);
+    }
+    groups
+}
+
+/// `3 Deployment, 2 Service`: the most frequent first.
+fn kinds(layer: &PlannedLayer) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for object in &layer.objects {
+        *counts.entry(object.kind.as_str()).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let words: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    list(&words.iter().map(String::as_str).collect::<Vec<_>>(), 6)
+}
+
+/// The first few, and how many more.
+fn list(words: &[&str], most: usize) -> String {
+    match words.len().checked_sub(most) {
+        Some(more) if more > 0 => format!("{} and {more} more", words[..most].join(", ")),
+        _ => words.join(", "),
+    }
+}
+
+fn short(node: &str) -> &str {
+    node.strip_prefix("layer/").unwrap_or(node)
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_cut() {
+        assert_eq!(list(&["a", "b", "c"], 2), "a, b and 1 more");
+        assert_eq!(list(&["a", "b"], 2), "a, b");
+        assert_eq!(count(1, "layer"), "1 layer");
+    }
+}

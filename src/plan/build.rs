@@ -1,0 +1,190 @@
+//! From what was read to the plan: nodes, edges with reasons, order, and what is wrong with it.
+
+use super::waves::{checked, positions};
+use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, implied};
+use crate::environment::Environment;
+use crate::graph::Graph;
+use crate::layers::LayerId;
+use crate::layers::flux::Layer;
+use crate::problem::{Origin, Problem, Severity, nearest};
+use crate::read::Reading;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The plan for one environment.
+pub fn plan(reading: &Reading, environment: &Environment) -> Plan {
+    let name = environment_name(reading, environment);
+    let layers: Vec<&Layer> = reading.layers.iter().map(|read| &read.layer).collect();
+    let positions = positions(&layers);
+    let waves: Vec<u32> = positions.iter().map(|position| position.wave).collect();
+
+    let mut builder = Builder { problems: reading.problems.clone(), ..Builder::default() };
+    builder.base(environment, &name, &reading.entry);
+    builder.declared(&layers);
+    builder.cycles();
+    for edge in implied::edges(reading, &waves) {
+        builder.implied(edge);
+    }
+
+    let mut planned: Vec<PlannedLayer> = reading
+        .layers
+        .iter()
+        .zip(&positions)
+        .map(|(read, position)| PlannedLayer {
+            id: read.layer.id.clone(),
+            kind: "Kustomization",
+            source: read.layer.source.clone(),
+            path: read.layer.spec.path.clone(),
+            parent: read.layer.parent.clone(),
+            depends_on: read.layer.depends_on(),
+            level: position.level,
+            wave: position.wave,
+            rendered: read.rendered,
+            suspended: read.layer.spec.suspend,
+            remote: read.layer.spec.kube_config.is_some(),
+            objects: read.objects.iter().map(crate::manifest::Resource::id).collect(),
+            declared: read.layer.declaration.origin.clone(),
+        })
+        .collect();
+    planned.sort_by(|a, b| (a.wave, &a.id).cmp(&(b.wave, &b.id)));
+    for layer in &planned {
+        let action = match layer {
+            layer if layer.suspended || layer.remote => Action::Skip,
+            layer if !layer.rendered => Action::Unknown,
+            _ => Action::Apply,
+        };
+        builder.nodes.push(Node { id: layer.id.node(), action, owner: "flux" });
+    }
+    Plan {
+        api_version: "blackstart/v1alpha1",
+        kind: "Plan",
+        environment: name,
+        revision: reading.revision.clone(),
+        layers: planned,
+        nodes: builder.nodes,
+        edges: builder.edges,
+        problems: builder.problems,
+        unknowns: reading.unknowns.clone(),
+    }
+}
+
+/// The environment's own name, else the last folder of the entry point, as `staging` of `clusters/staging`.
+fn environment_name(reading: &Reading, environment: &Environment) -> String {
+    if !environment.name.is_empty() {
+        return environment.name.clone();
+    }
+    reading.entrypoint.rsplit('/').find(|part| !part.is_empty()).unwrap_or("default").to_owned()
+}
+
+#[derive(Default)]
+struct Builder {
+    graph: Graph,
+    nodes: Vec<Node>,
+    edges: Vec<Edge>,
+    problems: Vec<Problem>,
+}
+
+impl Builder {
+    fn edge(&mut self, from: String, to: String, constraint: Constraint, reason: impl Into<String>, origin: Option<Origin>) {
+        let edge = Edge { from, to, constraint, reason: reason.into(), origin };
+        self.graph.add(&edge);
+        self.edges.push(edge);
+    }
+
+    /// Cluster, secrets, agent, and what the entry layer needs of them.
+    fn base(&mut self, environment: &Environment, name: &str, entry: &LayerId) {
+        let given = environment.spec.cluster.as_ref();
+        let cluster = given.and_then(|cluster| cluster.eks.as_deref().or(cluster.context.as_deref())).unwrap_or(name);
+        let cluster = format!("cluster/{cluster}");
+        let agent = "agent/flux".to_owned();
+        self.nodes.push(Node { id: cluster.clone(), action: Action::Wait, owner: "provider" });
+        let mut secrets: BTreeMap<String, Option<Origin>> = BTreeMap::new();
+        for secret in &environment.spec.secrets {
+            secrets.entry(format!("secret/{}/{}", secret.namespace, secret.name)).or_insert_with(|| secret.origin.clone());
+        }
+        // What the agent's variables come from is made like a secret, unless a layer holds it.
+        for given in environment.spec.variables.iter().filter(|given| given.kind == "Secret") {
+            secrets.entry(format!("secret/{}/{}", given.namespace, given.name)).or_insert_with(|| given.origin.clone());
+        }
+        for (secret, origin) in secrets {
+            self.nodes.push(Node { id: secret.clone(), action: Action::Apply, owner: "blackstart" });
+            self.edge(cluster.clone(), secret.clone(), Constraint::ReadyBeforeStart, "cluster", origin.clone());
+            self.edge(secret, agent.clone(), Constraint::ReadyBeforeStart, "written before the agent starts", origin);
+        }
+        self.nodes.push(Node { id: agent.clone(), action: Action::Apply, owner: "flux" });
+        self.edge(cluster, agent.clone(), Constraint::ReadyBeforeStart, "cluster", None);
+        self.edge(agent, entry.node(), Constraint::AppliedBeforeStart, "the agent's CustomResourceDefinitions", None);
+    }
+
+    /// What the layers say themselves.
+    fn declared(&mut self, layers: &[&Layer]) {
+        let known: BTreeMap<String, &Layer> = layers.iter().map(|layer| (layer.id.to_string(), *layer)).collect();
+        for layer in layers {
+            let node = layer.id.node();
+            if let Some(parent) = &layer.parent {
+                self.edge(parent.node(), node.clone(), Constraint::AppliedBeforeStart, "declared by", layer.declaration.origin.clone());
+                let waits = known.get(&parent.to_string()).is_some_and(|parent| parent.spec.wait);
+                if waits && !layer.spec.suspend {
+                    self.edge(node.clone(), parent.node(), Constraint::ReadyBeforeReady, "wait", layer.declaration.origin.clone());
+                }
+            }
+            for (dependency, id) in layer.spec.depends_on.iter().zip(layer.depends_on()) {
+                let origin = dependency.origin.clone().or_else(|| layer.declaration.origin.clone());
+                match known.get(&id.to_string()) {
+                    Some(other) if other.spec.suspend => {
+                        let message = format!("Kustomization {}: dependsOn {id}, which is suspended and so never becomes ready", layer.id);
+                        let hint = format!("resume {id}, or drop the dependency");
+                        self.problems.push(Problem::blocks("dependency-suspended", message).at(origin.clone()).hint(hint));
+                    }
+                    Some(_) => {}
+                    None => {
+                        self.problems.push(missing(layer, &id, known.keys().map(String::as_str), origin));
+                        continue;
+                    }
+                }
+                self.edge(id.node(), node.clone(), Constraint::ReadyBeforeStart, "dependsOn", origin);
+            }
+            let awaited: BTreeSet<LayerId> = checked(layer).into_iter().collect();
+            for id in awaited.into_iter().filter(|id| known.contains_key(&id.to_string()) && *id != layer.id) {
+                self.edge(id.node(), node.clone(), Constraint::ReadyBeforeReady, "healthChecks", layer.declaration.origin.clone());
+            }
+        }
+    }
+
+    /// Layers that wait for each other: the shortest way round, with the place of each step.
+    fn cycles(&mut self) {
+        for cycle in self.graph.shortest_cycles() {
+            let edges: Vec<&Edge> = cycle.iter().map(|number| &self.edges[*number]).collect();
+            let name = |node: &str| node.strip_prefix("layer/").unwrap_or(node).to_owned();
+            let step = |edge: &&Edge| {
+                let place = edge.origin.as_ref().map_or_else(String::new, |origin| format!(" at {origin}"));
+                format!("{} waits for {} ({}{place})", name(&edge.to), name(&edge.from), edge.reason)
+            };
+            // Told in the order in which one waits for the next.
+            let steps: Vec<String> = edges.iter().rev().map(step).collect();
+            let message = format!("layers wait for each other: {}", steps.join(", "));
+            let origin = edges.iter().rev().find_map(|edge| edge.origin.clone());
+            self.problems.push(Problem::blocks("cycle", message).at(origin).hint("remove one of these"));
+        }
+    }
+
+    fn implied(&mut self, edge: Edge) {
+        if self.graph.would_close(&edge) {
+            let name = |node: &str| node.strip_prefix("layer/").unwrap_or(node).to_owned();
+            let message = format!("layer {} needs {} of layer {}, which comes after it", name(&edge.to), edge.reason, name(&edge.from));
+            let mut problem = Problem::blocks("order-risk", message).at(edge.origin.clone());
+            problem.severity = Severity::Risk;
+            self.problems.push(problem.hint("move it to a layer that both depend on; Flux itself tries again until it is there"));
+            return;
+        }
+        self.graph.add(&edge);
+        self.edges.push(edge);
+    }
+}
+
+fn missing<'a>(layer: &Layer, id: &LayerId, known: impl Iterator<Item = &'a str> + Clone, origin: Option<Origin>) -> Problem {
+    // The right name in another namespace is the usual mistake.
+    let same_name: Vec<String> = known.clone().filter(|other| other.rsplit('/').next() == Some(&id.name)).map(str::to_owned).collect();
+    let near = if same_name.is_empty() { nearest(&id.to_string(), known) } else { same_name };
+    let problem = Problem::blocks("dependency-missing", format!("Kustomization {}: dependsOn {id}, which no layer declares", layer.id)).at(origin);
+    if near.is_empty() { problem.hint("declare it, or drop the dependency") } else { problem.hint(format!("did you mean {}?", near.join(", "))) }
+}

@@ -1,0 +1,55 @@
+//! Level and wave: where a layer stands in the order that the repository declares.
+
+use crate::layers::LayerId;
+use crate::layers::flux::Layer;
+use std::collections::HashMap;
+
+/// Position of each layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// 0 without dependencies, else 1 + the highest level among them.
+    pub(crate) level: u32,
+    /// Earliest step in which it can start.
+    pub(crate) wave: u32,
+}
+
+/// Computes all; layers in a cycle keep what was known when the cycle closed.
+pub(crate) fn positions(layers: &[&Layer]) -> Vec<Position> {
+    let index: HashMap<&LayerId, usize> = layers.iter().enumerate().map(|(index, layer)| (&layer.id, index)).collect();
+    let find = |ids: Vec<LayerId>| -> Vec<usize> { ids.iter().filter_map(|id| index.get(id).copied()).collect() };
+    let dependencies: Vec<Vec<usize>> = layers.iter().map(|layer| find(layer.depends_on())).collect();
+    let parents: Vec<Option<usize>> = layers.iter().map(|layer| layer.parent.as_ref().and_then(|parent| index.get(parent).copied())).collect();
+    let mut awaited: Vec<Vec<usize>> = layers.iter().map(|layer| find(checked(layer))).collect();
+    for (child, parent) in parents.iter().enumerate() {
+        if let Some(parent) = parent.filter(|parent| layers[*parent].spec.wait) {
+            awaited[parent].push(child);
+        }
+    }
+    // Each round settles at least the next layer of every chain; a cycle would go on for ever.
+    let mut found = vec![Position::default(); layers.len()];
+    let mut ready = vec![0; layers.len()];
+    for _ in 0..=layers.len() * 2 {
+        let mut changed = false;
+        for at in 0..layers.len() {
+            let level = dependencies[at].iter().map(|other| found[*other].level + 1).max().unwrap_or(0);
+            let after_parent = parents[at].map_or(0, |parent| found[parent].wave + 1);
+            let wave = dependencies[at].iter().map(|other| ready[*other] + 1).max().unwrap_or(0).max(after_parent);
+            let until = awaited[at].iter().map(|other| ready[*other]).max().unwrap_or(0).max(wave);
+            let limit = u32::try_from(layers.len()).unwrap_or(u32::MAX);
+            let next = Position { level: level.min(limit), wave: wave.min(limit) };
+            if (next, until.min(limit)) != (found[at], ready[at]) {
+                (found[at], ready[at], changed) = (next, until.min(limit), true);
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    found
+}
+
+/// Kustomizations that `healthChecks` names.
+pub(crate) fn checked(layer: &Layer) -> Vec<LayerId> {
+    let checks = layer.spec.health_checks.iter().filter(|check| check.kind == "Kustomization" && check.api_version.starts_with("kustomize.toolkit"));
+    checks.map(|check| LayerId::new(check.namespace.as_deref().unwrap_or(&layer.id.namespace), &check.name)).collect()
+}
