@@ -177,6 +177,12 @@ pub struct StandIn {
     pub reason: String,
 }
 
+/// What every sandbox has instead of the real thing.
+const STAND_INS: &[(&str, &str)] = &[
+    ("kubelet", "kwok plays the nodes: pods become Ready, no container runs"),
+    ("source-controller", "an artifact server of the sandbox serves the files at hand in its place"),
+];
+
 /// How long a step of the start may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -215,7 +221,12 @@ impl Sandbox {
         let mut tasks = JoinSet::new();
         let stand_in = connect(&held.state.private.join("stand-ins.kubeconfig")).await?;
         volumes::create_class(&stand_in).await?;
-        volumes::start(&stand_in, &mut tasks);
+        volumes::start(&stand_in, options.stand_ins.clone(), &mut tasks);
+        if let Some(stand_ins) = &options.stand_ins {
+            for (object, reason) in STAND_INS {
+                let _ = stand_ins.send(StandIn { object: (*object).to_owned(), reason: (*reason).to_owned() });
+            }
+        }
         let artifacts = artifacts::Artifacts::start(&stand_in, options.stand_ins.clone(), &mut tasks).await?;
         held.state.artifacts = Some(artifacts.port);
         let mut sandbox = Self { held, client, timing, artifacts, _tasks: tasks };

@@ -244,16 +244,21 @@ pub(super) fn private_folder() -> Result<PathBuf, SandboxError> {
 
 /// 128 random bits, in hex.
 pub(super) fn random() -> Result<String, SandboxError> {
-    use std::fmt::Write as _;
     use std::io::Read as _;
     let mut bytes = [0u8; 16];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
         .map_err(|source| SandboxError::Io { what: "/dev/urandom".to_owned(), source })?;
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+    Ok(hex(&bytes))
+}
+
+/// In lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
-    }))
+    })
 }
 
 /// A folder that only its user can enter.

@@ -220,45 +220,42 @@ impl Reconciler {
         if !self.known.contains_key(&(source.kind.clone(), source.namespace.clone(), source.name.clone())) {
             return Ok(Outcome::Failed("SourceUnavailable", format!("{source} does not exist")));
         }
-        let packed = match self.sources.get(&source).cloned() {
-            Some(tree) => {
-                let folder = inside(&tree.root, &name)?;
-                let metadata = (text("/reconcileStrategy") == "Revision")
-                    .then(|| tree.revision.rsplit(':').next().unwrap_or_default().chars().take(12).collect::<String>());
-                let lenient = spec["ignoreMissingValuesFiles"] == true;
-                let files: Vec<PathBuf> = spec["valuesFiles"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str)
-                    .map(|file| inside(&tree.root, file))
-                    .collect::<io::Result<_>>()?;
-                let packed = blocking(move || {
-                    let mut texts = Vec::new();
-                    for file in files.iter().filter(|file| !lenient || file.is_file()) {
-                        texts.push(
-                            std::fs::read_to_string(file)
-                                .map_err(|error| io::Error::other(format!("values file {}: {error}", file.display())))?,
-                        );
-                    }
-                    let values = if texts.is_empty() { None } else { Some(chart::merged_values(&texts)?) };
-                    chart::package(&folder, metadata.as_deref(), values)
-                })
-                .await;
-                match packed {
-                    Ok(packed) => packed,
-                    Err(error) => return Ok(Outcome::Failed("ChartPackageError", format!("chart {name} of {source}: {error}"))),
+        let packed = if let Some(tree) = self.sources.get(&source).cloned() {
+            let folder = inside(&tree.root, &name)?;
+            let metadata = (text("/reconcileStrategy") == "Revision")
+                .then(|| tree.revision.rsplit(':').next().unwrap_or_default().chars().take(12).collect::<String>());
+            let lenient = spec["ignoreMissingValuesFiles"] == true;
+            let files: Vec<PathBuf> = spec["valuesFiles"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(|file| inside(&tree.root, file))
+                .collect::<io::Result<_>>()?;
+            let packed = blocking(move || {
+                let mut texts = Vec::new();
+                for file in files.iter().filter(|file| !lenient || file.is_file()) {
+                    texts.push(
+                        std::fs::read_to_string(file)
+                            .map_err(|error| io::Error::other(format!("values file {}: {error}", file.display())))?,
+                    );
                 }
+                let values = if texts.is_empty() { None } else { Some(chart::merged_values(&texts)?) };
+                chart::package(&folder, metadata.as_deref(), values)
+            })
+            .await;
+            match packed {
+                Ok(packed) => packed,
+                Err(error) => return Ok(Outcome::Failed("ChartPackageError", format!("chart {name} of {source}: {error}"))),
             }
-            None => {
-                let name = name.trim_end_matches('/').rsplit('/').next().unwrap_or("chart").to_owned();
-                let version = version::satisfying(&range).unwrap_or_else(|| "0.0.1".to_owned());
-                self.report(
-                    id,
-                    &format!("chart {name} of {source} cannot be fetched here: a chart {name} {version} with one ConfigMap stands for it"),
-                );
-                chart::placeholder(&name, &version)?
-            }
+        } else {
+            let name = name.trim_end_matches('/').rsplit('/').next().unwrap_or("chart").to_owned();
+            let version = version::satisfying(&range).unwrap_or_else(|| "0.0.1".to_owned());
+            self.report(
+                id,
+                &format!("chart {name} of {source} cannot be fetched here: a chart {name} {version} with one ConfigMap stands for it"),
+            );
+            chart::placeholder(&name, &version)?
         };
         if !packed.missing.is_empty() {
             self.report(
@@ -386,11 +383,7 @@ fn key(object: &DynamicObject, resource: &ApiResource) -> Key {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("sha256:{}", super::state::hex(&Sha256::digest(bytes)))
 }
 
 /// A folder below a root; `..` never leads out of it.
