@@ -319,3 +319,26 @@ async fn a_killed_run_leaves_nothing_after_the_next_down() {
     assert!(Command::new(BINARY).args(["sandbox", "down"]).status().unwrap().success());
     assert!(find().is_none() && !left.private.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_in_the_middle_of_the_start_leaves_nothing() {
+    if absent() {
+        return;
+    }
+    let id = name("interrupted");
+    let mut owner = Command::new(BINARY).args(["sandbox", "up", "--name", &id]).spawn().unwrap();
+    let find = || state::list().unwrap().into_iter().find(|state| state.id == id);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let left = loop {
+        match find() {
+            Some(state) if state.components.len() >= 2 => break state,
+            _ => assert!(Instant::now() < deadline, "not started"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert!(!left.ready);
+    left.owner.signal(rustix::process::Signal::INT);
+    assert!(owner.wait().unwrap().success());
+    assert!(find().is_none() && !left.private.exists());
+    assert!(left.components.iter().all(|component| !component.process.alive()));
+}

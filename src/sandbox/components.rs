@@ -172,21 +172,22 @@ pub async fn install(mut progress: impl FnMut(Progress)) -> Result<usize, Sandbo
     Ok(of)
 }
 
-/// Writes progress to stderr: on a terminal one line that is drawn again, else a line when a component begins and ends.
+/// Writes progress to stderr: on a terminal one line that is drawn again, else a line now and then.
 pub async fn install_with_progress() -> Result<usize, SandboxError> {
     use std::io::Write as _;
     let terminal = std::io::stderr().is_terminal();
-    let mut begun = 0;
+    let mut last = (0, 0);
     install(|step| {
         let mut stderr = anstream::stderr();
         let _ = match step {
             Progress::Waiting => writeln!(stderr, "another install is at work; waiting for it"),
             Progress::Building { component, number, of, elapsed, expected } => {
-                let first = std::mem::replace(&mut begun, number) != number;
+                let now = (number, elapsed.as_secs() / 30);
+                let news = std::mem::replace(&mut last, now) != now;
                 let line = format!("[{number}/{of}] building {component}: {} s of about {} s", elapsed.as_secs(), expected.as_secs());
                 if terminal {
                     write!(stderr, "\r{line}\x1b[K")
-                } else if first {
+                } else if news {
                     writeln!(stderr, "{line}")
                 } else {
                     Ok(())

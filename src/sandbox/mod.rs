@@ -344,7 +344,7 @@ fn register(name: Option<&str>) -> Result<(State, PathBuf), SandboxError> {
     };
     let root = state::root()?;
     let folder = root.join(&id);
-    let fresh = root.join(format!("{}{}", state::UNBORN_PREFIX, state::random()?));
+    let fresh = root.join(format!("{}{}", state::UNNAMED_PREFIX, state::random()?));
     state::make_private(&fresh)?;
     state.save(&fresh)?;
     if let Err(source) = std::fs::rename(&fresh, &folder) {
