@@ -180,7 +180,7 @@ pub struct StandIn {
 /// What every sandbox has instead of the real thing.
 const STAND_INS: &[(&str, &str)] = &[
     ("kubelet", "kwok plays the nodes: pods become Ready, no container runs"),
-    ("source-controller", "an artifact server of the sandbox serves the files at hand in its place"),
+    ("source-controller", "an artifact server of the sandbox serves the files at hand in its place, placeholders for the rest"),
 ];
 
 /// How long a step of the start may take on a slow machine.
@@ -227,7 +227,13 @@ impl Sandbox {
                 let _ = stand_ins.send(StandIn { object: (*object).to_owned(), reason: (*reason).to_owned() });
             }
         }
-        let artifacts = artifacts::Artifacts::start(&stand_in, options.stand_ins.clone(), &mut tasks).await?;
+        let artifacts = artifacts::Artifacts::start(
+            &stand_in,
+            components::provided(agent::SOURCE_CONTROLLER).is_some(),
+            options.stand_ins.clone(),
+            &mut tasks,
+        )
+        .await?;
         held.state.artifacts = Some(artifacts.port);
         let mut sandbox = Self { held, client, timing, artifacts, _tasks: tasks };
         if options.controllers {
@@ -446,6 +452,7 @@ impl Held {
             ("stand-ins.kubeconfig", "blackstart-stand-ins"),
             ("kustomize-controller.kubeconfig", "system:serviceaccount:flux-system:kustomize-controller"),
             ("helm-controller.kubeconfig", "system:serviceaccount:flux-system:helm-controller"),
+            ("source-controller.kubeconfig", "system:serviceaccount:flux-system:source-controller"),
         ] {
             authority.kubeconfig(file, user, &server)?;
         }

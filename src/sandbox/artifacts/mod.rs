@@ -3,6 +3,7 @@
 //! It writes what the real one writes (`status.artifact`, `observedGeneration`, `lastHandledReconcileAt`, condition Ready) and serves the
 //! archives on the loopback. Files come from a map of sources to folders; what is not in the map is a chart or an image that would come from
 //! the network: it gets a placeholder, and that is reported. It never fetches anything.
+//! Where a real source-controller runs beside it, that one gets what is not in the map: it watches the objects with the label `FETCHED` alone.
 
 mod archive;
 mod chart;
@@ -27,6 +28,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 const SOURCES: &str = "source.toolkit.fluxcd.io";
+/// Label of the objects that are left to the real source-controller.
+pub(super) const FETCHED: &str = "blackstart/fetched";
 const EXTENSIONS: &str = "source.extensions.fluxcd.io";
 
 /// The running stand-in.
@@ -38,8 +41,10 @@ pub(super) struct Artifacts {
 
 impl Artifacts {
     /// Starts it; it ends with `tasks`. `client` must write as somebody else than the agent.
+    /// `real`: a source-controller runs beside it.
     pub(super) async fn start(
         client: &kube::Client,
+        real: bool,
         stand_ins: Option<UnboundedSender<StandIn>>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, SandboxError> {
@@ -47,6 +52,7 @@ impl Artifacts {
         let port = server.port();
         let (sources, receiver) = watch::channel(BTreeMap::new());
         let reconciler = Reconciler {
+            real,
             client: client.clone(),
             server,
             sources: BTreeMap::new(),
@@ -74,6 +80,8 @@ enum Outcome {
     Artifact(Arc<Artifact>, Value),
     /// Ready without an artifact, with further fields of the status.
     Ready(Value),
+    /// Left to the real source-controller.
+    Real,
     /// Not ready, and why.
     Failed(&'static str, String),
 }
@@ -87,6 +95,7 @@ struct Artifact {
 }
 
 struct Reconciler {
+    real: bool,
     client: kube::Client,
     server: serve::Server,
     sources: BTreeMap<SourceId, SourceTree>,
@@ -147,6 +156,15 @@ impl Reconciler {
             } else {
                 self.pending.remove(&key);
             }
+            let labelled = object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(FETCHED));
+            let real = matches!(outcome, Outcome::Real);
+            if real != labelled {
+                let label = if real { json!("true") } else { Value::Null };
+                let patch = Patch::Merge(json!({"metadata": {"labels": {FETCHED: label}}}));
+                let api = api_of(&self.client, &resource, object.metadata.namespace.as_deref());
+                let parameters = PatchParams { field_manager: Some("blackstart".to_owned()), ..PatchParams::default() };
+                let _ = api.patch(&key.2, &parameters, &patch).await;
+            }
             // A write that fails meets a newer state of the object, which comes here by itself.
             let _ = self.write(&resource, &object, outcome).await;
         }
@@ -159,6 +177,9 @@ impl Reconciler {
             name: object.metadata.name.clone().unwrap_or_default(),
         };
         let spec = |field: &str| object.data.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        if self.real && self.unmapped(&id, object) {
+            return Ok(Outcome::Real);
+        }
         match resource.kind.as_str() {
             "HelmRepository" if spec("/spec/type") == "oci" => Ok(Outcome::Ready(json!({}))),
             "HelmRepository" => {
@@ -190,6 +211,19 @@ impl Reconciler {
                 Some(tree) => Ok(Outcome::Artifact(self.tree(&id, tree).await?, json!({}))),
                 None => Ok(Outcome::Failed("NoFiles", format!("no files are at hand for {id}; name a folder with --source {id}=PATH"))),
             },
+        }
+    }
+
+    /// Whether the files of this object can only come from the network.
+    fn unmapped(&self, id: &SourceId, object: &DynamicObject) -> bool {
+        let source =
+            |field: &str| object.data.pointer(&format!("/spec/sourceRef/{field}")).and_then(Value::as_str).unwrap_or_default().to_owned();
+        match id.kind.as_str() {
+            "ArtifactGenerator" | "ExternalArtifact" => false,
+            "HelmChart" => {
+                !self.sources.contains_key(&SourceId { kind: source("kind"), namespace: id.namespace.clone(), name: source("name") })
+            }
+            _ => !self.sources.contains_key(id),
         }
     }
 
@@ -323,6 +357,7 @@ impl Reconciler {
             fresh["lastHandledReconcileAt"] = json!(asked);
         }
         let (ready, reason, message, extra) = match outcome {
+            Outcome::Real => return Ok(()),
             Outcome::Failed(reason, message) => (false, reason, message, json!({})),
             Outcome::Ready(extra) => (true, "Succeeded", "handled by the sandbox's stand-in".to_owned(), extra),
             Outcome::Artifact(artifact, extra) => {
