@@ -148,6 +148,10 @@ async fn an_environment_lives_in_a_sandbox() {
             "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "8Gi"}}}}]}});
     create(&sandbox, stateful).await;
 
+    let orphan = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "orphan", "namespace": "default"},
+        "spec": {"storageClassName": "ceph-block", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    create(&sandbox, orphan).await;
+
     let files = tempfile::tempdir().unwrap();
     write(
         files.path(),
@@ -223,6 +227,7 @@ async fn an_environment_lives_in_a_sandbox() {
         until(&sandbox, "v1", "PersistentVolumeClaim", "data-db-1", |object| object.pointer("/status/phase") == Some(&json!("Bound")))
             .await;
     assert_eq!(claim.data.pointer("/spec/storageClassName"), Some(&json!("sandbox-ebs")));
+    until(&sandbox, "v1", "PersistentVolumeClaim", "orphan", |object| object.pointer("/status/phase") == Some(&json!("Bound"))).await;
     let repository = until(&sandbox, "source.toolkit.fluxcd.io/v1", "GitRepository", "app", ready).await;
     assert_eq!(repository.data.pointer("/status/artifact/revision"), Some(&json!(revision)));
     let app = until(&sandbox, "kustomize.toolkit.fluxcd.io/v1", "Kustomization", "app", ready).await;
@@ -243,6 +248,10 @@ async fn an_environment_lives_in_a_sandbox() {
     assert_eq!(
         objects,
         BTreeSet::from([
+            "PersistentVolumeClaim default/orphan",
+            "ebs.csi.aws.com",
+            "kubelet",
+            "source-controller",
             "ArtifactGenerator flux-system/parts",
             "HelmChart flux-system/flux-system-remote",
             "OCIRepository flux-system/podinfo"
@@ -309,4 +318,27 @@ async fn a_killed_run_leaves_nothing_after_the_next_down() {
     assert!(String::from_utf8_lossy(&status.stdout).contains(&format!("sandbox {id}: left by a dead run")));
     assert!(Command::new(BINARY).args(["sandbox", "down"]).status().unwrap().success());
     assert!(find().is_none() && !left.private.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_in_the_middle_of_the_start_leaves_nothing() {
+    if absent() {
+        return;
+    }
+    let id = name("interrupted");
+    let mut owner = Command::new(BINARY).args(["sandbox", "up", "--name", &id]).spawn().unwrap();
+    let find = || state::list().unwrap().into_iter().find(|state| state.id == id);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let left = loop {
+        match find() {
+            Some(state) if state.components.len() >= 2 => break state,
+            _ => assert!(Instant::now() < deadline, "not started"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert!(!left.ready);
+    left.owner.signal(rustix::process::Signal::INT);
+    assert!(owner.wait().unwrap().success());
+    assert!(find().is_none() && !left.private.exists());
+    assert!(left.components.iter().all(|component| !component.process.alive()));
 }

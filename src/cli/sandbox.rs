@@ -244,8 +244,9 @@ fn describe(state: &State) -> serde_json::Value {
     value
 }
 
-/// Ctrl-C, or a polite kill.
+/// Ctrl-C, a polite kill, or the end of the terminal.
 struct Stop {
+    hangup: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
@@ -255,6 +256,7 @@ impl Stop {
         use tokio::signal::unix::{SignalKind, signal};
         let failed = |source| SandboxError::Io { what: "signal handler".to_owned(), source };
         Ok(Self {
+            hangup: signal(SignalKind::hangup()).map_err(failed)?,
             interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
             terminate: signal(SignalKind::terminate()).map_err(failed)?,
         })
@@ -262,6 +264,7 @@ impl Stop {
 
     async fn asked(&mut self) {
         tokio::select! {
+            _ = self.hangup.recv() => {}
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }

@@ -1,5 +1,6 @@
 //! Flux's controllers as processes of the sandbox: started when the run installs the agent, stopped and started again at will.
 
+use super::artifacts::FETCHED;
 use super::control_plane::{self, Places};
 use super::{Sandbox, SandboxError, components, core, watch};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -23,7 +24,10 @@ impl Default for AgentFlags {
     }
 }
 
-const CONTROLLERS: [&str; 2] = ["kustomize-controller", "helm-controller"];
+const CONTROLLERS: [&str; 3] = ["kustomize-controller", "helm-controller", SOURCE_CONTROLLER];
+
+/// Cannot be built from public modules; used beside the artifact server where it is on PATH.
+pub(super) const SOURCE_CONTROLLER: &str = "source-controller";
 
 impl Sandbox {
     /// Flux's CustomResourceDefinitions (of the versions of the controllers that run here) and its namespace; for whoever does not install
@@ -78,11 +82,26 @@ impl Sandbox {
     pub async fn start_agent(&mut self, flags: &AgentFlags) -> Result<(), SandboxError> {
         let (private, logs, stages) = (self.held.state.private.clone(), self.logs(), self.held.stages.clone());
         let places = Places { private: &private, logs: &logs, stages: &stages };
-        for (name, flags) in CONTROLLERS.into_iter().zip([&flags.kustomize, &flags.helm]) {
+        let mut wanted = vec![
+            ("kustomize-controller", components::need("kustomize-controller")?, flags.kustomize.clone()),
+            ("helm-controller", components::need("helm-controller")?, flags.helm.clone()),
+        ];
+        if let Some(program) = components::provided(SOURCE_CONTROLLER) {
+            let storage = format!("127.0.0.1:{}", super::free_port()?);
+            let flags = vec![
+                format!("--watch-label-selector={FETCHED}=true"),
+                format!("--storage-path={}", private.join("storage").display()),
+                format!("--storage-addr={storage}"),
+                format!("--storage-adv-addr={storage}"),
+            ];
+            super::state::make_private(&private.join("storage"))?;
+            wanted.push((SOURCE_CONTROLLER, program, flags));
+        }
+        for (name, program, flags) in wanted {
             if self.held.running.iter().any(|running| running.name == name) {
                 continue;
             }
-            self.held.launch(control_plane::agent(&places, name, components::need(name)?, flags), None).await?;
+            self.held.launch(control_plane::agent(&places, name, program, &flags), None).await?;
         }
         Ok(())
     }

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 const LIST: &str = include_str!("recipes/recipes.json");
 
+/// Of folders in the cache in which something is being built.
+const BUILD_PREFIX: &str = ".build-";
+
 /// Folder name, `go.mod`, `go.sum` of each recipe.
 const RECIPES: &[(&str, &str, &str)] = &[
     ("age", include_str!("recipes/age/go.mod"), include_str!("recipes/age/go.sum")),
@@ -81,7 +84,7 @@ pub fn cache() -> Result<PathBuf, SandboxError> {
 }
 
 /// A program on PATH or in `KUBEBUILDER_ASSETS`.
-fn provided(name: &str) -> Option<PathBuf> {
+pub(super) fn provided(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     std::env::split_paths(&path)
@@ -151,6 +154,12 @@ pub async fn install(mut progress: impl FnMut(Progress)) -> Result<usize, Sandbo
         provided("go").or_else(|| Some(PathBuf::from("/usr/local/go/bin/go")).filter(|file| file.is_file())).ok_or(SandboxError::NoGo)?;
     std::fs::create_dir_all(&cache).map_err(|source| SandboxError::Io { what: format!("cache folder {}", cache.display()), source })?;
     let _lock = lock(&cache, &mut progress).await?;
+    // Under the lock, a build folder can only be one that a dead install left.
+    for entry in std::fs::read_dir(&cache).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(BUILD_PREFIX) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
     // Looked at again: another install may have built it meanwhile.
     let todo: Vec<Row> = rows()?.into_iter().filter(|row| find(&row.name).is_none()).collect();
     let of = todo.len();
@@ -172,21 +181,22 @@ pub async fn install(mut progress: impl FnMut(Progress)) -> Result<usize, Sandbo
     Ok(of)
 }
 
-/// Writes progress to stderr: on a terminal one line that is drawn again, else a line when a component begins and ends.
+/// Writes progress to stderr: on a terminal one line that is drawn again, else a line now and then.
 pub async fn install_with_progress() -> Result<usize, SandboxError> {
     use std::io::Write as _;
     let terminal = std::io::stderr().is_terminal();
-    let mut begun = 0;
+    let mut last = (0, 0);
     install(|step| {
         let mut stderr = anstream::stderr();
         let _ = match step {
             Progress::Waiting => writeln!(stderr, "another install is at work; waiting for it"),
             Progress::Building { component, number, of, elapsed, expected } => {
-                let first = std::mem::replace(&mut begun, number) != number;
+                let now = (number, elapsed.as_secs() / 30);
+                let news = std::mem::replace(&mut last, now) != now;
                 let line = format!("[{number}/{of}] building {component}: {} s of about {} s", elapsed.as_secs(), expected.as_secs());
                 if terminal {
                     write!(stderr, "\r{line}\x1b[K")
-                } else if first {
+                } else if news {
                     writeln!(stderr, "{line}")
                 } else {
                     Ok(())
@@ -218,7 +228,7 @@ async fn lock(cache: &Path, progress: &mut impl FnMut(Progress)) -> Result<std::
 
 async fn make(row: &Row, go: &Path, cache: &Path) -> Result<(), SandboxError> {
     let failed = |source| SandboxError::Io { what: format!("{} {}: install", row.name, row.version), source };
-    let work = tempfile::Builder::new().prefix(".build-").tempdir_in(cache).map_err(failed)?;
+    let work = tempfile::Builder::new().prefix(BUILD_PREFIX).tempdir_in(cache).map_err(failed)?;
     let made = work.path().join("made");
     if row.files.is_empty() {
         let (_, module, sums) =

@@ -181,6 +181,12 @@ pub struct StandIn {
     pub reason: String,
 }
 
+/// What every sandbox has instead of the real thing.
+const STAND_INS: &[(&str, &str)] = &[
+    ("kubelet", "kwok plays the nodes: pods become Ready, no container runs"),
+    ("source-controller", "an artifact server of the sandbox serves the files at hand in its place, placeholders for the rest"),
+];
+
 /// How long a step of the start may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -219,8 +225,19 @@ impl Sandbox {
         let mut tasks = JoinSet::new();
         let stand_in = connect(&held.state.private.join("stand-ins.kubeconfig")).await?;
         volumes::create_class(&stand_in).await?;
-        volumes::start(&stand_in, &mut tasks);
-        let artifacts = artifacts::Artifacts::start(&stand_in, options.stand_ins.clone(), &mut tasks).await?;
+        volumes::start(&stand_in, options.stand_ins.clone(), &mut tasks);
+        if let Some(stand_ins) = &options.stand_ins {
+            for (object, reason) in STAND_INS {
+                let _ = stand_ins.send(StandIn { object: (*object).to_owned(), reason: (*reason).to_owned() });
+            }
+        }
+        let artifacts = artifacts::Artifacts::start(
+            &stand_in,
+            components::provided(agent::SOURCE_CONTROLLER).is_some(),
+            options.stand_ins.clone(),
+            &mut tasks,
+        )
+        .await?;
         held.state.artifacts = Some(artifacts.port);
         let mut sandbox = Self { held, client, timing, artifacts, _tasks: tasks };
         if options.controllers {
@@ -337,7 +354,7 @@ fn register(name: Option<&str>) -> Result<(State, PathBuf), SandboxError> {
     };
     let root = state::root()?;
     let folder = root.join(&id);
-    let fresh = root.join(format!("{}{}", state::UNBORN_PREFIX, state::random()?));
+    let fresh = root.join(format!("{}{}", state::UNNAMED_PREFIX, state::random()?));
     state::make_private(&fresh)?;
     state.save(&fresh)?;
     if let Err(source) = std::fs::rename(&fresh, &folder) {
@@ -439,6 +456,7 @@ impl Held {
             ("stand-ins.kubeconfig", "blackstart-stand-ins"),
             ("kustomize-controller.kubeconfig", "system:serviceaccount:flux-system:kustomize-controller"),
             ("helm-controller.kubeconfig", "system:serviceaccount:flux-system:helm-controller"),
+            ("source-controller.kubeconfig", "system:serviceaccount:flux-system:source-controller"),
         ] {
             authority.kubeconfig(file, user, &server)?;
         }

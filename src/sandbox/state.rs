@@ -188,7 +188,15 @@ pub(super) async fn remove(state: &State) -> Result<(), SandboxError> {
     if state.private.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PRIVATE_PREFIX)) {
         remove_folder(&state.private)?;
     }
-    remove_folder(&state.folder()?)
+    // Out of the list first: a removal that is cut short is then finished by the next sweep.
+    let folder = state.folder()?;
+    let doomed = folder.with_file_name(format!("{UNNAMED_PREFIX}{}", random()?));
+    match std::fs::rename(&folder, &doomed) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(SandboxError::Io { what: format!("removing {}", folder.display()), source })
+        }
+        _ => remove_folder(&doomed),
+    }
 }
 
 /// Removes what dead runs left; gives their names.
@@ -198,14 +206,14 @@ pub async fn sweep() -> Result<Vec<String>, SandboxError> {
         remove(&state).await?;
         removed.push(state.id);
     }
-    sweep_unborn()?;
+    sweep_unnamed()?;
     Ok(removed)
 }
 
-/// Removes the first state of sandboxes whose owner died before it had its name.
-fn sweep_unborn() -> Result<(), SandboxError> {
+/// Removes state folders that have no name yet or no longer, and whose owner died over them.
+fn sweep_unnamed() -> Result<(), SandboxError> {
     for entry in std::fs::read_dir(root()?).into_iter().flatten().flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(UNBORN_PREFIX) {
+        if !entry.file_name().to_string_lossy().starts_with(UNNAMED_PREFIX) {
             continue;
         }
         let state: Option<State> = std::fs::read(entry.path().join("state.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -227,8 +235,8 @@ fn remove_folder(folder: &Path) -> Result<(), SandboxError> {
     }
 }
 
-/// Of state folders that have no name yet.
-pub(super) const UNBORN_PREFIX: &str = ".new-";
+/// Of state folders that have no name yet, or no longer.
+pub(super) const UNNAMED_PREFIX: &str = ".part-";
 const PRIVATE_PREFIX: &str = "blackstart-";
 
 /// The private folder's path: on tmpfs where there is one, so that keys never reach a disk.
@@ -244,16 +252,21 @@ pub(super) fn private_folder() -> Result<PathBuf, SandboxError> {
 
 /// 128 random bits, in hex.
 pub(super) fn random() -> Result<String, SandboxError> {
-    use std::fmt::Write as _;
     use std::io::Read as _;
     let mut bytes = [0u8; 16];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
         .map_err(|source| SandboxError::Io { what: "/dev/urandom".to_owned(), source })?;
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+    Ok(hex(&bytes))
+}
+
+/// In lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
-    }))
+    })
 }
 
 /// A folder that only its user can enter.

@@ -4,14 +4,16 @@
 //! (https://github.com/kubernetes-csi/external-provisioner), and removes it when its claim is gone and the class says `Delete`.
 
 use super::watch::{Change, follow};
-use super::{SandboxError, core, create};
+use super::{SandboxError, StandIn, core, create};
 use kube::api::{Api, DeleteParams, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Marks the volumes that were made here.
 const MARK: &str = "blackstart/stand-in";
@@ -34,64 +36,122 @@ pub(super) async fn create_class(client: &kube::Client) -> Result<(), SandboxErr
     create(&Api::all_with(client.clone(), &classes()), class).await
 }
 
+/// How long a claim waits for its class to be declared, before a volume is made without.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Runs the stand-in; ends with the set that it was started in.
-pub(super) fn start(client: &kube::Client, tasks: &mut JoinSet<()>) {
+pub(super) fn start(client: &kube::Client, stand_ins: Option<UnboundedSender<StandIn>>, tasks: &mut JoinSet<()>) {
     let (sender, receiver) = unbounded_channel();
     for resource in [core("PersistentVolumeClaim"), core("PersistentVolume"), classes()] {
         tasks.spawn(follow(client.clone(), resource, sender.clone()));
     }
-    tasks.spawn(provision(client.clone(), receiver));
+    let provisioner =
+        Provisioner { client: client.clone(), classes: BTreeMap::new(), waiting: BTreeMap::new(), stand_ins, reported: BTreeSet::new() };
+    tasks.spawn(provisioner.run(receiver));
 }
 
-async fn provision(client: kube::Client, mut changes: UnboundedReceiver<Change>) {
-    let mut storage_classes: BTreeMap<String, Value> = BTreeMap::new();
-    let mut waiting: BTreeMap<String, DynamicObject> = BTreeMap::new();
-    let volumes: Api<DynamicObject> = Api::all_with(client.clone(), &core("PersistentVolume"));
-    while let Some(change) = changes.recv().await {
+struct Provisioner {
+    client: kube::Client,
+    classes: BTreeMap<String, Value>,
+    /// Claims without a volume by uid, and since when they are seen.
+    waiting: BTreeMap<String, (DynamicObject, Instant)>,
+    stand_ins: Option<UnboundedSender<StandIn>>,
+    reported: BTreeSet<String>,
+}
+
+impl Provisioner {
+    async fn run(mut self, mut changes: UnboundedReceiver<Change>) {
+        loop {
+            let due = self.waiting.values().map(|(_, since)| *since + PATIENCE).filter(|due| *due > Instant::now()).min();
+            tokio::select! {
+                change = changes.recv() => match change {
+                    Some(change) => self.take(change).await,
+                    None => return,
+                },
+                () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {}
+            }
+            for uid in self.waiting.keys().cloned().collect::<Vec<_>>() {
+                self.provision(&uid).await;
+            }
+        }
+    }
+
+    async fn take(&mut self, change: Change) {
         match change {
             Change::Applied(resource, object) if resource.kind == "StorageClass" => {
-                storage_classes.insert(object.metadata.name.clone().unwrap_or_default(), object.data);
+                self.classes.insert(object.metadata.name.clone().unwrap_or_default(), object.data);
             }
             Change::Deleted(resource, object) if resource.kind == "StorageClass" => {
-                storage_classes.remove(&object.metadata.name.unwrap_or_default());
+                self.classes.remove(&object.metadata.name.unwrap_or_default());
             }
             Change::Applied(resource, object) if resource.kind == "PersistentVolume" => {
                 let ours = object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(MARK));
                 let ended = object.data.pointer("/status/phase") == Some(&json!("Released"))
                     && object.data.pointer("/spec/persistentVolumeReclaimPolicy") == Some(&json!("Delete"));
                 if ours && ended && object.metadata.deletion_timestamp.is_none() {
+                    let volumes: Api<DynamicObject> = Api::all_with(self.client.clone(), &core("PersistentVolume"));
                     let _ = volumes.delete(&object.metadata.name.unwrap_or_default(), &DeleteParams::default()).await;
                 }
             }
-            Change::Applied(_, claim) if pending(&claim) => {
-                waiting.insert(claim.metadata.uid.clone().unwrap_or_default(), *claim);
+            Change::Applied(resource, claim) if resource.kind == "PersistentVolumeClaim" && pending(&claim) => {
+                let uid = claim.metadata.uid.clone().unwrap_or_default();
+                let since = self.waiting.get(&uid).map_or_else(Instant::now, |(_, since)| *since);
+                self.waiting.insert(uid, (*claim, since));
             }
-            Change::Applied(_, claim) | Change::Deleted(_, claim) => {
-                waiting.remove(&claim.metadata.uid.unwrap_or_default());
-            }
-        }
-        let mut done = Vec::new();
-        for (uid, claim) in &waiting {
-            let Some(class) =
-                claim.data.pointer("/spec/storageClassName").and_then(Value::as_str).and_then(|name| storage_classes.get(name))
-            else {
-                continue;
-            };
-            if class["provisioner"] == "kubernetes.io/no-provisioner" {
-                continue;
-            }
-            let node = claim.metadata.annotations.as_ref().and_then(|all| all.get("volume.kubernetes.io/selected-node"));
-            if class["volumeBindingMode"] == "WaitForFirstConsumer" && node.is_none() {
-                continue;
-            }
-            let zone = zone_of(&client, node).await;
-            // An error (most often: it exists already) is met again with the claim's next change.
-            if create(&volumes, volume(uid, claim, class, zone)).await.is_ok() {
-                done.push(uid.clone());
+            Change::Applied(_, object) | Change::Deleted(_, object) => {
+                self.waiting.retain(|_, (claim, _)| {
+                    claim.metadata.name != object.metadata.name || claim.metadata.namespace != object.metadata.namespace
+                });
             }
         }
-        for uid in done {
-            waiting.remove(&uid);
+    }
+
+    /// Makes the volume of a claim, if it is time.
+    async fn provision(&mut self, uid: &str) {
+        let Some((claim, since)) = self.waiting.get(uid).cloned() else { return };
+        // A claim without a class gets the default one from the server, or waits for it.
+        let Some(name) = claim.data.pointer("/spec/storageClassName").and_then(Value::as_str).filter(|name| !name.is_empty()) else {
+            return;
+        };
+        let node = claim.metadata.annotations.as_ref().and_then(|all| all.get("volume.kubernetes.io/selected-node"));
+        let object = || {
+            format!(
+                "PersistentVolumeClaim {}/{}",
+                claim.metadata.namespace.as_deref().unwrap_or_default(),
+                claim.metadata.name.as_deref().unwrap_or_default()
+            )
+        };
+        let class = match self.classes.get(name) {
+            Some(class) if class["provisioner"] == "kubernetes.io/no-provisioner" => return,
+            Some(class) if class["volumeBindingMode"] == "WaitForFirstConsumer" && node.is_none() => return,
+            Some(class) => {
+                let driver = class["provisioner"].as_str().unwrap_or_default().to_owned();
+                let class = class.clone();
+                self.report(driver, "no CSI driver runs here: volumes are made that hold nothing");
+                class
+            }
+            None if since.elapsed() < PATIENCE => return,
+            None => {
+                self.report(
+                    object(),
+                    &format!("StorageClass {name} is declared nowhere (its operator would bring it): a volume was made without"),
+                );
+                json!({})
+            }
+        };
+        let zone = zone_of(&self.client, node).await;
+        let volumes: Api<DynamicObject> = Api::all_with(self.client.clone(), &core("PersistentVolume"));
+        // An error (most often: it exists already) is met again with the claim's next change.
+        if create(&volumes, volume(uid, &claim, &class, zone)).await.is_ok() {
+            self.waiting.remove(uid);
+        }
+    }
+
+    fn report(&mut self, object: String, reason: &str) {
+        if self.reported.insert(object.clone())
+            && let Some(stand_ins) = &self.stand_ins
+        {
+            let _ = stand_ins.send(StandIn { object, reason: reason.to_owned() });
         }
     }
 }
@@ -111,8 +171,8 @@ fn volume(uid: &str, claim: &DynamicObject, class: &Value, zone: Option<String>)
     let spec = &claim.data["spec"];
     let provisioner = class["provisioner"].as_str().unwrap_or("ebs.csi.aws.com");
     // The same claim always has the same volume: 17 hex digits, as EBS has them.
-    let digest = Sha256::digest(uid.as_bytes());
-    let handle: String = digest.iter().take(9).map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(17).collect();
+    let digest = super::state::hex(&Sha256::digest(uid.as_bytes()));
+    let handle = &digest[..17];
     let mut volume = json!({
         "apiVersion": "v1", "kind": "PersistentVolume",
         "metadata": {"name": format!("pvc-{uid}"), "labels": {MARK: "volume"}, "annotations": {"pv.kubernetes.io/provisioned-by": provisioner}},

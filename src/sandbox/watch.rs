@@ -6,7 +6,7 @@
 use futures::StreamExt as _;
 use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
@@ -16,14 +16,15 @@ use tokio::task::JoinSet;
 pub enum Change {
     /// It is now so.
     Applied(ApiResource, Box<DynamicObject>),
-    /// It is gone; as it was last seen.
+    /// It is gone; its metadata at least.
     Deleted(ApiResource, Box<DynamicObject>),
 }
 
 /// Follows all objects of one kind, in all namespaces.
 pub async fn follow(client: kube::Client, resource: ApiResource, changes: UnboundedSender<Change>) {
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
-    let mut known: BTreeMap<(Option<String>, Option<String>), DynamicObject> = BTreeMap::new();
+    // Names alone: definitions are large, and hundreds of them may be followed.
+    let mut known: BTreeSet<Key> = BTreeSet::new();
     let mut pause = Duration::from_millis(20);
     while !changes.is_closed() {
         if let Ok(list) = api.list(&ListParams::default()).await {
@@ -31,10 +32,12 @@ pub async fn follow(client: kube::Client, resource: ApiResource, changes: Unboun
             let mut gone = std::mem::take(&mut known);
             for object in list.items {
                 gone.remove(&key(&object));
-                known.insert(key(&object), object.clone());
+                known.insert(key(&object));
                 let _ = changes.send(Change::Applied(resource.clone(), Box::new(object)));
             }
-            for object in gone.into_values() {
+            for (namespace, name) in gone {
+                let mut object = DynamicObject::new(&name.unwrap_or_default(), &resource);
+                object.metadata.namespace = namespace;
                 let _ = changes.send(Change::Deleted(resource.clone(), Box::new(object)));
             }
             let version = list.metadata.resource_version.unwrap_or_default();
@@ -47,7 +50,10 @@ pub async fn follow(client: kube::Client, resource: ApiResource, changes: Unboun
     }
 }
 
-fn key(object: &DynamicObject) -> (Option<String>, Option<String>) {
+/// Namespace and name.
+type Key = (Option<String>, Option<String>);
+
+fn key(object: &DynamicObject) -> Key {
     (object.metadata.namespace.clone(), object.metadata.name.clone())
 }
 
@@ -56,7 +62,7 @@ async fn watch(
     api: &Api<DynamicObject>,
     resource: &ApiResource,
     mut version: String,
-    known: &mut BTreeMap<(Option<String>, Option<String>), DynamicObject>,
+    known: &mut BTreeSet<Key>,
     changes: &UnboundedSender<Change>,
 ) {
     loop {
@@ -70,7 +76,7 @@ async fn watch(
             match event {
                 Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
                     version = object.metadata.resource_version.clone().unwrap_or(version);
-                    known.insert(key(&object), object.clone());
+                    known.insert(key(&object));
                     let _ = changes.send(Change::Applied(resource.clone(), Box::new(object)));
                 }
                 Some(Ok(WatchEvent::Deleted(object))) => {

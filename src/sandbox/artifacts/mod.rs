@@ -3,6 +3,7 @@
 //! It writes what the real one writes (`status.artifact`, `observedGeneration`, `lastHandledReconcileAt`, condition Ready) and serves the
 //! archives on the loopback. Files come from a map of sources to folders; what is not in the map is a chart or an image that would come from
 //! the network: it gets a placeholder, and that is reported. It never fetches anything.
+//! Where a real source-controller runs beside it, that one gets what is not in the map: it watches the objects with the label `FETCHED` alone.
 
 mod archive;
 mod chart;
@@ -27,6 +28,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 const SOURCES: &str = "source.toolkit.fluxcd.io";
+/// Label of the objects that are left to the real source-controller.
+pub(super) const FETCHED: &str = "blackstart/fetched";
 const EXTENSIONS: &str = "source.extensions.fluxcd.io";
 
 /// The running stand-in.
@@ -38,8 +41,10 @@ pub(super) struct Artifacts {
 
 impl Artifacts {
     /// Starts it; it ends with `tasks`. `client` must write as somebody else than the agent.
+    /// `real`: a source-controller runs beside it.
     pub(super) async fn start(
         client: &kube::Client,
+        real: bool,
         stand_ins: Option<UnboundedSender<StandIn>>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, SandboxError> {
@@ -47,6 +52,7 @@ impl Artifacts {
         let port = server.port();
         let (sources, receiver) = watch::channel(BTreeMap::new());
         let reconciler = Reconciler {
+            real,
             client: client.clone(),
             server,
             sources: BTreeMap::new(),
@@ -74,6 +80,8 @@ enum Outcome {
     Artifact(Arc<Artifact>, Value),
     /// Ready without an artifact, with further fields of the status.
     Ready(Value),
+    /// Left to the real source-controller.
+    Real,
     /// Not ready, and why.
     Failed(&'static str, String),
 }
@@ -87,6 +95,7 @@ struct Artifact {
 }
 
 struct Reconciler {
+    real: bool,
     client: kube::Client,
     server: serve::Server,
     sources: BTreeMap<SourceId, SourceTree>,
@@ -147,6 +156,15 @@ impl Reconciler {
             } else {
                 self.pending.remove(&key);
             }
+            let labelled = object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(FETCHED));
+            let real = matches!(outcome, Outcome::Real);
+            if real != labelled {
+                let label = if real { json!("true") } else { Value::Null };
+                let patch = Patch::Merge(json!({"metadata": {"labels": {FETCHED: label}}}));
+                let api = api_of(&self.client, &resource, object.metadata.namespace.as_deref());
+                let parameters = PatchParams { field_manager: Some("blackstart".to_owned()), ..PatchParams::default() };
+                let _ = api.patch(&key.2, &parameters, &patch).await;
+            }
             // A write that fails meets a newer state of the object, which comes here by itself.
             let _ = self.write(&resource, &object, outcome).await;
         }
@@ -159,6 +177,9 @@ impl Reconciler {
             name: object.metadata.name.clone().unwrap_or_default(),
         };
         let spec = |field: &str| object.data.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        if self.real && self.unmapped(&id, object) {
+            return Ok(Outcome::Real);
+        }
         match resource.kind.as_str() {
             "HelmRepository" if spec("/spec/type") == "oci" => Ok(Outcome::Ready(json!({}))),
             "HelmRepository" => {
@@ -193,6 +214,19 @@ impl Reconciler {
         }
     }
 
+    /// Whether the files of this object can only come from the network.
+    fn unmapped(&self, id: &SourceId, object: &DynamicObject) -> bool {
+        let source =
+            |field: &str| object.data.pointer(&format!("/spec/sourceRef/{field}")).and_then(Value::as_str).unwrap_or_default().to_owned();
+        match id.kind.as_str() {
+            "ArtifactGenerator" | "ExternalArtifact" => false,
+            "HelmChart" => {
+                !self.sources.contains_key(&SourceId { kind: source("kind"), namespace: id.namespace.clone(), name: source("name") })
+            }
+            _ => !self.sources.contains_key(id),
+        }
+    }
+
     /// The artifact of a mapped folder.
     async fn tree(&mut self, id: &SourceId, tree: SourceTree) -> io::Result<Arc<Artifact>> {
         if let Some(artifact) = self.archives.get(&(id.to_string(), tree.revision.clone())) {
@@ -220,45 +254,42 @@ impl Reconciler {
         if !self.known.contains_key(&(source.kind.clone(), source.namespace.clone(), source.name.clone())) {
             return Ok(Outcome::Failed("SourceUnavailable", format!("{source} does not exist")));
         }
-        let packed = match self.sources.get(&source).cloned() {
-            Some(tree) => {
-                let folder = inside(&tree.root, &name)?;
-                let metadata = (text("/reconcileStrategy") == "Revision")
-                    .then(|| tree.revision.rsplit(':').next().unwrap_or_default().chars().take(12).collect::<String>());
-                let lenient = spec["ignoreMissingValuesFiles"] == true;
-                let files: Vec<PathBuf> = spec["valuesFiles"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str)
-                    .map(|file| inside(&tree.root, file))
-                    .collect::<io::Result<_>>()?;
-                let packed = blocking(move || {
-                    let mut texts = Vec::new();
-                    for file in files.iter().filter(|file| !lenient || file.is_file()) {
-                        texts.push(
-                            std::fs::read_to_string(file)
-                                .map_err(|error| io::Error::other(format!("values file {}: {error}", file.display())))?,
-                        );
-                    }
-                    let values = if texts.is_empty() { None } else { Some(chart::merged_values(&texts)?) };
-                    chart::package(&folder, metadata.as_deref(), values)
-                })
-                .await;
-                match packed {
-                    Ok(packed) => packed,
-                    Err(error) => return Ok(Outcome::Failed("ChartPackageError", format!("chart {name} of {source}: {error}"))),
+        let packed = if let Some(tree) = self.sources.get(&source).cloned() {
+            let folder = inside(&tree.root, &name)?;
+            let metadata = (text("/reconcileStrategy") == "Revision")
+                .then(|| tree.revision.rsplit(':').next().unwrap_or_default().chars().take(12).collect::<String>());
+            let lenient = spec["ignoreMissingValuesFiles"] == true;
+            let files: Vec<PathBuf> = spec["valuesFiles"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(|file| inside(&tree.root, file))
+                .collect::<io::Result<_>>()?;
+            let packed = blocking(move || {
+                let mut texts = Vec::new();
+                for file in files.iter().filter(|file| !lenient || file.is_file()) {
+                    texts.push(
+                        std::fs::read_to_string(file)
+                            .map_err(|error| io::Error::other(format!("values file {}: {error}", file.display())))?,
+                    );
                 }
+                let values = if texts.is_empty() { None } else { Some(chart::merged_values(&texts)?) };
+                chart::package(&folder, metadata.as_deref(), values)
+            })
+            .await;
+            match packed {
+                Ok(packed) => packed,
+                Err(error) => return Ok(Outcome::Failed("ChartPackageError", format!("chart {name} of {source}: {error}"))),
             }
-            None => {
-                let name = name.trim_end_matches('/').rsplit('/').next().unwrap_or("chart").to_owned();
-                let version = version::satisfying(&range).unwrap_or_else(|| "0.0.1".to_owned());
-                self.report(
-                    id,
-                    &format!("chart {name} of {source} cannot be fetched here: a chart {name} {version} with one ConfigMap stands for it"),
-                );
-                chart::placeholder(&name, &version)?
-            }
+        } else {
+            let name = name.trim_end_matches('/').rsplit('/').next().unwrap_or("chart").to_owned();
+            let version = version::satisfying(&range).unwrap_or_else(|| "0.0.1".to_owned());
+            self.report(
+                id,
+                &format!("chart {name} of {source} cannot be fetched here: a chart {name} {version} with one ConfigMap stands for it"),
+            );
+            chart::placeholder(&name, &version)?
         };
         if !packed.missing.is_empty() {
             self.report(
@@ -326,6 +357,7 @@ impl Reconciler {
             fresh["lastHandledReconcileAt"] = json!(asked);
         }
         let (ready, reason, message, extra) = match outcome {
+            Outcome::Real => return Ok(()),
             Outcome::Failed(reason, message) => (false, reason, message, json!({})),
             Outcome::Ready(extra) => (true, "Succeeded", "handled by the sandbox's stand-in".to_owned(), extra),
             Outcome::Artifact(artifact, extra) => {
@@ -386,11 +418,7 @@ fn key(object: &DynamicObject, resource: &ApiResource) -> Key {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("sha256:{}", super::state::hex(&Sha256::digest(bytes)))
 }
 
 /// A folder below a root; `..` never leads out of it.
