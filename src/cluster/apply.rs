@@ -77,6 +77,14 @@ pub struct Applied {
     pub object: Value,
     /// What was done.
     pub result: ApplyResult,
+    /// Fields that the kind does not have, and that were left out, as the agent does: `.spec.replica`.
+    pub dropped: Vec<String>,
+}
+
+impl Applied {
+    fn new(object: Value, result: ApplyResult) -> Self {
+        Self { object: without_managers(object), result, dropped: Vec::new() }
+    }
 }
 
 /// Newest resourceVersion seen for each API group before: what an apply answers and is not newer was not written by it.
@@ -109,10 +117,25 @@ impl Cluster {
     /// not newer than one seen before the call, or where our manager's entry in managedFields is older than the call by
     /// the server's own clock (the server renews that time whenever an apply changes anything); else Changed.
     /// Only when somebody else wrote the object in the same second can an unchanged object be told as Changed.
+    ///
+    /// A field that one of Kubernetes' own kinds does not have is left out and told in `dropped`: server-side apply refuses
+    /// it, and the agent's typed round trip drops it silently.
     pub async fn apply(&self, resource: &Value, how: &Apply) -> Result<Applied, ClusterError> {
+        let refused = match self.apply_as_it_is(resource, how).await {
+            Err(ClusterError::Rejected { reason, .. }) if reason.contains(ssa::UNDECLARED) && ssa::is_typed(resource) => reason,
+            other => return other,
+        };
+        let mut pruned = resource.clone();
+        let dropped = ssa::prune(&mut pruned, &refused);
+        let mut applied = self.apply_as_it_is(&pruned, how).await?;
+        applied.dropped = dropped;
+        Ok(applied)
+    }
+
+    async fn apply_as_it_is(&self, resource: &Value, how: &Apply) -> Result<Applied, ClusterError> {
         let id = id_of(resource)?;
         if ssa::is_left_alone(resource) {
-            return Ok(Applied { object: Value::Null, result: ApplyResult::Skipped });
+            return Ok(Applied::new(Value::Null, ApplyResult::Skipped));
         }
         let kind = self.needed(&id, &id.api_version, &id.kind).await?;
         if kind.namespaced && id.namespace.is_none() {
@@ -127,12 +150,12 @@ impl Cluster {
             match self.read(&id, &kind).await {
                 Ok(living) => {
                     if ssa::is_left_alone(&living) || ssa::is_only_made_when_absent(resource) {
-                        return Ok(Applied { object: without_managers(living), result: ApplyResult::Skipped });
+                        return Ok(Applied::new(living, ApplyResult::Skipped));
                     }
                     if how.mode == Mode::IfDrifted {
                         let (_, wanted) = self.patch(&id, &kind, body.clone(), &how.dry()).await?;
                         if !ssa::has_drifted(&living, &wanted) {
-                            return Ok(Applied { object: without_managers(living), result: ApplyResult::Unchanged });
+                            return Ok(Applied::new(living, ApplyResult::Unchanged));
                         }
                     }
                 }
@@ -156,7 +179,7 @@ impl Cluster {
                 self.learn(resource);
             }
         }
-        Ok(Applied { object: without_managers(object), result })
+        Ok(Applied::new(object, result))
     }
 
     async fn patch(&self, id: &ObjectId, kind: &ApiKind, body: Bytes, how: &Apply) -> Result<(Answer, Value), ClusterError> {

@@ -266,7 +266,10 @@ impl Status {
             503 | 504 => Again::UntilDeadline,
             500 => {
                 let message = &self.message;
-                if webhook_words(message)
+                if message.starts_with("failed to create typed") {
+                    // What does not fit the schema is answered with 500 by server-side apply.
+                    Again::Never
+                } else if webhook_words(message)
                     || message.contains("etcdserver")
                     || message.contains("leader changed")
                     || self.reason == "Timeout"
@@ -364,6 +367,7 @@ mod tests {
             assert_eq!(Status { code: 500, message: message.to_owned(), ..Status::default() }.again(), Again::UntilDeadline);
         }
         assert_eq!(Status { code: 500, message: "boom".to_owned(), ..Status::default() }.again(), Again::AFewTimes);
+        assert_eq!(Status { code: 500, message: "failed to create typed patch object".to_owned(), ..Status::default() }.again(), Again::Never);
         assert_eq!(Status { code: 422, ..Status::default() }.again(), Again::Never);
     }
 

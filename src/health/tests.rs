@@ -236,6 +236,7 @@ fn a_ready_expression_speaks_of_self_and_dep() {
     assert_eq!(ready_expr("dep.metadata.labels['version'] == self.metadata.labels['version']", &this, &dep), Ok(true));
     assert_eq!(ready_expr("dep.status.conditions.exists(c, c.type == 'Ready' && c.status == 'False')", &this, &dep), Ok(false));
     assert!(ready_expr("dep.status.nothing", &this, &dep).is_err());
-    assert!(check_ready_expression("dep.status.conditions.all(c, c.status == 'True')").is_ok());
+    assert_eq!(check_ready_expression("dep.status.conditions.all(c, c.status == 'True')"), Ok(()));
+    assert_eq!(check_ready_expression("sets.contains(dep.spec.a, [self.spec.b]) && [1].map(x, x + 1) == [2]"), Ok(()));
     assert!(check_ready_expression("other.x == 1").unwrap_err().contains("`other` is not known"));
 }
