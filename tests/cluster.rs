@@ -1,6 +1,6 @@
 //! The `cluster` room against a real API server.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail, and says what it skips")]
 
 mod cluster_server;
 
@@ -37,7 +37,7 @@ macro_rules! real {
 async fn an_apply_creates_then_leaves_alone_then_changes() {
     real!(server);
     let cluster = admin(&server).await;
-    assert_eq!(cluster.version(), "v1.36.3");
+    assert!(cluster.version().starts_with("v1."), "{}", cluster.version());
     let created = cluster.apply(&config_map("apply", "1"), &Apply::flux()).await.unwrap();
     assert_eq!(created.result, ApplyResult::Created);
     // Another process, which has seen nothing yet, after the second of the first apply is over.
@@ -100,7 +100,8 @@ async fn a_definition_then_its_resource_with_no_pause_between() {
     let watches = Watches::new(cluster.clone());
     for round in 0..5 {
         let (plural, kind, group) = (format!("carts{round}"), format!("Cart{round}"), "shop.test");
-        let cart = json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": "a", "namespace": "default"}, "spec": {"x": 1}});
+        let cart =
+            json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": "a", "namespace": "default"}, "spec": {"x": 1}});
         let unknown = cluster.apply(&cart, &Apply::flux()).await.unwrap_err();
         assert!(matches!(unknown, ClusterError::KindUnknown { .. }), "{unknown}");
         let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("{plural}.{group}")},

@@ -121,15 +121,24 @@ impl Cluster {
     /// A field that one of Kubernetes' own kinds does not have is left out and told in `dropped`: server-side apply refuses
     /// it, and the agent's typed round trip drops it silently.
     pub async fn apply(&self, resource: &Value, how: &Apply) -> Result<Applied, ClusterError> {
-        let refused = match self.apply_as_it_is(resource, how).await {
-            Err(ClusterError::Rejected { reason, .. }) if reason.contains(ssa::UNDECLARED) && ssa::is_typed(resource) => reason,
-            other => return other,
-        };
-        let mut pruned = resource.clone();
-        let dropped = ssa::prune(&mut pruned, &refused);
-        let mut applied = self.apply_as_it_is(&pruned, how).await?;
-        applied.dropped = dropped;
-        Ok(applied)
+        let mut pruned: Option<Value> = None;
+        let mut dropped = Vec::new();
+        loop {
+            let refused = match self.apply_as_it_is(pruned.as_ref().unwrap_or(resource), how).await {
+                Ok(applied) => return Ok(Applied { dropped, ..applied }),
+                Err(error) => error,
+            };
+            let ClusterError::Rejected { reason, .. } = &refused else { return Err(refused) };
+            if !ssa::is_typed(resource) {
+                return Err(refused);
+            }
+            // The server may name them one by one; each turn drops at least one.
+            let more = ssa::prune(pruned.get_or_insert_with(|| resource.clone()), reason);
+            if more.is_empty() {
+                return Err(refused);
+            }
+            dropped.extend(more);
+        }
     }
 
     async fn apply_as_it_is(&self, resource: &Value, how: &Apply) -> Result<Applied, ClusterError> {
@@ -251,6 +260,7 @@ fn renewed(object: &Value, manager: &str, answer: &Answer) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;

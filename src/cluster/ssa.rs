@@ -146,8 +146,7 @@ fn map_in<'a>(map: &'a mut Map<String, Value>, field: &str) -> &'a mut Map<Strin
 fn normalize(object: &mut Value) {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
-    // Left as they are by the agent (fluxcd/kustomize-controller#1041).
-    if api_version == "rbac.authorization.k8s.io/v1" && (kind == "Role" || kind == "ClusterRole") {
+    if is_left_untyped(&api_version, &kind) {
         return;
     }
     let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
@@ -156,7 +155,7 @@ fn normalize(object: &mut Value) {
         match (group, kind.as_str()) {
             ("", "Pod") => protocols(object.pointer_mut("/spec")),
             ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => {
-                protocols(object.pointer_mut("/spec/template/spec"))
+                protocols(object.pointer_mut("/spec/template/spec"));
             }
             ("batch", "CronJob") => protocols(object.pointer_mut("/spec/jobTemplate/spec/template/spec")),
             ("", "Service") => tcp(object.pointer_mut("/spec/ports")),
@@ -172,6 +171,11 @@ fn normalize(object: &mut Value) {
     {
         fields.remove("status");
     }
+}
+
+/// Roles are left as they are by the agent (fluxcd/kustomize-controller#1041).
+fn is_left_untyped(api_version: &str, kind: &str) -> bool {
+    api_version == "rbac.authorization.k8s.io/v1" && (kind == "Role" || kind == "ClusterRole")
 }
 
 /// Null fields mean absent fields in typed objects.
@@ -241,20 +245,23 @@ fn drop_broken_ca(object: &mut Value) {
 }
 
 /// What server-side apply says of a field that the kind does not have.
-pub(super) const UNDECLARED: &str = ": field not declared in schema";
+const UNDECLARED: &str = ": field not declared in schema";
 
 /// Whether the agent knows the type, and so drops fields that it does not have (the kinds of client-go).
 pub(super) fn is_typed(object: &Value) -> bool {
     let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
     let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
-    is_own_group(group) && group != "apiextensions.k8s.io" && group != "apiregistration.k8s.io"
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    is_own_group(group) && group != "apiextensions.k8s.io" && group != "apiregistration.k8s.io" && !is_left_untyped(api_version, kind)
 }
 
 /// Removes the fields that the server's message names (`.spec.ports[port=80,protocol="TCP"].prt: field not declared in
 /// schema`), and gives their paths.
 pub(super) fn prune(object: &mut Value, message: &str) -> Vec<String> {
     let mut dropped = Vec::new();
-    for part in message.split(UNDECLARED) {
+    let parts: Vec<&str> = message.split(UNDECLARED).collect();
+    // What follows the last one names nothing.
+    for part in &parts[..parts.len() - 1] {
         let Some(start) = part.rfind(char::is_whitespace).map(|at| at + 1).filter(|at| part[*at..].starts_with('.')) else { continue };
         let path = &part[start..];
         if remove(object, path) {
@@ -281,13 +288,16 @@ fn remove(value: &mut Value, path: &str) -> bool {
     let matches = |element: &Value| {
         keys.iter().all(|(key, wanted)| match element.get(key) {
             Some(Value::String(text)) => wanted.trim_matches('"') == text,
-            Some(other) => other.to_string() == *wanted,
+            Some(other) => wanted.parse::<Value>().is_ok_and(|wanted| wanted == *other),
             // A key with a default, such as protocol.
             None => true,
         })
     };
-    let found = list.iter_mut().filter(|element| matches(element));
-    found.fold(false, |removed, element| remove(element, rest) || removed)
+    let mut removed = false;
+    for element in list.iter_mut().filter(|element| matches(element)) {
+        removed |= remove(element, rest);
+    }
+    removed
 }
 
 /// Whether it is a CustomResourceDefinition.
@@ -362,6 +372,7 @@ fn same(left: Option<&Value>, right: Option<&Value>) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -190,7 +190,7 @@ fn expressions_decide_in_the_order_of_the_rfc() {
     )])
     .unwrap();
     let check = |text: &str, expected: &str| {
-        assert_eq!(rules.of(&yaml(text)).to_string().split('`').next().unwrap_or_default(), expected, "{text}")
+        assert_eq!(rules.of(&yaml(text)).to_string().split('`').next().unwrap_or_default(), expected, "{text}");
     };
     check("{apiVersion: x.io/v1beta1, kind: A, status: {phase: Busy, conditions: [{type: Broken, status: 'True'}]}}", "in progress: ");
     check("{apiVersion: x.io/v1, kind: A, status: {conditions: [{type: Broken, status: 'True'}]}}", "failed: ");

@@ -33,12 +33,13 @@ pub(crate) fn server() -> Option<Arc<Server>> {
 
 fn component(name: &str) -> Option<PathBuf> {
     let mut places: Vec<PathBuf> = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from).into_iter().collect();
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let cache =
+        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
     if let Ok(folders) = std::fs::read_dir(cache.join("blackstart/components")) {
         let versions = folders.flatten().map(|folder| folder.path());
         places.extend(versions.filter(|folder| {
             let folder = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            folder.strip_prefix(name).is_some_and(|rest| rest.starts_with("-") && rest[1..].starts_with(|c: char| c.is_ascii_digit()))
+            folder.strip_prefix(name).is_some_and(|rest| rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_digit()))
         }));
     }
     places.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
@@ -68,7 +69,11 @@ impl Server {
             .args(["--name=t", "--unsafe-no-fsync", "--data-dir"])
             .arg(at("etcd"))
             .args([format!("--listen-client-urls={etcd_url}"), format!("--advertise-client-urls={etcd_url}")])
-            .args([format!("--listen-peer-urls={peer_url}"), format!("--initial-advertise-peer-urls={peer_url}"), format!("--initial-cluster=t={peer_url}")])
+            .args([
+                format!("--listen-peer-urls={peer_url}"),
+                format!("--initial-advertise-peer-urls={peer_url}"),
+                format!("--initial-cluster=t={peer_url}"),
+            ])
             .stdout(log("etcd.log"))
             .stderr(log("etcd.err"))
             .spawn()
@@ -108,7 +113,10 @@ impl Server {
                     && let Ok(cluster) = blackstart::cluster::Cluster::connect(Some(&kubeconfig), None).await
                     && let Ok(roles) = cluster.list("rbac.authorization.k8s.io/v1", "ClusterRole", None, None).await
                     && roles.iter().any(|role| role["metadata"]["name"] == "system:basic-user")
-                    && cluster.list("v1", "Namespace", None, None).await.is_ok_and(|all| all.iter().any(|namespace| namespace["metadata"]["name"] == "default"))
+                    && cluster
+                        .list("v1", "Namespace", None, None)
+                        .await
+                        .is_ok_and(|all| all.iter().any(|namespace| namespace["metadata"]["name"] == "default"))
                 {
                     return;
                 }
