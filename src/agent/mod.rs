@@ -90,7 +90,7 @@ pub async fn give(cluster: &Cluster, declared: &Resource, living: Option<&Living
     // As it is now, without our hold.
     let object = cluster.get(&id).await?.unwrap_or_default();
     let fingerprint = crate::cluster::ssa::fingerprint(&object, MANAGER);
-    Ok(Applied { object, result: ApplyResult::Changed, fingerprint })
+    Ok(Applied { object, result: ApplyResult::Changed, fingerprint, dropped: Vec::new() })
 }
 
 /// Asks the agent to look at an object now (what `flux reconcile` does). Losing a nudge costs 30 s, no more.

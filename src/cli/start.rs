@@ -112,7 +112,7 @@ async fn connect(args: &StartArgs, environment: &Environment) -> Result<Cluster,
         _ if args.kubeconfig.is_some() => (args.kubeconfig.clone(), args.context.clone()),
         None => (None, args.context.clone()),
         Some(Place { eks: None, kubeconfig, context }) => {
-            let file = kubeconfig.as_ref().map(|path| read::place(path, &environment.base));
+            let file = kubeconfig.as_ref().map(|path| read::place(&path.to_string_lossy(), &environment.base));
             (file, args.context.clone().or_else(|| context.clone()))
         }
         Some(Place { eks: Some(name), .. }) => {

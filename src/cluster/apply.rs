@@ -77,8 +77,17 @@ pub struct Applied {
     pub object: Value,
     /// What was done.
     pub result: ApplyResult,
+    /// Fields that the kind does not have, and that were left out, as the agent does: `.spec.replica`.
+    pub dropped: Vec<String>,
     /// Of what the agent must not change afterwards; see [`ssa::fingerprint`].
     pub fingerprint: u64,
+}
+
+impl Applied {
+    fn new(object: Value, result: ApplyResult, how: &Apply) -> Self {
+        let fingerprint = ssa::fingerprint(&object, how.manager);
+        Self { object: without_managers(object), result, dropped: Vec::new(), fingerprint }
+    }
 }
 
 /// Newest resourceVersion seen for each API group before: what an apply answers and is not newer was not written by it.
@@ -111,10 +120,34 @@ impl Cluster {
     /// not newer than one seen before the call, or where our manager's entry in managedFields is older than the call by
     /// the server's own clock (the server renews that time whenever an apply changes anything); else Changed.
     /// Only when somebody else wrote the object in the same second can an unchanged object be told as Changed.
+    ///
+    /// A field that one of Kubernetes' own kinds does not have is left out and told in `dropped`: server-side apply refuses
+    /// it, and the agent's typed round trip drops it silently.
     pub async fn apply(&self, resource: &Value, how: &Apply) -> Result<Applied, ClusterError> {
+        let mut pruned: Option<Value> = None;
+        let mut dropped = Vec::new();
+        loop {
+            let refused = match self.apply_as_it_is(pruned.as_ref().unwrap_or(resource), how).await {
+                Ok(applied) => return Ok(Applied { dropped, ..applied }),
+                Err(error) => error,
+            };
+            let ClusterError::Rejected { reason, .. } = &refused else { return Err(refused) };
+            if !ssa::is_typed(resource) {
+                return Err(refused);
+            }
+            // The server may name them one by one; each turn drops at least one.
+            let more = ssa::prune(pruned.get_or_insert_with(|| resource.clone()), reason);
+            if more.is_empty() {
+                return Err(refused);
+            }
+            dropped.extend(more);
+        }
+    }
+
+    async fn apply_as_it_is(&self, resource: &Value, how: &Apply) -> Result<Applied, ClusterError> {
         let id = id_of(resource)?;
         if ssa::is_left_alone(resource) {
-            return Ok(Applied { object: Value::Null, result: ApplyResult::Skipped, fingerprint: 0 });
+            return Ok(Applied::new(Value::Null, ApplyResult::Skipped, how));
         }
         let kind = self.needed(&id, &id.api_version, &id.kind).await?;
         if kind.namespaced && id.namespace.is_none() {
@@ -129,12 +162,12 @@ impl Cluster {
             match self.read(&id, &kind).await {
                 Ok(living) => {
                     if ssa::is_left_alone(&living) || ssa::is_only_made_when_absent(resource) {
-                        return Ok(answer_of(living, ApplyResult::Skipped, how));
+                        return Ok(Applied::new(living, ApplyResult::Skipped, how));
                     }
                     if how.mode == Mode::IfDrifted {
                         let (_, wanted) = self.patch(&id, &kind, body.clone(), &how.dry()).await?;
                         if !ssa::has_drifted(&living, &wanted) {
-                            return Ok(answer_of(living, ApplyResult::Unchanged, how));
+                            return Ok(Applied::new(living, ApplyResult::Unchanged, how));
                         }
                     }
                 }
@@ -158,7 +191,7 @@ impl Cluster {
                 self.learn(resource);
             }
         }
-        Ok(answer_of(object, result, how))
+        Ok(Applied::new(object, result, how))
     }
 
     async fn patch(&self, id: &ObjectId, kind: &ApiKind, body: Bytes, how: &Apply) -> Result<(Answer, Value), ClusterError> {
@@ -177,11 +210,6 @@ impl Cluster {
         let object = serde_json::from_slice(&answer.body).map_err(|error| malformed(&call, error.to_string()))?;
         Ok((answer, object))
     }
-}
-
-fn answer_of(object: Value, result: ApplyResult, how: &Apply) -> Applied {
-    let fingerprint = ssa::fingerprint(&object, how.manager);
-    Applied { object: without_managers(object), result, fingerprint }
 }
 
 /// What names an object; an error where it is no Kubernetes object.
@@ -235,6 +263,7 @@ fn renewed(object: &Value, manager: &str, answer: &Answer) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -262,11 +262,13 @@ impl Status {
     /// Whether the same call may succeed later.
     pub(super) fn again(&self) -> Again {
         match self.code {
-            429 => Again::UntilDeadline,
-            503 | 504 => Again::UntilDeadline,
+            429 | 503 | 504 => Again::UntilDeadline,
             500 => {
                 let message = &self.message;
-                if webhook_words(message)
+                if message.starts_with("failed to create typed") {
+                    // What does not fit the schema is answered with 500 by server-side apply.
+                    Again::Never
+                } else if webhook_words(message)
                     || message.contains("etcdserver")
                     || message.contains("leader changed")
                     || self.reason == "Timeout"
@@ -300,7 +302,7 @@ pub(super) enum Again {
 }
 
 /// The error for an answer that is final.
-pub(super) fn classify(status: Status, server: &str, verb: &'static str, object: &str, kind: (&str, &str)) -> ClusterError {
+pub(super) fn classify(status: &Status, server: &str, verb: &'static str, object: &str, kind: (&str, &str)) -> ClusterError {
     let object = object.to_owned();
     let reason = status.message.clone();
     match status.code {
@@ -325,7 +327,7 @@ mod tests {
 
     fn error(body: &str) -> ClusterError {
         let status = Status::read(0, body.as_bytes());
-        classify(status, "https://x", "patch", "ConfigMap shop/a", ("v1", "ConfigMap"))
+        classify(&status, "https://x", "patch", "ConfigMap shop/a", ("v1", "ConfigMap"))
     }
 
     #[test]
@@ -364,6 +366,10 @@ mod tests {
             assert_eq!(Status { code: 500, message: message.to_owned(), ..Status::default() }.again(), Again::UntilDeadline);
         }
         assert_eq!(Status { code: 500, message: "boom".to_owned(), ..Status::default() }.again(), Again::AFewTimes);
+        assert_eq!(
+            Status { code: 500, message: "failed to create typed patch object".to_owned(), ..Status::default() }.again(),
+            Again::Never
+        );
         assert_eq!(Status { code: 422, ..Status::default() }.again(), Again::Never);
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use kube::client::Body;
+use std::fmt::Write;
 use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 
@@ -123,7 +124,7 @@ impl Cluster {
             return Ok(response);
         }
         let body = response.into_body().collect_bytes().await.unwrap_or_default();
-        Err(classify(Status::read(code, &body), &self.inner.server, call.verb, &call.subject.object.to_string(), call.subject.kind))
+        Err(classify(&Status::read(code, &body), &self.inner.server, call.verb, &call.subject.object.to_string(), call.subject.kind))
     }
 
     async fn attempt(&self, call: &Call<'_>, limit: Duration) -> Result<Answer, Failure> {
@@ -174,7 +175,7 @@ impl Cluster {
         match failure {
             Failure::NotSent(reason) | Failure::Broken(reason) => self.unreachable(reason),
             Failure::Said(status) if again == Again::Never || status.kind_is_unknown() => {
-                classify(status, &self.inner.server, call.verb, &call.subject.object.to_string(), call.subject.kind)
+                classify(&status, &self.inner.server, call.verb, &call.subject.object.to_string(), call.subject.kind)
             }
             Failure::Said(status) => {
                 ClusterError::GaveUp { object: call.subject.object.to_string(), verb: call.verb, after, attempts, reason: status.message }
@@ -246,7 +247,7 @@ pub(super) fn segment(name: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            let _ = write!(text, "%{byte:02X}");
         }
     }
     text

@@ -46,6 +46,8 @@ impl ApiKind {
 #[derive(Default)]
 pub(super) struct Kinds {
     found: Mutex<HashMap<(String, String), Arc<ApiKind>>>,
+    /// Wakes watches of kinds that were not there before.
+    learnt: tokio::sync::Notify,
 }
 
 impl Kinds {
@@ -71,6 +73,12 @@ impl Kinds {
             return;
         }
         found.insert(key, Arc::new(kind));
+        self.learnt.notify_waiters();
+    }
+
+    /// Returns when another kind becomes known.
+    pub(super) async fn more(&self) {
+        self.learnt.notified().await;
     }
 }
 
@@ -242,6 +250,7 @@ const BY_HEART: &[(&str, &str, &str, bool)] = &[
 ];
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -55,8 +55,10 @@ pub struct Cluster {
     inner: Arc<Inner>,
     user: Option<Arc<str>>,
     patience: Duration,
-    listener: Option<Arc<dyn Fn(&Retry) + Send + Sync>>,
+    listener: Option<Listener>,
 }
+
+type Listener = Arc<dyn Fn(&Retry) + Send + Sync>;
 
 struct Inner {
     client: Client,
@@ -127,8 +129,14 @@ impl Cluster {
             turns: Semaphore::new(TURNS),
         };
         let cluster = Self { inner: Arc::new(inner), user: None, patience: PATIENCE, listener: None };
-        let version = cluster.clone().with_patience(FIRST_PATIENCE).ask_version().await?;
-        let _ = cluster.inner.version.set(version);
+        match cluster.with_patience(FIRST_PATIENCE).ask_version().await {
+            Ok(version) => {
+                let _ = cluster.inner.version.set(version);
+            }
+            // Somebody answers and knows us; what we may do is told by what we do.
+            Err(ClusterError::Forbidden { .. }) => {}
+            Err(error) => return Err(error),
+        }
         Ok(cluster)
     }
 
@@ -170,7 +178,9 @@ impl Cluster {
 
 /// kube's stack with our own connector: no Nagle (a request of two segments would wait for an acknowledgement), no retry, no tracing.
 fn client(config: &Config) -> Result<Client, kube::Error> {
-    if let Some(proxy) = &config.proxy_url {
+    if let Some(proxy) = &config.proxy_url
+        && !is_direct(config.cluster_url.host().unwrap_or_default())
+    {
         return Err(kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy.clone()) });
     }
     let mut connector = HttpConnector::new();
@@ -186,4 +196,17 @@ fn client(config: &Config) -> Result<Client, kube::Error> {
         Some(auth) => builder.with_layer(&auth).with_layer(&config.base_uri_layer()).build(),
         None => builder.with_layer(&config.base_uri_layer()).build(),
     })
+}
+
+/// Whether a host is reached without the proxy of the environment: the loopback always, and what `NO_PROXY` names.
+fn is_direct(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let named = ["NO_PROXY", "no_proxy"].iter().filter_map(|name| std::env::var(name).ok()).any(|list| {
+        list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
+            let domain = entry.trim_start_matches('.');
+            entry == "*" || host == domain || host.ends_with(&format!(".{domain}"))
+        })
+    });
+    loopback || named
 }

@@ -86,10 +86,10 @@ impl Cluster {
     ) -> Result<Page, ClusterError> {
         let mut path = format!("{}?limit={PAGE}", api.collection(namespace));
         if let Some(selector) = selector {
-            path.push_str(&format!("&labelSelector={}", segment(selector)));
+            path = format!("{path}&labelSelector={}", segment(selector));
         }
         if !next.is_empty() {
-            path.push_str(&format!("&continue={}", segment(next)));
+            path = format!("{path}&continue={}", segment(next));
         }
         let mut call = Call::new("list", Method::GET, path, Subject { object: &api.kind, kind: (&api.api_version, &api.kind) });
         call.settling = api.learnt;
@@ -121,15 +121,14 @@ impl Cluster {
     }
 
     /// Merge-patches an object (RFC 7396), or a subresource of it such as `status`.
-    pub async fn merge_patch(&self, id: &ObjectId, subresource: Option<&str>, patch: &Value, manager: &str) -> Result<Value, ClusterError> {
+    pub async fn merge_patch(&self, id: &ObjectId, subresource: Option<&str>, change: &Value, manager: &str) -> Result<Value, ClusterError> {
         let kind = self.needed(id, &id.api_version, &id.kind).await?;
         let mut path = kind.object(id.namespace.as_deref(), &id.name);
         if let Some(subresource) = subresource {
-            path.push('/');
-            path.push_str(&segment(subresource));
+            path = format!("{path}/{}", segment(subresource));
         }
-        path.push_str(&format!("?fieldManager={}", segment(manager)));
-        let call = Call::new("patch", Method::PATCH, path, Subject::of(id)).with("application/merge-patch+json", patch);
+        path = format!("{path}?fieldManager={}", segment(manager));
+        let call = Call::new("patch", Method::PATCH, path, Subject::of(id)).with("application/merge-patch+json", change);
         self.value(&call).await
     }
 
@@ -170,14 +169,14 @@ impl Cluster {
         let path = format!("/api/v1/namespaces/{}/events?limit={PAGE}&fieldSelector={}", segment(namespace), segment(&selector));
         let call = Call::new("list", Method::GET, path, Subject { object: id, kind: ("v1", "Event") });
         let Ok(answer) = self.with_patience(std::time::Duration::from_secs(5)).send(&call).await else { return Vec::new() };
-        let Ok(mut page) = serde_json::from_slice::<Page>(&answer.body) else { return Vec::new() };
+        let Ok(mut events) = serde_json::from_slice::<Page>(&answer.body) else { return Vec::new() };
         let last = |event: &Value| {
             let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
             text("lastTimestamp").max(text("eventTime")).max(event["series"]["lastObservedTime"].as_str().unwrap_or_default().to_owned())
         };
-        page.items.sort_by_cached_key(last);
-        let events = page.items.iter().rev().take(5).rev();
-        events
+        events.items.sort_by_cached_key(last);
+        let last_five = events.items.iter().rev().take(5).rev();
+        last_five
             .map(|event| {
                 let count = event["count"].as_u64().or_else(|| event["series"]["count"].as_u64()).unwrap_or(1);
                 let times = if count > 1 { format!(" (x{count})") } else { String::new() };

@@ -146,17 +146,16 @@ fn map_in<'a>(map: &'a mut Map<String, Value>, field: &str) -> &'a mut Map<Strin
 fn normalize(object: &mut Value) {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
-    // Left as they are by the agent (fluxcd/kustomize-controller#1041).
-    if api_version == "rbac.authorization.k8s.io/v1" && (kind == "Role" || kind == "ClusterRole") {
+    if is_left_untyped(&api_version, &kind) {
         return;
     }
     let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
-    if is_own_group(group) && group != "apiextensions.k8s.io" && group != "apiregistration.k8s.io" {
+    if is_typed(object) {
         drop_nulls(object);
         match (group, kind.as_str()) {
             ("", "Pod") => protocols(object.pointer_mut("/spec")),
             ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => {
-                protocols(object.pointer_mut("/spec/template/spec"))
+                protocols(object.pointer_mut("/spec/template/spec"));
             }
             ("batch", "CronJob") => protocols(object.pointer_mut("/spec/jobTemplate/spec/template/spec")),
             ("", "Service") => tcp(object.pointer_mut("/spec/ports")),
@@ -172,6 +171,11 @@ fn normalize(object: &mut Value) {
     {
         fields.remove("status");
     }
+}
+
+/// Roles are left as they are by the agent (fluxcd/kustomize-controller#1041).
+fn is_left_untyped(api_version: &str, kind: &str) -> bool {
+    api_version == "rbac.authorization.k8s.io/v1" && (kind == "Role" || kind == "ClusterRole")
 }
 
 /// Null fields mean absent fields in typed objects.
@@ -238,6 +242,62 @@ fn drop_broken_ca(object: &mut Value) {
     if !whole {
         config.remove("caBundle");
     }
+}
+
+/// What server-side apply says of a field that the kind does not have.
+const UNDECLARED: &str = ": field not declared in schema";
+
+/// Whether the agent knows the type, and so drops fields that it does not have (the kinds of client-go).
+pub(super) fn is_typed(object: &Value) -> bool {
+    let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    is_own_group(group) && group != "apiextensions.k8s.io" && group != "apiregistration.k8s.io" && !is_left_untyped(api_version, kind)
+}
+
+/// Removes the fields that the server's message names (`.spec.ports[port=80,protocol="TCP"].prt: field not declared in
+/// schema`), and gives their paths.
+pub(super) fn prune(object: &mut Value, message: &str) -> Vec<String> {
+    let mut dropped = Vec::new();
+    let parts: Vec<&str> = message.split(UNDECLARED).collect();
+    // What follows the last one names nothing.
+    for part in &parts[..parts.len() - 1] {
+        let Some(start) = part.rfind(char::is_whitespace).map(|at| at + 1).filter(|at| part[*at..].starts_with('.')) else { continue };
+        let path = &part[start..];
+        if remove(object, path) {
+            dropped.push(path.to_owned());
+        }
+    }
+    dropped
+}
+
+/// Removes what stands at a path of structured-merge-diff; where an element of a list is named by its keys, from those that match.
+fn remove(value: &mut Value, path: &str) -> bool {
+    if let Some(rest) = path.strip_prefix('.') {
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        let (field, rest) = rest.split_at(end);
+        let Some(map) = value.as_object_mut() else { return false };
+        return if rest.is_empty() { map.remove(field).is_some() } else { map.get_mut(field).is_some_and(|inner| remove(inner, rest)) };
+    }
+    let Some((selector, rest)) = path.strip_prefix('[').and_then(|path| path.split_once(']')) else { return false };
+    let Some(list) = value.as_array_mut() else { return false };
+    if let Ok(index) = selector.parse::<usize>() {
+        return list.get_mut(index).is_some_and(|element| remove(element, rest));
+    }
+    let keys: Vec<(&str, &str)> = selector.split(',').filter_map(|pair| pair.split_once('=')).collect();
+    let matches = |element: &Value| {
+        keys.iter().all(|(key, wanted)| match element.get(key) {
+            Some(Value::String(text)) => wanted.trim_matches('"') == text,
+            Some(other) => wanted.parse::<Value>().is_ok_and(|wanted| wanted == *other),
+            // A key with a default, such as protocol.
+            None => true,
+        })
+    };
+    let mut removed = false;
+    for element in list.iter_mut().filter(|element| matches(element)) {
+        removed |= remove(element, rest);
+    }
+    removed
 }
 
 /// Whether it is a CustomResourceDefinition.
@@ -330,6 +390,7 @@ fn same(left: Option<&Value>, right: Option<&Value>) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;
@@ -412,6 +473,14 @@ mod tests {
         );
         assert_eq!(object["spec"]["conversion"]["webhook"]["clientConfig"], json!({"url": "u"}));
         assert_eq!(object["status"]["a"], 1);
+    }
+
+    #[test]
+    fn fields_that_a_kind_does_not_have_are_left_out() {
+        let mut object = json!({"spec": {"replica": 1, "containers": [{"name": "a", "imag": "x"}, {"name": "b", "imag": "y"}]}});
+        let message = "failed to create typed patch object (default/a; apps/v1, Kind=Deployment): errors:\n  .spec.replica: field not declared in schema\n  .spec.containers[name=\"b\"].imag: field not declared in schema";
+        assert_eq!(prune(&mut object, message), [".spec.replica", ".spec.containers[name=\"b\"].imag"]);
+        assert_eq!(object, json!({"spec": {"containers": [{"name": "a", "imag": "x"}, {"name": "b"}]}}));
     }
 
     #[test]

@@ -439,7 +439,8 @@ async fn keep_watching(shared: Weak<Shared>, key: (String, String), namespace: O
         if began.elapsed() > Duration::from_secs(30) {
             pause = FIRST_PAUSE;
         }
-        tokio::time::sleep(jitter(pause)).await;
+        // A definition that arrives ends the pause: its kind may be the one that is waited for.
+        let _ = tokio::time::timeout(jitter(pause), cluster.inner.kinds.more()).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
@@ -583,6 +584,7 @@ async fn list(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -95,7 +95,13 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
         let result = work.cluster.apply(&resource.value, &work.how).await;
         drop(permit);
         let error = match result {
-            Ok(Applied { object, result, fingerprint }) => return Ok(Written { id, result, object, fingerprint }),
+            Ok(Applied { object, result, fingerprint, dropped }) => {
+                if !dropped.is_empty() {
+                    let message = format!("{id}: fields that {} does not have are left out: {}", id.kind, dropped.join(", "));
+                    shared.send(Happening::Warning { node: Some(work.node.clone()), message });
+                }
+                return Ok(Written { id, result, object, fingerprint });
+            }
             Err(error) => error,
         };
         let failed = |cause: String| {

@@ -146,6 +146,7 @@ pub fn check_ready_expression(expression: &str) -> Result<(), String> {
     let program = Program::compile(expression)?;
     let mut strangers = Vec::new();
     free(&program.expression, &mut Vec::new(), &mut strangers);
+    strangers.retain(|name| *name != "self" && *name != "dep");
     match strangers.first() {
         None => Ok(()),
         Some(name) => Err(format!("CEL expression `{expression}`: `{name}` is not known; only `self` and `dep` are")),

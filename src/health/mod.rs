@@ -10,6 +10,7 @@
 mod cel;
 mod kstatus;
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use cel::{Expressions, check_expression, check_ready_expression, ready_expr};

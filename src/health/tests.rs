@@ -190,7 +190,7 @@ fn expressions_decide_in_the_order_of_the_rfc() {
     )])
     .unwrap();
     let check = |text: &str, expected: &str| {
-        assert_eq!(rules.of(&yaml(text)).to_string().split('`').next().unwrap_or_default(), expected, "{text}")
+        assert_eq!(rules.of(&yaml(text)).to_string().split('`').next().unwrap_or_default(), expected, "{text}");
     };
     check("{apiVersion: x.io/v1beta1, kind: A, status: {phase: Busy, conditions: [{type: Broken, status: 'True'}]}}", "in progress: ");
     check("{apiVersion: x.io/v1, kind: A, status: {conditions: [{type: Broken, status: 'True'}]}}", "failed: ");
@@ -236,6 +236,7 @@ fn a_ready_expression_speaks_of_self_and_dep() {
     assert_eq!(ready_expr("dep.metadata.labels['version'] == self.metadata.labels['version']", &this, &dep), Ok(true));
     assert_eq!(ready_expr("dep.status.conditions.exists(c, c.type == 'Ready' && c.status == 'False')", &this, &dep), Ok(false));
     assert!(ready_expr("dep.status.nothing", &this, &dep).is_err());
-    assert!(check_ready_expression("dep.status.conditions.all(c, c.status == 'True')").is_ok());
+    assert_eq!(check_ready_expression("dep.status.conditions.all(c, c.status == 'True')"), Ok(()));
+    assert_eq!(check_ready_expression("sets.contains(dep.spec.a, [self.spec.b]) && [1].map(x, x + 1) == [2]"), Ok(()));
     assert!(check_ready_expression("other.x == 1").unwrap_err().contains("`other` is not known"));
 }
