@@ -124,8 +124,13 @@ pub(super) async fn drive(mut run: Run) -> Result<Finished, RunError> {
     engine.announce();
     let mut installation = Some(installation);
     loop {
-        if !engine.stopping {
-            for node in engine.queue.startable() {
+        // A node with nothing to do is over at once, and lets others start.
+        while !engine.stopping {
+            let nodes = engine.queue.startable();
+            if nodes.is_empty() {
+                break;
+            }
+            for node in nodes {
                 engine.start(node, &mut installation);
             }
         }

@@ -1,7 +1,7 @@
 //! Stand-in of the EBS CSI driver (and of every other provisioner): a volume for each claim, as soon as its class would make one.
 //!
 //! Binding is left to kube-controller-manager and kube-scheduler; this only makes the PersistentVolume, as an external provisioner does
-//! (https://github.com/kubernetes-csi/external-provisioner), and removes it when its claim is gone and the class says `Delete`.
+//! (<https://github.com/kubernetes-csi/external-provisioner>), and removes it when its claim is gone and the class says `Delete`.
 
 use super::watch::{Change, follow};
 use super::{SandboxError, StandIn, core, create};

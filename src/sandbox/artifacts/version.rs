@@ -1,4 +1,4 @@
-//! A version that satisfies a range, as charts ask for it (https://github.com/Masterminds/semver: the ranges of Helm and Flux).
+//! A version that satisfies a range, as charts ask for it (<https://github.com/Masterminds/semver>: the ranges of Helm and Flux).
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Version {
