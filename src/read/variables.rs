@@ -145,6 +145,14 @@ pub(crate) fn apply(resource: &mut Resource, layer: &Layer, values: &Data) -> Op
     (!done.undefined.is_empty()).then(|| Fault::Undefined(done.undefined.into_iter().collect()))
 }
 
+/// Variables of an object without value and default, whether or not its layer is substituted.
+pub(crate) fn undefined(resource: &Resource, values: &Data) -> BTreeSet<String> {
+    if !holds_dollar(&resource.value) {
+        return BTreeSet::new();
+    }
+    substitute(&write(&resource.value), values).map(|done| done.undefined).unwrap_or_default()
+}
+
 fn is_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

@@ -2,15 +2,14 @@
 //! Kustomizations among its objects are the next layers. Rendering runs on all cores; everything else is decided here, in one thread.
 
 use super::sources::{Files, Found, Sources};
-use super::variables::{Fault, Known, apply, variables};
+use super::variables::{Fault, Known, apply, undefined, variables};
 use super::{ReadError, ReadLayer, SecretValues, origins};
 use crate::layers::flux::{Layer, is_kustomization, layer};
 use crate::layers::LayerId;
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, Severity, Unknown, nearest};
 use crate::render::{RenderError, Rendered, Renderer, Request};
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 
 /// How far a layer is.
@@ -44,6 +43,19 @@ pub(crate) struct Walk<'a> {
     pub(crate) unknowns: Vec<Unknown>,
     items: Vec<Item>,
     ids: HashMap<LayerId, usize>,
+    /// By kind, namespace and name.
+    lacking: BTreeMap<(String, String, String), Lack>,
+}
+
+/// An object that variables should come from.
+#[derive(Default)]
+struct Lack {
+    origin: Option<Origin>,
+    layers: Vec<LayerId>,
+    /// Variables that those layers have no value for.
+    names: BTreeSet<String>,
+    /// A layer that needs it is the one that declares it.
+    own: bool,
 }
 
 type Answer = (usize, Result<Rendered, RenderError>);
@@ -123,7 +135,7 @@ impl Drop for Close<'_> {
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(sources: &'a mut Sources, renderer: &'a Renderer, secrets: &'a SecretValues, known: Known) -> Self {
-        Self { sources, renderer, secrets, known, problems: Vec::new(), unknowns: Vec::new(), items: Vec::new(), ids: HashMap::new() }
+        Self { sources, renderer, secrets, known, problems: Vec::new(), unknowns: Vec::new(), items: Vec::new(), ids: HashMap::new(), lacking: BTreeMap::new() }
     }
 
     /// Walks from the entry layer to the end.
@@ -159,6 +171,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             if !self.give_up_sources() {
+                self.tell_lacking();
                 return Ok(());
             }
         }
@@ -277,13 +290,12 @@ impl<'a> Walk<'a> {
         let found = variables(&self.items[index].layer, &self.known);
         let layer = self.items[index].layer.clone();
         for reference in &found.missing {
-            let object = format!("{} {}/{}", reference.kind, layer.id.namespace, reference.name);
-            let message = format!("Kustomization {}: takes variables from {object}, which neither Git nor the environment declares", layer.id);
-            let hint = format!(
-                "add to spec.variables of blackstart.yaml: {{kind: {}, namespace: {}, name: {}, data: {{…}}}}",
-                reference.kind, layer.id.namespace, reference.name
-            );
-            self.problems.push(Problem::blocks("variables-missing", message).at(reference.origin.clone()).hint(hint));
+            let own = resources.iter().any(|resource| resource.kind() == reference.kind && resource.name() == reference.name);
+            let id = (reference.kind.clone(), layer.id.namespace.clone(), reference.name.clone());
+            let lack = self.lacking.entry(id).or_insert_with(|| Lack { origin: reference.origin.clone(), ..Lack::default() });
+            lack.layers.push(layer.id.clone());
+            lack.own |= own;
+            lack.names.extend(resources.iter().flat_map(|resource| undefined(resource, &found.values)));
         }
         for reference in &found.opaque {
             let needs = format!("the values of {} {}/{} for its variables", reference.kind, layer.id.namespace, reference.name);
@@ -310,7 +322,7 @@ impl<'a> Walk<'a> {
         self.accept(index);
     }
 
-    fn undefined(&mut self, index: usize, resource: &Resource, names: &[String], values: &std::collections::BTreeMap<String, String>) {
+    fn undefined(&mut self, index: usize, resource: &Resource, names: &[String], values: &BTreeMap<String, String>) {
         let layer = &self.items[index].layer;
         for name in names {
             let message = format!("{} of layer {}: variable {name} is not defined", resource.id(), layer.id);
@@ -387,6 +399,32 @@ impl<'a> Walk<'a> {
                 problem.severity = Severity::Risk;
                 self.problems.push(problem);
             }
+        }
+    }
+
+    /// One problem for each object that variables should come from and that nothing declares.
+    fn tell_lacking(&mut self) {
+        for ((kind, namespace, name), lack) in std::mem::take(&mut self.lacking) {
+            let layers: Vec<String> = lack.layers.iter().map(ToString::to_string).collect();
+            let who = match layers.as_slice() {
+                [only] => format!("layer {only} takes"),
+                several => format!("{} layers take", several.len()),
+            };
+            let why = if lack.own {
+                "only the layer itself declares it, so that a first start would wait for it for ever"
+            } else {
+                "neither Git nor the environment declares it"
+            };
+            let names: Vec<String> = lack.names.iter().map(|name| format!("{name}: \"…\"")).collect();
+            let names = if names.is_empty() { "…".to_owned() } else { names.join(", ") };
+            let hint = format!(
+                "add to spec.variables of blackstart.yaml: {{kind: {kind}, namespace: {namespace}, name: {name}, data: {{{names}}}}} (those that it holds)"
+            );
+            let mut message = format!("{kind} {namespace}/{name}: {who} variables from it, but {why}");
+            if layers.len() > 1 {
+                message = format!("{message} ({})", layers.join(", "));
+            }
+            self.problems.push(Problem::blocks("variables-missing", message).at(lack.origin).hint(hint));
         }
     }
 
