@@ -1,6 +1,8 @@
 //! Plans of real repositories against orders that were computed independently (`../shared/oracles`). Skipped, with a line that says so,
 //! where that folder or kustomize is not at hand.
 
+#![expect(clippy::print_stdout, reason = "says what it skips")]
+
 use blackstart::plan::{Plan, plan};
 use blackstart::problem::Severity;
 use blackstart::read::{self, ReadOptions, Revision};
@@ -71,15 +73,18 @@ fn check(case: &Case) {
     let reading = read::read_blocking(&options, &environment).expect("read");
     let plan = plan(&reading, &environment);
 
-    let lacking: BTreeMap<&str, &str> = LACKING.iter().filter(|(oracle, ..)| *oracle == case.oracle).map(|(_, layer, file)| (*layer, *file)).collect();
+    let lacking: BTreeMap<&str, &str> =
+        LACKING.iter().filter(|(oracle, ..)| *oracle == case.oracle).map(|(_, layer, file)| (*layer, *file)).collect();
     for (layer, file) in &lacking {
         assert!(!roots.iter().any(|root| root.join(file).exists()), "{file} is there: compare the objects of {layer}");
         assert!(plan.problems.iter().any(|problem| problem.message.contains(&format!("Kustomization {layer}:"))), "{layer} is not told");
     }
-    let told: Vec<&str> = plan.problems.iter().filter(|problem| problem.severity == Severity::Blocks).map(|problem| problem.message.as_str()).collect();
+    let told: Vec<&str> =
+        plan.problems.iter().filter(|problem| problem.severity == Severity::Blocks).map(|problem| problem.message.as_str()).collect();
     assert_eq!(told.len(), lacking.len(), "{told:#?}");
     assert!(plan.problems.iter().all(|problem| problem.origin.is_some()), "a problem has no place: {:#?}", plan.problems);
-    let placeless: Vec<String> = plan.layers.iter().filter(|layer| layer.parent.is_some() && layer.declared.is_none()).map(|layer| layer.id.to_string()).collect();
+    let placeless: Vec<String> =
+        plan.layers.iter().filter(|layer| layer.parent.is_some() && layer.declared.is_none()).map(|layer| layer.id.to_string()).collect();
     assert!(placeless.is_empty(), "layers without a place: {placeless:?}");
 
     // The oracles stand `__NAME__` where the value of a variable is not in Git.
@@ -118,7 +123,8 @@ fn compare(plan: &Plan, oracles: &Path, name: &str, lacking: &BTreeMap<&str, &st
             && expected["wave"].as_u64() == Some(layer.wave.into())
             && expected["level"].as_u64() == Some(layer.level.into());
         if !same {
-            wrong.push(format!("{id}: after {after:?}, parent {parent:?}, wave {}, level {}; expected {expected}", layer.wave, layer.level));
+            wrong
+                .push(format!("{id}: after {after:?}, parent {parent:?}, wave {}, level {}; expected {expected}", layer.wave, layer.level));
         }
     }
     for (id, objects) in load(format!("{name}.objects.json")).as_object().expect("map") {
@@ -133,10 +139,21 @@ fn compare(plan: &Plan, oracles: &Path, name: &str, lacking: &BTreeMap<&str, &st
             .as_array()
             .expect("list")
             .iter()
-            .map(|object| key(object[0].as_str().expect("text"), object[1].as_str().expect("text"), object[2].as_str().unwrap_or(""), object[3].as_str().expect("text")))
+            .map(|object| {
+                key(
+                    object[0].as_str().expect("text"),
+                    object[1].as_str().expect("text"),
+                    object[2].as_str().unwrap_or(""),
+                    object[3].as_str().expect("text"),
+                )
+            })
             .collect();
         let actual: BTreeSet<String> = found.get(id).map_or_else(BTreeSet::new, |layer| {
-            layer.objects.iter().map(|object| key(&object.api_version, &object.kind, object.namespace.as_deref().unwrap_or(""), &object.name)).collect()
+            layer
+                .objects
+                .iter()
+                .map(|object| key(&object.api_version, &object.kind, object.namespace.as_deref().unwrap_or(""), &object.name))
+                .collect()
         });
         wrong.extend(expected.symmetric_difference(&actual).map(|object| format!("{id}: only on one side: {object}")));
     }
@@ -178,7 +195,13 @@ fn ack_test_infra_flux() {
 
 #[test]
 fn onedr0p_home_ops() {
-    check(&Case { oracle: "onedr0p-home-ops", repository: "onedr0p-home-ops", entrypoint: None, environment: Some("onedr0p-home-ops"), sources: &[] });
+    check(&Case {
+        oracle: "onedr0p-home-ops",
+        repository: "onedr0p-home-ops",
+        entrypoint: None,
+        environment: Some("onedr0p-home-ops"),
+        sources: &[],
+    });
 }
 
 #[test]

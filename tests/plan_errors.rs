@@ -16,7 +16,9 @@ spec: {path: ./clusters/a, prune: true, interval: 1m, sourceRef: {kind: GitRepos
 ";
 
 fn layer(name: &str, more: &str) -> String {
-    format!("apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata:\n  name: {name}\n  namespace: flux-system\nspec:\n  path: ./apps/{name}\n  prune: true\n  interval: 1m\n  sourceRef: {{kind: GitRepository, name: flux-system}}\n{more}")
+    format!(
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata:\n  name: {name}\n  namespace: flux-system\nspec:\n  path: ./apps/{name}\n  prune: true\n  interval: 1m\n  sourceRef: {{kind: GitRepository, name: flux-system}}\n{more}"
+    )
 }
 
 fn config_map(name: &str, value: &str) -> String {
@@ -91,12 +93,17 @@ fn unknown_revision() {
 fn entry_point_absent_or_ambiguous() {
     let folder = repository(&[("clusters/b/flux-system/gotk-sync.yaml", SYNC.replace("clusters/a", "clusters/b"))]);
     assert_says(folder.path(), &[], &["several entry points: clusters/a, clusters/b", "--entrypoint clusters/a"]);
-    assert_says(folder.path(), &["--entrypoint", "clusters/c"], &["entry point clusters/c: no such folder", "did you mean clusters/a, clusters/b?"]);
+    assert_says(
+        folder.path(),
+        &["--entrypoint", "clusters/c"],
+        &["entry point clusters/c: no such folder", "did you mean clusters/a, clusters/b?"],
+    );
 }
 
 #[test]
 fn invalid_yaml_shows_file_line_column_and_the_line() {
-    let folder = repository(&[("clusters/a/one.yaml", layer("one", "")), ("apps/one/a.yaml", "kind: ConfigMap\ndata: {a: [}\n".to_owned())]);
+    let folder =
+        repository(&[("clusters/a/one.yaml", layer("one", "")), ("apps/one/a.yaml", "kind: ConfigMap\ndata: {a: [}\n".to_owned())]);
     assert_says(folder.path(), &[], &["apps/one/a.yaml:2:", "is not valid YAML", "2 | data: {a: [}", "^"]);
 }
 
@@ -135,11 +142,19 @@ fn a_missing_dependency_has_a_place_and_a_near_name() {
 fn variables_that_nobody_defines() {
     let substitute = "  postBuild:\n    substitute:\n      REGION: x\n    substituteFrom:\n      - kind: ConfigMap\n        name: vars\n";
     let folder = repository(&[("clusters/a/one.yaml", layer("one", substitute)), ("apps/one/a.yaml", config_map("a", "${REGON}"))]);
-    assert_says(folder.path(), &[], &["clusters/a/one.yaml:16 ConfigMap flux-system/vars: layer flux-system/one takes variables from it", "REGON: \"…\""]);
+    assert_says(
+        folder.path(),
+        &[],
+        &["clusters/a/one.yaml:16 ConfigMap flux-system/vars: layer flux-system/one takes variables from it", "REGON: \"…\""],
+    );
 
     let substitute = "  postBuild:\n    substitute:\n      REGION: x\n";
     let folder = repository(&[("clusters/a/one.yaml", layer("one", substitute)), ("apps/one/a.yaml", config_map("a", "${REGON}"))]);
-    assert_says(folder.path(), &[], &["apps/one/a.yaml:7 ConfigMap default/a of layer flux-system/one: variable REGON is not defined", "did you mean REGION?"]);
+    assert_says(
+        folder.path(),
+        &[],
+        &["apps/one/a.yaml:7 ConfigMap default/a of layer flux-system/one: variable REGON is not defined", "did you mean REGION?"],
+    );
 }
 
 #[test]
@@ -149,7 +164,12 @@ fn a_path_that_is_not_there_and_an_undeclared_source() {
     assert_says(
         folder.path(),
         &[],
-        &["clusters/a/one.yaml:1", "spec.path ./apps/one is no folder", "nothing declares its source GitRepository/flux-system/elsewhere", "--source"],
+        &[
+            "clusters/a/one.yaml:1",
+            "spec.path ./apps/one is no folder",
+            "nothing declares its source GitRepository/flux-system/elsewhere",
+            "--source",
+        ],
     );
 }
 
@@ -157,12 +177,21 @@ fn a_path_that_is_not_there_and_an_undeclared_source() {
 fn a_wrong_environment_is_told_at_once() {
     let environment = "apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {name: a}\nspec:\n  varables: []\n  secrets: x\n";
     let folder = repository(&[("blackstart.yaml", environment.to_owned())]);
-    assert_says(folder.path(), &[], &["blackstart.yaml:5:3 spec.varables: unknown field", "did you mean `variables`?", "blackstart.yaml:6:12 spec.secrets: must be a list"]);
+    assert_says(
+        folder.path(),
+        &[],
+        &[
+            "blackstart.yaml:5:3 spec.varables: unknown field",
+            "did you mean `variables`?",
+            "blackstart.yaml:6:12 spec.secrets: must be a list",
+        ],
+    );
 }
 
 #[test]
 fn json_is_the_only_thing_on_standard_output() {
-    let folder = repository(&[("clusters/a/one.yaml", layer("one", "  dependsOn: [{name: gone}]\n")), ("apps/one/a.yaml", config_map("a", "x"))]);
+    let folder =
+        repository(&[("clusters/a/one.yaml", layer("one", "  dependsOn: [{name: gone}]\n")), ("apps/one/a.yaml", config_map("a", "x"))]);
     let output = plan(folder.path(), &["-o", "json"]);
     let plan: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(plan["apiVersion"], "blackstart/v1alpha1");

@@ -1,5 +1,7 @@
 //! SOPS: what is encrypted in Git is in clear in the reading, with the right key only. Skipped where sops is not at hand.
 
+#![expect(clippy::print_stdout, reason = "says what it skips")]
+
 use blackstart::plan::{Plan, plan};
 use blackstart::read::{self, ReadOptions, Reading, Revision};
 use blackstart::render::program;
@@ -23,7 +25,18 @@ fn sops() -> Option<PathBuf> {
 
 fn encrypt(sops: &Path, text: &str, kind: &str) -> String {
     let mut child = Command::new(sops)
-        .args(["encrypt", "--age", RECIPIENT, "--encrypted-regex", "^(data|stringData|token)$", "--input-type", kind, "--output-type", kind, "/dev/stdin"])
+        .args([
+            "encrypt",
+            "--age",
+            RECIPIENT,
+            "--encrypted-regex",
+            "^(data|stringData|token)$",
+            "--input-type",
+            kind,
+            "--output-type",
+            kind,
+            "/dev/stdin",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -79,7 +92,8 @@ spec:
 
 fn planned(folder: &Path) -> (Reading, Plan) {
     let environment = read::environment(folder, None).expect("environment");
-    let options = ReadOptions { path: folder.to_owned(), entrypoint: None, revision: Revision::WorkingTree, sources: Vec::new(), decrypt: true };
+    let options =
+        ReadOptions { path: folder.to_owned(), entrypoint: None, revision: Revision::WorkingTree, sources: Vec::new(), decrypt: true };
     let reading = read::read_blocking(&options, &environment).expect("read");
     let plan = plan(&reading, &environment);
     (reading, plan)
@@ -132,6 +146,10 @@ fn holds(folder: &Path, text: &str) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };
     entries.flatten().any(|entry| {
         let path = entry.path();
-        if path.is_dir() && !path.is_symlink() { holds(&path, text) } else { fs::read_to_string(&path).is_ok_and(|content| content.contains(text)) }
+        if path.is_dir() && !path.is_symlink() {
+            holds(&path, text)
+        } else {
+            fs::read_to_string(&path).is_ok_and(|content| content.contains(text))
+        }
     })
 }

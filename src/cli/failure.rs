@@ -110,7 +110,12 @@ pub fn problem_text(problem: &Problem) -> String {
             let _ = writeln!(text, "  {FAINT}{gutter} |{FAINT:#} {line}");
         }
         if let Some(column) = problem.column {
-            let _ = writeln!(text, "  {FAINT}{} |{FAINT:#} {}{HEADING}^{HEADING:#}", " ".repeat(number.len()), " ".repeat(column.saturating_sub(1) as usize));
+            let _ = writeln!(
+                text,
+                "  {FAINT}{} |{FAINT:#} {}{HEADING}^{HEADING:#}",
+                " ".repeat(number.len()),
+                " ".repeat(column.saturating_sub(1) as usize)
+            );
         }
     }
     if let Some(hint) = &problem.hint {
@@ -118,7 +123,6 @@ pub fn problem_text(problem: &Problem) -> String {
     }
     text
 }
-
 
 impl From<crate::read::ReadError> for Failure {
     fn from(error: crate::read::ReadError) -> Self {

@@ -220,7 +220,10 @@ mod tests {
             "substituteFrom": [{"kind": "ConfigMap", "name": "one"}, {"kind": "Secret", "name": "two"}, {"kind": "ConfigMap", "name": "gone"}, {"kind": "ConfigMap", "name": "maybe", "optional": true}],
         }));
         let found = variables(&layer, &known);
-        assert_eq!(found.values.into_iter().collect::<Vec<_>>(), [("A".into(), "1".into()), ("B".into(), "2".into()), ("C".into(), "3".into())]);
+        assert_eq!(
+            found.values.into_iter().collect::<Vec<_>>(),
+            [("A".into(), "1".into()), ("B".into(), "2".into()), ("C".into(), "3".into())]
+        );
         assert_eq!(found.missing.iter().map(|reference| reference.name.as_str()).collect::<Vec<_>>(), ["gone"]);
     }
 }

@@ -4,8 +4,8 @@
 use super::sources::{Files, Found, Sources};
 use super::variables::{Fault, Known, apply, undefined, variables};
 use super::{ReadError, ReadLayer, SecretValues, origins};
-use crate::layers::flux::{Layer, is_kustomization, layer};
 use crate::layers::LayerId;
+use crate::layers::flux::{Layer, is_kustomization, layer};
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, Severity, Unknown, nearest};
 use crate::render::{RenderError, Rendered, Renderer, Request};
@@ -135,7 +135,17 @@ impl Drop for Close<'_> {
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(sources: &'a mut Sources, renderer: &'a Renderer, secrets: &'a SecretValues, known: Known) -> Self {
-        Self { sources, renderer, secrets, known, problems: Vec::new(), unknowns: Vec::new(), items: Vec::new(), ids: HashMap::new(), lacking: BTreeMap::new() }
+        Self {
+            sources,
+            renderer,
+            secrets,
+            known,
+            problems: Vec::new(),
+            unknowns: Vec::new(),
+            items: Vec::new(),
+            ids: HashMap::new(),
+            lacking: BTreeMap::new(),
+        }
     }
 
     /// Walks from the entry layer to the end.
@@ -199,14 +209,24 @@ impl<'a> Walk<'a> {
                 Found::NotYet => continue,
                 Found::Elsewhere(why) => {
                     let layer = &self.items[index].layer;
-                    let mut problem = Problem::blocks("source-not-at-hand", format!("Kustomization {}: its source {source} has no files here: {why}", layer.id));
+                    let mut problem = Problem::blocks(
+                        "source-not-at-hand",
+                        format!("Kustomization {}: its source {source} has no files here: {why}", layer.id),
+                    );
                     problem = problem.at(layer.declaration.origin.clone()).hint(format!("clone it and give --source {source}=PATH"));
                     self.fail(index, problem);
                 }
                 Found::Wrong(why) => {
                     let layer = &self.items[index].layer;
-                    let problem = Problem::blocks("source-invalid", format!("Kustomization {}: its source {source} cannot be built: {why}", layer.id));
-                    let origin = self.sources.generator(&source).and_then(|generator| generator.origin.clone()).or_else(|| layer.declaration.origin.clone());
+                    let problem = Problem::blocks(
+                        "source-invalid",
+                        format!("Kustomization {}: its source {source} cannot be built: {why}", layer.id),
+                    );
+                    let origin = self
+                        .sources
+                        .generator(&source)
+                        .and_then(|generator| generator.origin.clone())
+                        .or_else(|| layer.declaration.origin.clone());
                     self.fail(index, problem.at(origin));
                 }
             }
@@ -241,7 +261,7 @@ impl<'a> Walk<'a> {
                 let mut resources = rendered.resources;
                 for resource in &mut resources {
                     let origin = resource.origin.take().or_else(|| files.origins().find(resource, &path));
-                    resource.origin = origin.map(|origin| files.shown(origin));
+                    resource.origin = origin.map(|origin| files.shown(&origin));
                 }
                 if rendered.encrypted {
                     let layer = &self.items[index].layer;
@@ -268,7 +288,8 @@ impl<'a> Walk<'a> {
             let found = variables(&self.items[index].layer, &self.known);
             let optional_absent = self.items[index].layer.spec.post_build.as_ref().is_some_and(|post_build| {
                 post_build.substitute_from.iter().any(|reference| {
-                    reference.optional && matches!(self.known.find(&self.items[index].layer.id.namespace, reference), super::variables::Content::Absent)
+                    reference.optional
+                        && matches!(self.known.find(&self.items[index].layer.id.namespace, reference), super::variables::Content::Absent)
                 })
             });
             if found.missing.is_empty() && !optional_absent {
@@ -329,7 +350,9 @@ impl<'a> Walk<'a> {
             let near = nearest(name, values.keys().map(String::as_str));
             let hint = match near.first() {
                 Some(near) => format!("did you mean {near}? Else define {name}, or give it a default: ${{{name}:=…}}"),
-                None => format!("define {name} in postBuild.substitute or in a ConfigMap of substituteFrom, or give it a default: ${{{name}:=…}}"),
+                None => format!(
+                    "define {name} in postBuild.substitute or in a ConfigMap of substituteFrom, or give it a default: ${{{name}:=…}}"
+                ),
             };
             let mut problem = Problem::blocks("variable-undefined", message).hint(hint);
             problem.origin = resource.origin.clone().map(|origin| self.line_of(index, origin, &format!("${{{name}")));
@@ -394,7 +417,8 @@ impl<'a> Walk<'a> {
                 if other == parent_id.to_string() {
                     return;
                 }
-                let message = format!("Kustomization {}: is declared by layer {parent_id} and by layer {other}; the last one applied wins", child.id);
+                let message =
+                    format!("Kustomization {}: is declared by layer {parent_id} and by layer {other}; the last one applied wins", child.id);
                 let mut problem = Problem::blocks("layer-twice", message).at(resource.origin.clone());
                 problem.severity = Severity::Risk;
                 self.problems.push(problem);
@@ -405,7 +429,8 @@ impl<'a> Walk<'a> {
     /// One problem for each object that variables should come from and that nothing declares.
     fn tell_lacking(&mut self) {
         for ((kind, namespace, name), lack) in std::mem::take(&mut self.lacking) {
-            let layers: Vec<String> = lack.layers.iter().map(ToString::to_string).collect();
+            let mut layers: Vec<String> = lack.layers.iter().map(ToString::to_string).collect();
+            layers.sort();
             let who = match layers.as_slice() {
                 [only] => format!("layer {only} takes"),
                 several => format!("{} layers take", several.len()),
@@ -456,7 +481,10 @@ fn render_inputs(layer: &Layer) -> serde_json::Value {
     let mut spec = layer.declaration.value.get("spec").cloned().unwrap_or_default();
     if let Some(map) = spec.as_object_mut() {
         map.retain(|key, value| {
-            let order_only = matches!(key.as_str(), "interval" | "timeout" | "retryInterval" | "prune" | "wait" | "dependsOn" | "healthChecks" | "force");
+            let order_only = matches!(
+                key.as_str(),
+                "interval" | "timeout" | "retryInterval" | "prune" | "wait" | "dependsOn" | "healthChecks" | "force"
+            );
             !order_only && !value.is_null()
         });
         if let Some(path) = map.get("path").and_then(serde_json::Value::as_str).and_then(|path| crate::render::join("", path)) {
@@ -486,7 +514,7 @@ fn explain(layer: &Layer, files: &Files, error: RenderError) -> Problem {
     let subject = format!("Kustomization {}", layer.id);
     match error {
         RenderError::Yaml { path, error, excerpt } => {
-            let origin = files.shown(Origin { file: path, line: error.line });
+            let origin = files.shown(&Origin { file: path, line: error.line });
             let mut problem = Problem::blocks("yaml-invalid", format!("{}: is not valid YAML: {}", origin.file, error.message));
             problem.column = Some(error.column);
             problem.excerpt = excerpt;
@@ -500,12 +528,16 @@ fn explain(layer: &Layer, files: &Files, error: RenderError) -> Problem {
             .at(declared)
             .hint("blackstart sandbox install"),
         RenderError::Decrypt { object, message, recipients } => {
-            let origin = files.place_of(&object).map(|origin| files.shown(origin)).or(declared);
+            let origin = files.place_of(&object).map(|origin| files.shown(&origin)).or(declared);
             let wanted = if recipients.is_empty() { String::new() } else { format!("; encrypted for {}", recipients.join(", ")) };
-            let secret = layer.spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref()).map_or("", |secret| &secret.name);
+            let secret =
+                layer.spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref()).map_or("", |secret| &secret.name);
             Problem::blocks("decryption-failed", format!("{object} of layer {}: cannot be decrypted: {message}{wanted}", layer.id))
                 .at(origin)
-                .hint(format!("give the private key of one of them as Secret {}/{secret} in spec.secrets of blackstart.yaml", layer.id.namespace))
+                .hint(format!(
+                    "give the private key of one of them as Secret {}/{secret} in spec.secrets of blackstart.yaml",
+                    layer.id.namespace
+                ))
         }
         error => Problem::blocks("render-failed", format!("{subject}: {error}")).at(declared),
     }

@@ -25,6 +25,11 @@ pub(crate) fn scan(folder: &Path) -> std::io::Result<Vec<String>> {
     Ok(found)
 }
 
+/// Whether kustomize-controller takes a file for a manifest.
+pub(crate) fn is_yaml(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
 fn walk(folder: &Path, inside: &str, found: &mut Vec<String>) -> std::io::Result<()> {
     let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
@@ -39,7 +44,7 @@ fn walk(folder: &Path, inside: &str, found: &mut Vec<String>) -> std::io::Result
             } else {
                 walk(&entry.path(), &path, found)?;
             }
-        } else if Path::new(name).extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        } else if is_yaml(name) {
             found.push(path);
         }
     }
@@ -208,7 +213,9 @@ impl Build<'_> {
 fn has_folded(text: &str) -> bool {
     text.lines().any(|line| {
         let line = line.split(" #").next().unwrap_or(line).trim_end();
-        line.rsplit(' ').next().is_some_and(|last| last.strip_prefix('>').is_some_and(|rest| rest.chars().all(|c| c == '+' || c == '-' || c.is_ascii_digit())))
+        line.rsplit(' ')
+            .next()
+            .is_some_and(|last| last.strip_prefix('>').is_some_and(|rest| rest.chars().all(|c| c == '+' || c == '-' || c.is_ascii_digit())))
     })
 }
 
@@ -266,12 +273,17 @@ mod tests {
         assert_eq!(scan(&root.path().join("app")).expect("scanned"), ["b.yaml", "own", "sub/a.yml"]);
         let found = build(root.path(), "app").expect("plain");
         let names: Vec<_> = found.iter().map(|resource| (resource.name(), resource.origin.as_ref().expect("origin").to_string())).collect();
-        assert_eq!(names, [("a", "app/sub/a.yml:2".to_owned()), ("b", "app/b.yaml:1".to_owned()), ("x", "app/own/deep/x.yaml:1".to_owned())]);
+        assert_eq!(
+            names,
+            [("a", "app/sub/a.yml:2".to_owned()), ("b", "app/b.yaml:1".to_owned()), ("x", "app/own/deep/x.yaml:1".to_owned())]
+        );
     }
 
     #[test]
     fn whatever_changes_objects_is_left_to_kustomize() {
-        for kustomization in ["namespace: x\nresources: [a.yaml]\n", "resources: [a.yaml, a.yaml]\n", "resources: [https://x/y]\n", "resources: [.]\n"] {
+        for kustomization in
+            ["namespace: x\nresources: [a.yaml]\n", "resources: [a.yaml, a.yaml]\n", "resources: [https://x/y]\n", "resources: [.]\n"]
+        {
             let root = tree(&[("kustomization.yaml", kustomization), ("a.yaml", A)]);
             assert!(build(root.path(), "").is_none(), "{kustomization}");
         }
@@ -287,6 +299,7 @@ mod tests {
 
     /// Each folder of each real repository that both can build: the same objects in the same order.
     #[test]
+    #[expect(clippy::print_stdout, reason = "says what it skips")]
     fn on_real_repositories_it_says_what_kustomize_says() {
         use super::super::{Renderer, Request, program};
         let given = std::env::var_os("BLACKSTART_SHARED").map(std::path::PathBuf::from);
