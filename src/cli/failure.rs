@@ -98,7 +98,7 @@ impl Failure {
 }
 
 /// One problem for people: place, message, the line itself, hint.
-pub fn problem_text(problem: &Problem) -> String {
+pub(super) fn problem_text(problem: &Problem) -> String {
     let mut text = String::new();
     let column = problem.column.map(|column| format!(":{column}")).unwrap_or_default();
     let place = problem.origin.as_ref().map(|origin| format!("{PLACE}{origin}{column}{PLACE:#} ")).unwrap_or_default();

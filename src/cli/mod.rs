@@ -78,6 +78,7 @@ struct PlanArgs {
 /// How a run is done and shown.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
+    /// What to read.
     #[command(flatten)]
     pub input: InputArgs,
     /// Longest time that a layer may take to become ready (its own spec.timeout counts where it is shorter)

@@ -76,7 +76,9 @@ fn human(plan: &Plan) -> String {
         (0, 0) => writeln!(text, "\n{GOOD}No problems.{GOOD:#}"),
         (0, others) => writeln!(text, "\n{WARN}{}.{WARN:#}", count(others, "risk")),
         (blocking, 0) => writeln!(text, "\n{BAD}{} to solve before a start.{BAD:#}", count(blocking, "problem")),
-        (blocking, others) => writeln!(text, "\n{BAD}{} to solve before a start{BAD:#}, {}.", count(blocking, "problem"), count(others, "risk")),
+        (blocking, others) => {
+            writeln!(text, "\n{BAD}{} to solve before a start{BAD:#}, {}.", count(blocking, "problem"), count(others, "risk"))
+        }
     };
     text
 }
@@ -112,10 +114,18 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     if !reasons.is_empty() && layer.parent.is_some() {
         let _ = writeln!(text, "      after {}", reasons.join(", "));
     }
-    let awaited: Vec<&str> =
-        plan.edges.iter().filter(|edge| edge.to == node && edge.constraint == Constraint::ReadyBeforeReady).map(|edge| short(&edge.from)).collect();
+    let awaited: Vec<&str> = plan
+        .edges
+        .iter()
+        .filter(|edge| edge.to == node && edge.constraint == Constraint::ReadyBeforeReady)
+        .map(|edge| short(&edge.from))
+        .collect();
     if !awaited.is_empty() {
-        let _ = writeln!(text, "      ready when {} ready", if awaited.len() == 1 { format!("{} is", awaited[0]) } else { format!("{} are", list(&awaited, 4)) });
+        let _ = writeln!(
+            text,
+            "      ready when {} ready",
+            if awaited.len() == 1 { format!("{} is", awaited[0]) } else { format!("{} are", list(&awaited, 4)) }
+        );
     }
 }
 
@@ -154,7 +164,6 @@ fn short(node: &str) -> &str {
 fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -25,12 +25,16 @@ pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<Fin
     });
     // The control plane needs seconds to start; the repository is read meanwhile. Problems of the repository end both.
     let up = async {
-        phase(events, "sandbox", "a control plane on this machine");
         let options = sandbox::Options { audit: true, stand_ins: Some(stand_ins), ..sandbox::Options::default() };
         Sandbox::up(options).await.map_err(Failure::from)
     };
+    let read = async {
+        let given = input(&args.run.input, events).await?;
+        phase(events, "sandbox", "a control plane on this machine");
+        Ok(given)
+    };
     let (sandbox, given) = tokio::select! {
-        both = async { tokio::try_join!(up, input(&args.run.input, events)) } => both?,
+        both = async { tokio::try_join!(up, read) } => both?,
         _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };
     let sandbox = Arc::new(Mutex::new(sandbox));

@@ -12,7 +12,11 @@ pub fn parse(text: &str, file: &str) -> Result<Environment, Vec<Problem>> {
     let documents: Vec<_> = chunks(text).into_iter().filter(|(_, chunk)| !is_empty(chunk)).collect();
     let (before, chunk) = match documents.as_slice() {
         [only] => *only,
-        [] => return Err(vec![Problem::blocks("environment-invalid", format!("{file}: is empty; an Environment is expected")).at(Some(reader.origin(1)))]),
+        [] => {
+            return Err(vec![
+                Problem::blocks("environment-invalid", format!("{file}: is empty; an Environment is expected")).at(Some(reader.origin(1))),
+            ]);
+        }
         [_, (second, _), ..] => {
             return Err(vec![
                 Problem::blocks("environment-invalid", format!("{file}: holds several documents; one Environment is expected"))
@@ -258,15 +262,12 @@ impl Reader<'_> {
 
     fn restore(&mut self, node: &Located, path: &str) -> Option<Restore> {
         let fields = self.fields(node, path, &["match", "rule"]);
-        let matching = match fields.entries.get("match") {
-            Some(node) => {
-                self.fields(node, &format!("{path}.match"), &["kind", "namespace", "name"]);
-                node.value()
-            }
-            None => {
-                self.problem(fields.place, format!("{path}.match: is missing"), None);
-                Value::Null
-            }
+        let matching = if let Some(node) = fields.entries.get("match") {
+            self.fields(node, &format!("{path}.match"), &["kind", "namespace", "name"]);
+            node.value()
+        } else {
+            self.problem(fields.place, format!("{path}.match: is missing"), None);
+            Value::Null
         };
         let Some(node) = fields.entries.get("rule") else {
             self.problem(fields.place, format!("{path}.rule: is missing"), None);

@@ -283,6 +283,7 @@ impl Engine {
 
     /// Tells the plan, and what waits for what.
     fn announce(&mut self) {
+        self.shared.send(Happening::Phase { name: "run".into(), detail: "layers in order, each as soon as it is free".into() });
         let edges = self.run.plan.edges.iter().map(|edge| (edge.from.clone(), edge.to.clone(), edge.reason.clone())).collect();
         self.shared.send(Happening::Planned {
             environment: self.run.plan.environment.clone(),
@@ -424,7 +425,7 @@ impl Engine {
                 self.baseline.record(&id, applied.fingerprint);
                 self.judge_handover(position, &applied.object);
                 if self.handover.is_awaited(position) {
-                    self.want(id);
+                    self.want(&id);
                 }
             }
             Message::Given(position, Err(error)) => {
@@ -485,7 +486,7 @@ impl Engine {
         }
         for id in wanted {
             self.by_object.entry(id.clone()).or_default().push(index);
-            self.want(id);
+            self.want(&id);
         }
         for node in blocked {
             self.block(node);
@@ -498,10 +499,11 @@ impl Engine {
         self.layer_of_object.contains_key(id)
     }
 
-    /// Follows an object; its present state comes as a change too.
-    fn want(&self, id: ObjectId) {
-        self.shared.watches.want(&id);
+    /// Follows an object; what the store knows of it already counts at once, since no change may follow.
+    fn want(&mut self, id: &ObjectId) {
         self.shared.watches.follow(&id.api_version, &id.kind);
+        self.shared.watches.want(id);
+        self.changed(id);
     }
 
     fn changed(&mut self, id: &ObjectId) {

@@ -116,7 +116,14 @@ mod tests {
         for (from, to) in [("a", "b"), ("b", "c"), ("c", "d"), ("d", "a"), ("c", "b"), ("x", "y"), ("y", "x")] {
             graph.add(&edge(from, to, Constraint::ReadyBeforeStart));
         }
-        let cycles: Vec<Vec<usize>> = graph.shortest_cycles().into_iter().map(|mut cycle| { cycle.sort_unstable(); cycle }).collect();
+        let cycles: Vec<Vec<usize>> = graph
+            .shortest_cycles()
+            .into_iter()
+            .map(|mut cycle| {
+                cycle.sort_unstable();
+                cycle
+            })
+            .collect();
         assert_eq!(cycles, [vec![1, 4], vec![5, 6]]);
     }
 }

@@ -27,6 +27,7 @@ pub struct Layer {
 /// `spec` of a Kustomization.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_excessive_bools, reason = "as Flux has them")]
 pub struct Spec {
     /// Root of the layer inside its source.
     pub path: String,
@@ -188,11 +189,13 @@ pub fn is_kustomization(resource: &Resource) -> bool {
 }
 
 /// Reads a Kustomization; wrong types of fields are problems with the place of the declaration.
+#[expect(clippy::result_large_err, reason = "a problem is made once, and kept")]
 pub fn layer(declaration: Resource, parent: Option<LayerId>) -> Result<Layer, Problem> {
     let origin = declaration.origin.clone();
     let id = LayerId::new(declaration.namespace().unwrap_or("default"), declaration.name());
-    let spec: Spec = serde_json::from_value(declaration.value.get("spec").cloned().unwrap_or_default())
-        .map_err(|error| Problem::blocks("kustomization-invalid", format!("Kustomization {id}: spec cannot be read: {error}")).at(origin))?;
+    let spec: Spec = serde_json::from_value(declaration.value.get("spec").cloned().unwrap_or_default()).map_err(|error| {
+        Problem::blocks("kustomization-invalid", format!("Kustomization {id}: spec cannot be read: {error}")).at(origin)
+    })?;
     let source = SourceId {
         kind: spec.source_ref.kind.clone(),
         namespace: spec.source_ref.namespace.clone().unwrap_or_else(|| id.namespace.clone()),

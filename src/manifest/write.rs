@@ -154,7 +154,8 @@ fn is_not_text(string: &str) -> bool {
         let radix = |prefix: &str, radix| text.strip_prefix(prefix).is_some_and(|rest| i128::from_str_radix(rest, radix).is_ok());
         text.parse::<f64>().is_ok() || radix("0x", 16) || radix("0X", 16) || radix("0b", 2) || radix("0o", 8)
     };
-    let base_sixty = digits.contains(':') && digits.split(':').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
+    let base_sixty =
+        digits.contains(':') && digits.split(':').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
     number(digits) || base_sixty || is_time(string)
 }
 

@@ -164,7 +164,9 @@ impl Located {
     /// Without the places.
     pub fn value(&self) -> Value {
         match &self.content {
-            Content::Map(entries) => Value::Object(entries.iter().map(|(key, _, value)| (key.clone(), value.value())).collect::<Map<_, _>>()),
+            Content::Map(entries) => {
+                Value::Object(entries.iter().map(|(key, _, value)| (key.clone(), value.value())).collect::<Map<_, _>>())
+            }
             Content::List(items) => Value::Array(items.iter().map(Located::value).collect()),
             Content::Scalar(value) => value.clone(),
         }
@@ -263,7 +265,8 @@ mod tests {
     #[test]
     fn documents_know_their_first_line_of_content() {
         let text = "# head\n---\n# note\nkind: A\n---\n---\nkind: B\n";
-        let found: Vec<_> = documents(text).expect("valid").into_iter().map(|document| (document.line, document.value["kind"].clone())).collect();
+        let found: Vec<_> =
+            documents(text).expect("valid").into_iter().map(|document| (document.line, document.value["kind"].clone())).collect();
         assert_eq!(found, [(4, "A".into()), (7, "B".into())]);
     }
 
@@ -297,9 +300,46 @@ mod tests {
     #[test]
     fn strings_that_look_like_something_else_survive_a_round_trip() {
         let texts = [
-            "true", "1", "null", "x: y", "line\nbreak\n", "0644", "yes", "~", "- x", "1e3", "", " a", "#x", "0x1f", "1_000", ".5", "2024-01-01",
-            "a\n\n  b\n", "\n", "tail  \n", "a # b", "a:", "{{ x }}", "it's", "\ttab", "a\n b", " a\nb", "a\n\n", "-1", "+", "-", "%x", "---", "é", "\u{1}",
-            "12:30:45", "a\"b", "key: |\n  x\n", "*a", "x\\y",
+            "true",
+            "1",
+            "null",
+            "x: y",
+            "line\nbreak\n",
+            "0644",
+            "yes",
+            "~",
+            "- x",
+            "1e3",
+            "",
+            " a",
+            "#x",
+            "0x1f",
+            "1_000",
+            ".5",
+            "2024-01-01",
+            "a\n\n  b\n",
+            "\n",
+            "tail  \n",
+            "a # b",
+            "a:",
+            "{{ x }}",
+            "it's",
+            "\ttab",
+            "a\n b",
+            " a\nb",
+            "a\n\n",
+            "-1",
+            "+",
+            "-",
+            "%x",
+            "---",
+            "é",
+            "\u{1}",
+            "12:30:45",
+            "a\"b",
+            "key: |\n  x\n",
+            "*a",
+            "x\\y",
         ];
         for text in texts {
             let value = serde_json::json!({"k": text, "list": [text, {"a": text, "b": [text]}, [text, []]], text: {}});

@@ -181,10 +181,21 @@ impl Builder {
     }
 }
 
-fn missing<'a>(layer: &Layer, id: &LayerId, known: impl Iterator<Item = &'a str> + Clone, origin: Option<Origin>) -> Problem {
-    // The right name in another namespace is the usual mistake.
-    let same_name: Vec<String> = known.clone().filter(|other| other.rsplit('/').next() == Some(&id.name)).map(str::to_owned).collect();
-    let near = if same_name.is_empty() { nearest(&id.to_string(), known) } else { same_name };
-    let problem = Problem::blocks("dependency-missing", format!("Kustomization {}: dependsOn {id}, which no layer declares", layer.id)).at(origin);
-    if near.is_empty() { problem.hint("declare it, or drop the dependency") } else { problem.hint(format!("did you mean {}?", near.join(", "))) }
+fn missing<'a>(layer: &Layer, id: &LayerId, known: impl Iterator<Item = &'a str>, origin: Option<Origin>) -> Problem {
+    let others: Vec<LayerId> =
+        known.filter_map(|other| other.split_once('/')).map(|(namespace, name)| LayerId::new(namespace, name)).collect();
+    // The right name in another namespace is the usual mistake, a wrong letter the next.
+    let names = nearest(&id.name, others.iter().map(|other| other.name.as_str()));
+    let alike = |exact: bool| others.iter().filter(move |other| **other != layer.id && if exact { other.name == id.name } else { true });
+    let mut near: Vec<String> = alike(true).map(ToString::to_string).collect();
+    if near.is_empty() {
+        near = alike(false).filter(|other| names.contains(&other.name)).map(ToString::to_string).take(3).collect();
+    }
+    let problem =
+        Problem::blocks("dependency-missing", format!("Kustomization {}: dependsOn {id}, which no layer declares", layer.id)).at(origin);
+    if near.is_empty() {
+        problem.hint("declare it, or drop the dependency")
+    } else {
+        problem.hint(format!("did you mean {}?", near.join(", ")))
+    }
 }

@@ -20,6 +20,9 @@ pub(crate) fn edges(reading: &Reading, waves: &[u32]) -> Vec<Edge> {
     let layers = &reading.layers;
     let offers = offers(reading);
     let ancestors = Ancestors::new(layers);
+    let Some(entry) = layers.iter().map(|read| &read.layer).find(|layer| layer.id == reading.entry) else { return Vec::new() };
+    // Kubernetes makes four namespaces itself, the agent comes with its own.
+    let given = |namespace: &str| ["default", "kube-system", "kube-public", "kube-node-lease", &entry.id.namespace].contains(&namespace);
     let mut found: BTreeMap<(usize, usize, String), Edge> = BTreeMap::new();
     let mut add = |from: &[usize], to: usize, reason: String, at: Option<crate::problem::Origin>| {
         // Where several layers declare the same, the first one to start is enough; where the layer itself does, none is needed.
@@ -48,7 +51,10 @@ pub(crate) fn edges(reading: &Reading, waves: &[u32]) -> Vec<Edge> {
                 }
             }
         }
-        if let Some(from) = offers.sources.get(&layer.source) {
+        // The entry's source is there before the first layer: that is how the agent starts.
+        if layer.source != entry.source
+            && let Some(from) = offers.sources.get(&layer.source)
+        {
             add(from, to, format!("source {}", layer.source), layer.declaration.origin.clone());
         }
         // What another cluster holds is not ordered by this one.
@@ -64,6 +70,7 @@ pub(crate) fn edges(reading: &Reading, waves: &[u32]) -> Vec<Edge> {
                 add(&from, to, format!("CustomResourceDefinition {}", definitions[0].1), object.origin.clone());
             }
             if let Some(namespace) = object.namespace()
+                && !given(namespace)
                 && seen.insert(("", namespace))
                 && let Some(from) = offers.namespaces.get(namespace)
             {

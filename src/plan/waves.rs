@@ -18,7 +18,8 @@ pub(crate) fn positions(layers: &[&Layer]) -> Vec<Position> {
     let index: HashMap<&LayerId, usize> = layers.iter().enumerate().map(|(index, layer)| (&layer.id, index)).collect();
     let find = |ids: Vec<LayerId>| -> Vec<usize> { ids.iter().filter_map(|id| index.get(id).copied()).collect() };
     let dependencies: Vec<Vec<usize>> = layers.iter().map(|layer| find(layer.depends_on())).collect();
-    let parents: Vec<Option<usize>> = layers.iter().map(|layer| layer.parent.as_ref().and_then(|parent| index.get(parent).copied())).collect();
+    let parents: Vec<Option<usize>> =
+        layers.iter().map(|layer| layer.parent.as_ref().and_then(|parent| index.get(parent).copied())).collect();
     let mut awaited: Vec<Vec<usize>> = layers.iter().map(|layer| find(checked(layer))).collect();
     for (child, parent) in parents.iter().enumerate() {
         if let Some(parent) = parent.filter(|parent| layers[*parent].spec.wait) {
@@ -50,6 +51,7 @@ pub(crate) fn positions(layers: &[&Layer]) -> Vec<Position> {
 
 /// Kustomizations that `healthChecks` names.
 pub(crate) fn checked(layer: &Layer) -> Vec<LayerId> {
-    let checks = layer.spec.health_checks.iter().filter(|check| check.kind == "Kustomization" && check.api_version.starts_with("kustomize.toolkit"));
+    let checks =
+        layer.spec.health_checks.iter().filter(|check| check.kind == "Kustomization" && check.api_version.starts_with("kustomize.toolkit"));
     checks.map(|check| LayerId::new(check.namespace.as_deref().unwrap_or(&layer.id.namespace), &check.name)).collect()
 }

@@ -31,7 +31,8 @@ pub async fn agent_components(reading: &Reading, environment: &Environment) -> R
     let spec = Spec { path: path.clone(), ..Spec::default() };
     // Not cached: it is rendered once a run, and the content has no id of its own here.
     let request = Request { root, content: format!("{}\0{}", reading.revision, std::process::id()), spec, keys: None };
-    let rendered = tokio::task::spawn_blocking(move || Renderer::new(Arc::clone(&folder)).render(&request)).await.map_err(|_| ReadError::Stopped)?;
+    let rendered =
+        tokio::task::spawn_blocking(move || Renderer::new(Arc::clone(&folder)).render(&request)).await.map_err(|_| ReadError::Stopped)?;
     rendered.map(|rendered| rendered.resources.into_iter().filter(is_component).collect()).map_err(|error| failed(error.to_string()))
 }
 

@@ -41,7 +41,7 @@ impl Declared {
     /// Looks through all YAML files. What cannot be parsed (a chart's template) is passed over here.
     pub(crate) fn scan(root: &Path, files: &[String]) -> Self {
         let mut declared = Self::default();
-        for file in files.iter().filter(|file| file.ends_with(".yaml") || file.ends_with(".yml")) {
+        for file in files.iter().filter(|file| crate::render::is_yaml(file)) {
             let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
             if name.starts_with("gotk-")
                 && let Some(cluster) = folder.strip_suffix("flux-system").map(|cluster| cluster.trim_end_matches('/'))
@@ -112,10 +112,12 @@ impl Declared {
         for (layer, folder) in &self.kustomizations {
             let Some(path) = join("", &layer.spec.path) else { continue };
             let own_source = self.sources.get(&layer.source).and_then(|source| source.origin.as_ref());
-            let declared_here = layer.declaration.origin.as_ref().zip(own_source).is_some_and(|(a, b)| folder_of(&a.file) == folder_of(&b.file));
+            let declared_here =
+                layer.declaration.origin.as_ref().zip(own_source).is_some_and(|(a, b)| folder_of(&a.file) == folder_of(&b.file));
             // A whole source of another repository holds every folder too.
             if is_inside(folder, &path) && (declared_here || !path.is_empty() && folder.ends_with("flux-system")) {
-                let url = self.sources.get(&layer.source).map(|source| source.text("/spec/url").to_owned()).filter(|url| !url.contains("${"));
+                let url =
+                    self.sources.get(&layer.source).map(|source| source.text("/spec/url").to_owned()).filter(|url| !url.contains("${"));
                 add(Entry { path, layer: layer.clone(), url, rank: 0 });
             }
         }
@@ -149,7 +151,10 @@ impl Declared {
         if let Some(entry) = self.all().remove(path) {
             return entry;
         }
-        let declared = self.kustomizations.iter().find(|(layer, folder)| join("", &layer.spec.path).as_deref() == Some(path) && is_inside(folder, path));
+        let declared = self
+            .kustomizations
+            .iter()
+            .find(|(layer, folder)| join("", &layer.spec.path).as_deref() == Some(path) && is_inside(folder, path));
         match declared {
             Some((layer, _)) => Entry { path: path.to_owned(), layer: layer.clone(), url: None, rank: 0 },
             None => default_entry(path, 4),
@@ -209,7 +214,9 @@ mod tests {
     }
 
     fn kustomization(name: &str, path: &str, source: &str) -> String {
-        format!("apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: {name}, namespace: flux-system}}\nspec:\n  path: {path}\n  sourceRef: {{kind: GitRepository, name: {source}}}\n")
+        format!(
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: {name}, namespace: flux-system}}\nspec:\n  path: {path}\n  sourceRef: {{kind: GitRepository, name: {source}}}\n"
+        )
     }
 
     const SOURCE: &str = "---\napiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: fleet, namespace: flux-system}\nspec: {url: https://example.com/fleet}\n";

@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 pub fn environment(path: &Path, chosen: Option<&str>) -> Result<Environment, ReadError> {
     let repository = Repository::open(path)?;
     let root = repository.root();
-    let folders: Vec<PathBuf> = root.join(repository.inside()).ancestors().take_while(|folder| folder.starts_with(root)).map(Path::to_owned).collect();
+    let folders: Vec<PathBuf> =
+        root.join(repository.inside()).ancestors().take_while(|folder| folder.starts_with(root)).map(Path::to_owned).collect();
     let Some(file) = choose(&folders, chosen)? else { return Ok(Environment::default()) };
     let text = std::fs::read_to_string(&file).map_err(|source| ReadError::File { path: file.clone(), source })?;
     let file = file.canonicalize().unwrap_or(file);
@@ -30,7 +31,8 @@ pub fn environment(path: &Path, chosen: Option<&str>) -> Result<Environment, Rea
 
 fn choose(folders: &[PathBuf], chosen: Option<&str>) -> Result<Option<PathBuf>, ReadError> {
     let invalid = |problem: Problem| Err(ReadError::Invalid { problems: vec![problem] });
-    let named = |name: &str| folders.iter().map(|folder| folder.join("environments").join(format!("{name}.yaml"))).find(|file| file.is_file());
+    let named =
+        |name: &str| folders.iter().map(|folder| folder.join("environments").join(format!("{name}.yaml"))).find(|file| file.is_file());
     let listed = folders.iter().map(|folder| names(folder)).find(|names| !names.is_empty()).unwrap_or_default();
     if let Some(name) = chosen {
         if let Some(file) = Some(PathBuf::from(name)).filter(|file| file.is_file()).or_else(|| named(name)) {
@@ -118,8 +120,10 @@ fn value(secret: &Secret, environment: &Environment) -> Result<Zeroizing<String>
             let (name, arguments) = words.split_first().map(|(name, rest)| (name.as_str(), rest)).unwrap_or_default();
             let program = if name.contains('/') { Some(place(name, &environment.base)) } else { program::find(name) };
             let program = program.ok_or_else(|| failed(format!("program {name}"), "was not found on PATH".to_owned()))?;
-            let output = program::run(&program, arguments, &[], None).map_err(|error| failed(format!("program {name}"), error.to_string()))?;
-            let text = Zeroizing::new(String::from_utf8(output.stdout).map_err(|_| failed(format!("program {name}"), "gave no text".to_owned()))?);
+            let output =
+                program::run(&program, arguments, &[], None).map_err(|error| failed(format!("program {name}"), error.to_string()))?;
+            let text =
+                Zeroizing::new(String::from_utf8(output.stdout).map_err(|_| failed(format!("program {name}"), "gave no text".to_owned()))?);
             if !output.success {
                 let why = output.stderr.lines().last().unwrap_or("failed without a word").to_owned();
                 return Err(failed(format!("program {name}"), why));
@@ -140,7 +144,8 @@ pub async fn secrets(environment: &Environment) -> Result<Vec<Resource>, ReadErr
 }
 
 fn given(environment: &Environment) -> Result<Vec<Resource>, ReadError> {
-    let mut objects: BTreeMap<(&str, &str, &str), (BTreeMap<String, String>, Option<Origin>)> = BTreeMap::new();
+    type Data = (BTreeMap<String, String>, Option<Origin>);
+    let mut objects: BTreeMap<(&str, &str, &str), Data> = BTreeMap::new();
     for secret in &environment.spec.secrets {
         let encoded = STANDARD.encode(value(secret, environment)?.as_bytes());
         let object = objects.entry(("Secret", &secret.namespace, &secret.name)).or_insert_with(|| (BTreeMap::new(), secret.origin.clone()));

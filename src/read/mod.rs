@@ -13,7 +13,7 @@ pub use components::agent_components;
 pub use environment::{SecretValues, environment, place, secrets};
 
 use crate::environment::Environment;
-use crate::layers::flux::Layer;
+use crate::layers::flux::{Layer, is_kustomization};
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, Unknown, nearest};
@@ -144,7 +144,7 @@ pub async fn read(options: &ReadOptions, environment: &Environment) -> Result<Re
 pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result<Reading, ReadError> {
     let repository = Repository::open(&options.path)?;
     let folder = Arc::new(PrivateFolder::new()?);
-    let mut sources = Sources::new(options, repository, Arc::clone(&folder))?;
+    let mut sources = Sources::new(options, repository, &folder)?;
     let exported = sources.exported();
     let declared = Declared::scan(&exported.root, &exported.files);
     let revision = exported.revision.clone();
@@ -165,15 +165,34 @@ pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result
     unknowns.dedup();
     Ok(Reading {
         revision,
-        entry: entry_id,
+        entry: entry_id.clone(),
         entrypoint: entry.path,
-        // A child is known only when its parent is finished, so parents come first.
-        layers,
+        layers: in_order(layers, &entry_id),
         sources: sources.finish(),
         problems,
         unknowns,
         folder: Some(folder),
     })
+}
+
+/// Parents before children, children as their parent declares them: the same each time, whichever layer was rendered first.
+fn in_order(layers: Vec<ReadLayer>, entry: &LayerId) -> Vec<ReadLayer> {
+    let mut left: BTreeMap<LayerId, ReadLayer> = layers.into_iter().map(|read| (read.layer.id.clone(), read)).collect();
+    let mut ordered: Vec<ReadLayer> = left.remove(entry).into_iter().collect();
+    let mut at = 0;
+    while at < ordered.len() {
+        let parent = ordered[at].layer.id.clone();
+        let declared = ordered[at].objects.iter().filter(|object| is_kustomization(object));
+        let ids: Vec<LayerId> = declared.map(|object| LayerId::new(object.namespace().unwrap_or("default"), object.name())).collect();
+        for id in ids {
+            if left.get(&id).is_some_and(|read| read.layer.parent.as_ref() == Some(&parent)) {
+                ordered.extend(left.remove(&id));
+            }
+        }
+        at += 1;
+    }
+    ordered.extend(left.into_values());
+    ordered
 }
 
 /// Which entry point: the one asked for, the environment's, or the only one (in or around PATH, where that is a folder inside).
@@ -212,7 +231,6 @@ fn choose(options: &ReadOptions, environment: &Environment, sources: &Sources, d
         }
     }
 }
-
 
 /// All that one entry point leads to.
 #[derive(Debug)]

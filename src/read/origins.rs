@@ -25,7 +25,7 @@ impl Origins {
     /// Reads headers only: `kind` and `metadata.name` at their usual indentation.
     pub(crate) fn index(root: &Path, files: &[String]) -> Self {
         let mut origins = Self::default();
-        for file in files.iter().filter(|file| file.ends_with(".yaml") || file.ends_with(".yml") || file.ends_with("/Kustomization")) {
+        for file in files.iter().filter(|file| crate::render::is_yaml(file) || file.ends_with("/Kustomization")) {
             let Ok(text) = std::fs::read_to_string(root.join(file)) else { continue };
             let name = file.rsplit_once('/').map_or(file.as_str(), |(_, name)| name);
             if name.starts_with("kustomization.y") || name == "Kustomization" {
@@ -74,7 +74,9 @@ impl Origins {
         let mut files: Vec<_> = self.kustomizations.iter().map(|(file, text)| (distance(file, path), file, text)).collect();
         files.sort();
         files.iter().find_map(|(_, file, text)| {
-            let named = |line: &str| line.trim().trim_start_matches("- ").strip_prefix("name:").map(|rest| rest.trim().trim_matches(['"', '\'']).to_owned());
+            let named = |line: &str| {
+                line.trim().trim_start_matches("- ").strip_prefix("name:").map(|rest| rest.trim().trim_matches(['"', '\'']).to_owned())
+            };
             let line = text.lines().position(|line| named(line).is_some_and(|found| found == plain))?;
             Some(Origin { file: (*file).clone(), line: u32::try_from(line + 1).ok()? })
         })
@@ -152,7 +154,9 @@ pub(crate) fn entries(layer: &mut Layer, text: &str) {
         let head = document.iter().position(|line| line.trim_start().starts_with(key))?;
         let depth = indent(document[head]);
         let below = document.iter().enumerate().skip(head);
-        let line = below.take_while(|(at, line)| *at == head || line.trim().is_empty() || indent(line) > depth || indent(line) == depth && line.trim_start().starts_with('-'));
+        let line = below.take_while(|(at, line)| {
+            *at == head || line.trim().is_empty() || indent(line) > depth || indent(line) == depth && line.trim_start().starts_with('-')
+        });
         let (at, _) = line.into_iter().find(|(_, line)| names(line, name))?;
         Some(Origin { file: origin.file.clone(), line: u32::try_from(start + at + 1).ok()? })
     };
@@ -206,7 +210,8 @@ mod tests {
 
     #[test]
     fn entries_of_depends_on_know_their_line() {
-        let text = "apiVersion: x\nkind: Kustomization\nmetadata:\n  name: a\nspec:\n  dependsOn:\n  - name: abc\n  - name: ab\n  path: x\n";
+        let text =
+            "apiVersion: x\nkind: Kustomization\nmetadata:\n  name: a\nspec:\n  dependsOn:\n  - name: abc\n  - name: ab\n  path: x\n";
         let value = json!({"kind": "Kustomization", "metadata": {"name": "a", "namespace": "n"}, "spec": {"dependsOn": [{"name": "abc"}, {"name": "ab"}, {"name": "gone"}]}});
         let declaration = Resource { value, origin: Some(Origin { file: "f".into(), line: 1 }) };
         let mut layer = crate::layers::flux::layer(declaration, None).expect("layer");

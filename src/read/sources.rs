@@ -31,7 +31,7 @@ pub(crate) struct Files {
 
 impl Files {
     /// An origin as people write it.
-    pub(crate) fn shown(&self, origin: Origin) -> Origin {
+    pub(crate) fn shown(&self, origin: &Origin) -> Origin {
         let file = match self.moved.get(&origin.file) {
             Some((prefix, file)) => format!("{prefix}{file}"),
             None => format!("{}{}", self.prefix, origin.file),
@@ -45,7 +45,8 @@ impl Files {
 
     /// Text of a file by its path as shown.
     pub(crate) fn text_of(&self, shown: &str) -> Option<String> {
-        let moved = self.moved.iter().find(|(_, (prefix, file))| shown.strip_prefix(prefix.as_str()) == Some(file)).map(|(here, _)| here.as_str());
+        let moved =
+            self.moved.iter().find(|(_, (prefix, file))| shown.strip_prefix(prefix.as_str()) == Some(file)).map(|(here, _)| here.as_str());
         let file = moved.or_else(|| shown.strip_prefix(self.prefix.as_str()))?;
         std::fs::read_to_string(self.root.join(file)).ok()
     }
@@ -99,16 +100,16 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// Exports PATH itself.
-    pub(crate) fn new(options: &ReadOptions, repository: Repository, folder: Arc<PrivateFolder>) -> Result<Self, ReadError> {
+    pub(crate) fn new(options: &ReadOptions, repository: Repository, folder: &Arc<PrivateFolder>) -> Result<Self, ReadError> {
         let what = match &options.revision {
             Revision::WorkingTree => Export::WorkingTree,
             Revision::Named(name) => Export::Commit(repository.resolve(name)?),
         };
-        let exported = repository.export(&what, &folder, "path")?;
+        let exported = repository.export(&what, folder, "path")?;
         let entry_urls = repository.remotes();
         let entry = SourceId { kind: String::new(), namespace: String::new(), name: String::new() };
         Ok(Self {
-            folder,
+            folder: Arc::clone(folder),
             revision: options.revision.clone(),
             mapped: options.sources.clone(),
             opened: vec![Opened { repository, exported, prefix: String::new() }],
@@ -145,7 +146,10 @@ impl Sources {
     pub(crate) fn declare(&mut self, resource: &Resource) {
         let namespace = resource.namespace().unwrap_or("default");
         match (resource.group(), resource.kind()) {
-            ("source.toolkit.fluxcd.io", kind @ ("GitRepository" | "OCIRepository" | "Bucket" | "ExternalArtifact" | "HelmRepository" | "HelmChart")) => {
+            (
+                "source.toolkit.fluxcd.io",
+                kind @ ("GitRepository" | "OCIRepository" | "Bucket" | "ExternalArtifact" | "HelmRepository" | "HelmChart"),
+            ) => {
                 let id = SourceId { kind: kind.to_owned(), namespace: namespace.to_owned(), name: resource.name().to_owned() };
                 self.declared.insert(id, resource.clone());
             }
@@ -167,7 +171,10 @@ impl Sources {
 
     /// The generator that makes an ExternalArtifact.
     pub(crate) fn generator(&self, id: &SourceId) -> Option<&Resource> {
-        self.generators.get(&(id.namespace.clone(), id.name.clone())).map(|(generator, _)| generator).filter(|_| id.kind == "ExternalArtifact")
+        self.generators
+            .get(&(id.namespace.clone(), id.name.clone()))
+            .map(|(generator, _)| generator)
+            .filter(|_| id.kind == "ExternalArtifact")
     }
 
     /// Files of a source.
@@ -237,13 +244,16 @@ impl Sources {
     /// A repository as the source object makes it: ignore rules, includes, revision.
     fn view(&mut self, index: usize, id: &SourceId, depth: u32) -> Result<Found, ReadError> {
         let declaration = self.declared.get(id).cloned();
-        let ignore = declaration.as_ref().and_then(|source| source.value.pointer("/spec/ignore")).and_then(Value::as_str).map(str::to_owned);
+        let ignore =
+            declaration.as_ref().and_then(|source| source.value.pointer("/spec/ignore")).and_then(Value::as_str).map(str::to_owned);
         let opened = &self.opened[index];
         let name = format!("view-{}", self.files.len() + usize::try_from(depth).unwrap_or(0) * 1000);
         let exported = opened.exported.view(ignore.as_deref(), &name)?;
         let branch = declaration
             .as_ref()
-            .and_then(|source| ["branch", "tag", "name"].into_iter().find_map(|key| source.value.pointer(&format!("/spec/ref/{key}"))?.as_str()))
+            .and_then(|source| {
+                ["branch", "tag", "name"].into_iter().find_map(|key| source.value.pointer(&format!("/spec/ref/{key}"))?.as_str())
+            })
             .map(str::to_owned)
             .or_else(|| opened.repository.branch())
             .unwrap_or_else(|| "HEAD".to_owned());
@@ -351,7 +361,7 @@ impl Stage {
         let to = join("", to).unwrap_or_default();
         self.writer.link(&from.root.join(file), &to)?;
         self.digest.update(format!("{}\0{file}\0{to}\0", from.content));
-        let shown = from.shown(Origin { file: file.to_owned(), line: 1 }).file;
+        let shown = from.shown(&Origin { file: file.to_owned(), line: 1 }).file;
         self.files.insert(to, (String::new(), shown));
         Ok(())
     }
@@ -407,10 +417,10 @@ fn copy(operation: &Value, sources: &BTreeMap<String, Arc<Files>>, stage: &mut S
     let Some((alias, pattern)) = from.strip_prefix('@').and_then(|from| from.split_once('/')) else {
         return Ok(Err(format!("copy from `{from}`: must be @alias/pattern")));
     };
-    let Some(source) = sources.get(alias) else { return Ok(Err(format!("copy from `{from}`: no source has this alias"))) };
+    let Some(files) = sources.get(alias) else { return Ok(Err(format!("copy from `{from}`: no source has this alias"))) };
     let Some(target) = to.strip_prefix("@artifact/") else { return Ok(Err(format!("copy to `{to}`: must begin with @artifact/"))) };
     let excludes: Vec<&str> = operation.get("exclude").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    let excluded = |path: &str| excludes.iter().any(|pattern| glob(pattern, path));
+    let is_out = |path: &str| excludes.iter().any(|pattern| glob(pattern, path));
     if text("strategy") == "Extract" {
         return Ok(Err(format!("copy from `{from}`: strategy Extract takes a chart from a registry, which is not at hand")));
     }
@@ -418,24 +428,26 @@ fn copy(operation: &Value, sources: &BTreeMap<String, Arc<Files>>, stage: &mut S
     let mut pairs: Vec<(&String, String)> = Vec::new();
     if pattern.contains(['*', '?', '[', ']']) {
         let strip = pattern.strip_suffix("/**").map(|folder| format!("{folder}/")).unwrap_or_default();
-        for file in &source.list {
+        for file in &files.list {
             // A folder that matches is copied whole.
-            let matched = std::iter::once(file.as_str()).chain(file.match_indices('/').map(|(end, _)| &file[..end])).find(|part| glob(pattern, part));
-            if matched.is_some_and(|part| !excluded(part)) && !excluded(file) {
+            let matched =
+                std::iter::once(file.as_str()).chain(file.match_indices('/').map(|(end, _)| &file[..end])).find(|part| glob(pattern, part));
+            if matched.is_some_and(|part| !is_out(part)) && !is_out(file) {
                 pairs.push((file, format!("{target}/{}", file.strip_prefix(&strip).unwrap_or(file))));
             }
         }
     } else {
         let path = join("", pattern).unwrap_or_default();
         let name = path.rsplit('/').next().unwrap_or_default();
-        for file in &source.list {
+        for file in &files.list {
             if *file == path {
                 let is_folder = to.ends_with('/') || stage.root.join(target).is_dir();
-                if !excluded(file) {
+                if !is_out(file) {
                     pairs.push((file, if is_folder { format!("{target}/{name}") } else { target.to_owned() }));
                 }
             } else if let Some(inside) = file.strip_prefix(&format!("{path}/")) {
-                let kept = std::iter::once(inside).chain(inside.match_indices('/').map(|(end, _)| &inside[..end])).all(|part| !excluded(part));
+                let kept =
+                    std::iter::once(inside).chain(inside.match_indices('/').map(|(end, _)| &inside[..end])).all(|part| !is_out(part));
                 if kept {
                     pairs.push((file, format!("{target}/{name}/{inside}")));
                 }
@@ -446,7 +458,7 @@ fn copy(operation: &Value, sources: &BTreeMap<String, Arc<Files>>, stage: &mut S
         return Ok(Err(format!("copy from `{from}`: nothing matches")));
     }
     for (file, to) in pairs {
-        if text("strategy") == "Merge" { stage.merge(source, file, &to)? } else { stage.copy(source, file, &to)? }
+        if text("strategy") == "Merge" { stage.merge(files, file, &to)? } else { stage.copy(files, file, &to)? }
     }
     Ok(Ok(()))
 }

@@ -145,6 +145,14 @@ pub(crate) fn apply(resource: &mut Resource, layer: &Layer, values: &Data) -> Op
     (!done.undefined.is_empty()).then(|| Fault::Undefined(done.undefined.into_iter().collect()))
 }
 
+/// Variables of an object without value and default, whether or not its layer is substituted.
+pub(crate) fn undefined(resource: &Resource, values: &Data) -> BTreeSet<String> {
+    if !holds_dollar(&resource.value) {
+        return BTreeSet::new();
+    }
+    substitute(&write(&resource.value), values).map(|done| done.undefined).unwrap_or_default()
+}
+
 fn is_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
@@ -212,7 +220,10 @@ mod tests {
             "substituteFrom": [{"kind": "ConfigMap", "name": "one"}, {"kind": "Secret", "name": "two"}, {"kind": "ConfigMap", "name": "gone"}, {"kind": "ConfigMap", "name": "maybe", "optional": true}],
         }));
         let found = variables(&layer, &known);
-        assert_eq!(found.values.into_iter().collect::<Vec<_>>(), [("A".into(), "1".into()), ("B".into(), "2".into()), ("C".into(), "3".into())]);
+        assert_eq!(
+            found.values.into_iter().collect::<Vec<_>>(),
+            [("A".into(), "1".into()), ("B".into(), "2".into()), ("C".into(), "3".into())]
+        );
         assert_eq!(found.missing.iter().map(|reference| reference.name.as_str()).collect::<Vec<_>>(), ["gone"]);
     }
 }

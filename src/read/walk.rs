@@ -2,15 +2,14 @@
 //! Kustomizations among its objects are the next layers. Rendering runs on all cores; everything else is decided here, in one thread.
 
 use super::sources::{Files, Found, Sources};
-use super::variables::{Fault, Known, apply, variables};
+use super::variables::{Fault, Known, apply, undefined, variables};
 use super::{ReadError, ReadLayer, SecretValues, origins};
-use crate::layers::flux::{Layer, is_kustomization, layer};
 use crate::layers::LayerId;
+use crate::layers::flux::{Layer, is_kustomization, layer};
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, Severity, Unknown, nearest};
 use crate::render::{RenderError, Rendered, Renderer, Request};
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 
 /// How far a layer is.
@@ -44,6 +43,19 @@ pub(crate) struct Walk<'a> {
     pub(crate) unknowns: Vec<Unknown>,
     items: Vec<Item>,
     ids: HashMap<LayerId, usize>,
+    /// By kind, namespace and name.
+    lacking: BTreeMap<(String, String, String), Lack>,
+}
+
+/// An object that variables should come from.
+#[derive(Default)]
+struct Lack {
+    origin: Option<Origin>,
+    layers: Vec<LayerId>,
+    /// Variables that those layers have no value for.
+    names: BTreeSet<String>,
+    /// A layer that needs it is the one that declares it.
+    own: bool,
 }
 
 type Answer = (usize, Result<Rendered, RenderError>);
@@ -123,7 +135,17 @@ impl Drop for Close<'_> {
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(sources: &'a mut Sources, renderer: &'a Renderer, secrets: &'a SecretValues, known: Known) -> Self {
-        Self { sources, renderer, secrets, known, problems: Vec::new(), unknowns: Vec::new(), items: Vec::new(), ids: HashMap::new() }
+        Self {
+            sources,
+            renderer,
+            secrets,
+            known,
+            problems: Vec::new(),
+            unknowns: Vec::new(),
+            items: Vec::new(),
+            ids: HashMap::new(),
+            lacking: BTreeMap::new(),
+        }
     }
 
     /// Walks from the entry layer to the end.
@@ -159,6 +181,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             if !self.give_up_sources() {
+                self.tell_lacking();
                 return Ok(());
             }
         }
@@ -186,14 +209,24 @@ impl<'a> Walk<'a> {
                 Found::NotYet => continue,
                 Found::Elsewhere(why) => {
                     let layer = &self.items[index].layer;
-                    let mut problem = Problem::blocks("source-not-at-hand", format!("Kustomization {}: its source {source} has no files here: {why}", layer.id));
+                    let mut problem = Problem::blocks(
+                        "source-not-at-hand",
+                        format!("Kustomization {}: its source {source} has no files here: {why}", layer.id),
+                    );
                     problem = problem.at(layer.declaration.origin.clone()).hint(format!("clone it and give --source {source}=PATH"));
                     self.fail(index, problem);
                 }
                 Found::Wrong(why) => {
                     let layer = &self.items[index].layer;
-                    let problem = Problem::blocks("source-invalid", format!("Kustomization {}: its source {source} cannot be built: {why}", layer.id));
-                    let origin = self.sources.generator(&source).and_then(|generator| generator.origin.clone()).or_else(|| layer.declaration.origin.clone());
+                    let problem = Problem::blocks(
+                        "source-invalid",
+                        format!("Kustomization {}: its source {source} cannot be built: {why}", layer.id),
+                    );
+                    let origin = self
+                        .sources
+                        .generator(&source)
+                        .and_then(|generator| generator.origin.clone())
+                        .or_else(|| layer.declaration.origin.clone());
                     self.fail(index, problem.at(origin));
                 }
             }
@@ -228,7 +261,7 @@ impl<'a> Walk<'a> {
                 let mut resources = rendered.resources;
                 for resource in &mut resources {
                     let origin = resource.origin.take().or_else(|| files.origins().find(resource, &path));
-                    resource.origin = origin.map(|origin| files.shown(origin));
+                    resource.origin = origin.map(|origin| files.shown(&origin));
                 }
                 if rendered.encrypted {
                     let layer = &self.items[index].layer;
@@ -255,7 +288,8 @@ impl<'a> Walk<'a> {
             let found = variables(&self.items[index].layer, &self.known);
             let optional_absent = self.items[index].layer.spec.post_build.as_ref().is_some_and(|post_build| {
                 post_build.substitute_from.iter().any(|reference| {
-                    reference.optional && matches!(self.known.find(&self.items[index].layer.id.namespace, reference), super::variables::Content::Absent)
+                    reference.optional
+                        && matches!(self.known.find(&self.items[index].layer.id.namespace, reference), super::variables::Content::Absent)
                 })
             });
             if found.missing.is_empty() && !optional_absent {
@@ -277,13 +311,12 @@ impl<'a> Walk<'a> {
         let found = variables(&self.items[index].layer, &self.known);
         let layer = self.items[index].layer.clone();
         for reference in &found.missing {
-            let object = format!("{} {}/{}", reference.kind, layer.id.namespace, reference.name);
-            let message = format!("Kustomization {}: takes variables from {object}, which neither Git nor the environment declares", layer.id);
-            let hint = format!(
-                "add to spec.variables of blackstart.yaml: {{kind: {}, namespace: {}, name: {}, data: {{…}}}}",
-                reference.kind, layer.id.namespace, reference.name
-            );
-            self.problems.push(Problem::blocks("variables-missing", message).at(reference.origin.clone()).hint(hint));
+            let own = resources.iter().any(|resource| resource.kind() == reference.kind && resource.name() == reference.name);
+            let id = (reference.kind.clone(), layer.id.namespace.clone(), reference.name.clone());
+            let lack = self.lacking.entry(id).or_insert_with(|| Lack { origin: reference.origin.clone(), ..Lack::default() });
+            lack.layers.push(layer.id.clone());
+            lack.own |= own;
+            lack.names.extend(resources.iter().flat_map(|resource| undefined(resource, &found.values)));
         }
         for reference in &found.opaque {
             let needs = format!("the values of {} {}/{} for its variables", reference.kind, layer.id.namespace, reference.name);
@@ -310,14 +343,16 @@ impl<'a> Walk<'a> {
         self.accept(index);
     }
 
-    fn undefined(&mut self, index: usize, resource: &Resource, names: &[String], values: &std::collections::BTreeMap<String, String>) {
+    fn undefined(&mut self, index: usize, resource: &Resource, names: &[String], values: &BTreeMap<String, String>) {
         let layer = &self.items[index].layer;
         for name in names {
             let message = format!("{} of layer {}: variable {name} is not defined", resource.id(), layer.id);
             let near = nearest(name, values.keys().map(String::as_str));
             let hint = match near.first() {
                 Some(near) => format!("did you mean {near}? Else define {name}, or give it a default: ${{{name}:=…}}"),
-                None => format!("define {name} in postBuild.substitute or in a ConfigMap of substituteFrom, or give it a default: ${{{name}:=…}}"),
+                None => format!(
+                    "define {name} in postBuild.substitute or in a ConfigMap of substituteFrom, or give it a default: ${{{name}:=…}}"
+                ),
             };
             let mut problem = Problem::blocks("variable-undefined", message).hint(hint);
             problem.origin = resource.origin.clone().map(|origin| self.line_of(index, origin, &format!("${{{name}")));
@@ -382,11 +417,39 @@ impl<'a> Walk<'a> {
                 if other == parent_id.to_string() {
                     return;
                 }
-                let message = format!("Kustomization {}: is declared by layer {parent_id} and by layer {other}; the last one applied wins", child.id);
+                let message =
+                    format!("Kustomization {}: is declared by layer {parent_id} and by layer {other}; the last one applied wins", child.id);
                 let mut problem = Problem::blocks("layer-twice", message).at(resource.origin.clone());
                 problem.severity = Severity::Risk;
                 self.problems.push(problem);
             }
+        }
+    }
+
+    /// One problem for each object that variables should come from and that nothing declares.
+    fn tell_lacking(&mut self) {
+        for ((kind, namespace, name), lack) in std::mem::take(&mut self.lacking) {
+            let mut layers: Vec<String> = lack.layers.iter().map(ToString::to_string).collect();
+            layers.sort();
+            let who = match layers.as_slice() {
+                [only] => format!("layer {only} takes"),
+                several => format!("{} layers take", several.len()),
+            };
+            let why = if lack.own {
+                "only the layer itself declares it, so that a first start would wait for it for ever"
+            } else {
+                "neither Git nor the environment declares it"
+            };
+            let names: Vec<String> = lack.names.iter().map(|name| format!("{name}: \"…\"")).collect();
+            let names = if names.is_empty() { "…".to_owned() } else { names.join(", ") };
+            let hint = format!(
+                "add to spec.variables of blackstart.yaml: {{kind: {kind}, namespace: {namespace}, name: {name}, data: {{{names}}}}} (those that it holds)"
+            );
+            let mut message = format!("{kind} {namespace}/{name}: {who} variables from it, but {why}");
+            if layers.len() > 1 {
+                message = format!("{message} ({})", layers.join(", "));
+            }
+            self.problems.push(Problem::blocks("variables-missing", message).at(lack.origin).hint(hint));
         }
     }
 
@@ -418,7 +481,10 @@ fn render_inputs(layer: &Layer) -> serde_json::Value {
     let mut spec = layer.declaration.value.get("spec").cloned().unwrap_or_default();
     if let Some(map) = spec.as_object_mut() {
         map.retain(|key, value| {
-            let order_only = matches!(key.as_str(), "interval" | "timeout" | "retryInterval" | "prune" | "wait" | "dependsOn" | "healthChecks" | "force");
+            let order_only = matches!(
+                key.as_str(),
+                "interval" | "timeout" | "retryInterval" | "prune" | "wait" | "dependsOn" | "healthChecks" | "force"
+            );
             !order_only && !value.is_null()
         });
         if let Some(path) = map.get("path").and_then(serde_json::Value::as_str).and_then(|path| crate::render::join("", path)) {
@@ -448,7 +514,7 @@ fn explain(layer: &Layer, files: &Files, error: RenderError) -> Problem {
     let subject = format!("Kustomization {}", layer.id);
     match error {
         RenderError::Yaml { path, error, excerpt } => {
-            let origin = files.shown(Origin { file: path, line: error.line });
+            let origin = files.shown(&Origin { file: path, line: error.line });
             let mut problem = Problem::blocks("yaml-invalid", format!("{}: is not valid YAML: {}", origin.file, error.message));
             problem.column = Some(error.column);
             problem.excerpt = excerpt;
@@ -462,12 +528,16 @@ fn explain(layer: &Layer, files: &Files, error: RenderError) -> Problem {
             .at(declared)
             .hint("blackstart sandbox install"),
         RenderError::Decrypt { object, message, recipients } => {
-            let origin = files.place_of(&object).map(|origin| files.shown(origin)).or(declared);
+            let origin = files.place_of(&object).map(|origin| files.shown(&origin)).or(declared);
             let wanted = if recipients.is_empty() { String::new() } else { format!("; encrypted for {}", recipients.join(", ")) };
-            let secret = layer.spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref()).map_or("", |secret| &secret.name);
+            let secret =
+                layer.spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref()).map_or("", |secret| &secret.name);
             Problem::blocks("decryption-failed", format!("{object} of layer {}: cannot be decrypted: {message}{wanted}", layer.id))
                 .at(origin)
-                .hint(format!("give the private key of one of them as Secret {}/{secret} in spec.secrets of blackstart.yaml", layer.id.namespace))
+                .hint(format!(
+                    "give the private key of one of them as Secret {}/{secret} in spec.secrets of blackstart.yaml",
+                    layer.id.namespace
+                ))
         }
         error => Problem::blocks("render-failed", format!("{subject}: {error}")).at(declared),
     }

@@ -35,7 +35,14 @@ impl Cache {
     /// Names one build: content of the source, folder, and the parts of `spec` that reach kustomize.
     pub(crate) fn key(content: &str, path: &str, spec: &Spec) -> String {
         let asked = json!([
-            content, path, spec.target_namespace, spec.name_prefix, spec.name_suffix, spec.patches, spec.images, spec.components,
+            content,
+            path,
+            spec.target_namespace,
+            spec.name_prefix,
+            spec.name_suffix,
+            spec.patches,
+            spec.images,
+            spec.components,
             spec.ignore_missing_components,
         ]);
         hex(&Sha256::digest(asked.to_string()))

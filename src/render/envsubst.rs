@@ -341,9 +341,13 @@ mod tests {
 
     #[test]
     fn what_is_no_variable_stays() {
-        for (text, wanted) in
-            [("$name $5 cost$", "$name $5 cost$"), ("$${name}", "${name}"), ("$$$${name}", "$${name}"), ("a\\\\b", "a\\\\b"), ("$(name)", "$(name)")]
-        {
+        for (text, wanted) in [
+            ("$name $5 cost$", "$name $5 cost$"),
+            ("$${name}", "${name}"),
+            ("$$$${name}", "$${name}"),
+            ("a\\\\b", "a\\\\b"),
+            ("$(name)", "$(name)"),
+        ] {
             assert_eq!(eval(text), wanted, "{text}");
         }
     }

@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 /// Whether `spec` changes the kustomization.
 pub(crate) fn changes(spec: &Spec) -> bool {
     !(spec.patches.is_empty() && spec.images.is_empty() && spec.components.is_empty())
-        || [&spec.target_namespace, &spec.name_prefix, &spec.name_suffix].iter().any(|text| text.as_deref().is_some_and(|text| !text.is_empty()))
+        || [&spec.target_namespace, &spec.name_prefix, &spec.name_suffix]
+            .iter()
+            .any(|text| text.as_deref().is_some_and(|text| !text.is_empty()))
 }
 
 /// A kustomization that lists resources.
@@ -66,7 +68,8 @@ mod tests {
 
     #[test]
     fn spec_is_merged_into_the_layers_own_kustomization() {
-        let own = json!({"resources": ["a.yaml"], "namespace": "old", "patches": [{"path": "p.yaml"}], "images": [{"name": "a", "newTag": "1"}]});
+        let own =
+            json!({"resources": ["a.yaml"], "namespace": "old", "patches": [{"path": "p.yaml"}], "images": [{"name": "a", "newTag": "1"}]});
         let spec: Spec = serde_json::from_value(json!({
             "targetNamespace": "new", "nameSuffix": "-x",
             "patches": [{"patch": "x", "target": {"kind": "Deployment"}}],

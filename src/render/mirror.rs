@@ -9,7 +9,13 @@ use std::path::Path;
 
 /// Makes the mirror of `root` in `at`: `files` (paths from the root) replace or add, `removed` are left out, and the folders in `real`
 /// are real even where nothing changes in them, so that what they refer to is found in the mirror too.
-pub(crate) fn make(root: &Path, at: &Path, files: &BTreeMap<String, Vec<u8>>, removed: &BTreeSet<String>, real: &BTreeSet<String>) -> io::Result<()> {
+pub(crate) fn make(
+    root: &Path,
+    at: &Path,
+    files: &BTreeMap<String, Vec<u8>>,
+    removed: &BTreeSet<String>,
+    real: &BTreeSet<String>,
+) -> io::Result<()> {
     let mut folders: BTreeSet<&str> = BTreeSet::from([""]);
     let changed = files.keys().chain(removed).filter_map(|path| path.rsplit_once('/').map(|(folder, _)| folder));
     for folder in changed.chain(real.iter().map(String::as_str)) {

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use zeroize::Zeroizing;
 
-pub(crate) use native::join;
+pub(crate) use native::{is_yaml, join};
 
 /// What can go wrong with one layer. Paths are from the root of its source.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,9 @@ pub enum RenderError {
         /// Public keys that could.
         recipients: Vec<String>,
     },
+    /// Decrypted files have to lie somewhere while kustomize reads them, and a disk is no place for that.
+    #[error("encrypted files of a generator or patch are only decrypted into memory, and /dev/shm cannot be written here")]
+    NoMemory,
     /// A file or program failed.
     #[error("{path}: {source}")]
     Read {
@@ -163,24 +166,23 @@ impl Renderer {
         let cache = self.cache.as_ref().filter(|_| sources.is_none());
         let key = cache.map(|_| Cache::key(&request.content, path, &request.spec));
         let cached = cache.zip(key.as_ref()).and_then(|(cache, key)| cache.get(key));
-        let text = match cached {
-            Some(text) => text,
-            None => {
-                let text = if changed || own.is_none() || sources.is_some() {
-                    let mirror = self.mirror(request, path, own, sources)?;
-                    let built = self.run(&mirror.join(path), &[&mirror, &request.root]);
-                    // Decrypted files must not stay longer than needed.
-                    let _ = fs::remove_dir_all(&mirror);
-                    built
-                } else {
-                    self.run(&folder, &[&request.root])
-                };
-                let text = text.map_err(|error| self::invalid_file(&request.root, path).unwrap_or(error))?;
-                if let Some((cache, key)) = cache.zip(key.as_ref()) {
-                    cache.put(key, &text);
-                }
-                text
+        let text = if let Some(text) = cached {
+            text
+        } else {
+            let built = if changed || own.is_none() || sources.is_some() {
+                let mirror = self.mirror(request, path, own, sources)?;
+                let built = self.run(&mirror.join(path), &[&mirror, &request.root]);
+                // Decrypted files must not stay longer than needed.
+                let _ = fs::remove_dir_all(&mirror);
+                built
+            } else {
+                self.run(&folder, &[&request.root])
+            };
+            let built = built.map_err(|error| invalid_file(&request.root, path).unwrap_or(error))?;
+            if let Some((cache, key)) = cache.zip(key.as_ref()) {
+                cache.put(key, &built);
             }
+            built
         };
         let parsed = documents(&text).map_err(|error| RenderError::Kustomize { message: format!("its output cannot be read: {error}") })?;
         Ok(parsed.into_iter().map(|document| Resource { value: document.value, origin: None }).collect())
@@ -209,13 +211,16 @@ impl Renderer {
         let merged = kustomization::merge(base, &request.spec, exists);
         let mut files = BTreeMap::from([(below("kustomization.yaml"), merged.to_string().into_bytes())]);
         let removed: BTreeSet<String> = own.map(below).into_iter().filter(|name| !files.contains_key(name)).collect();
-        let mut real = BTreeSet::new();
+        let mut real_folders = BTreeSet::new();
         if let Some((keys, sources)) = sources {
+            if !self.folder.in_memory() {
+                return Err(RenderError::NoMemory);
+            }
             files.extend(sources.decrypt(&request.root, keys)?);
-            real = sources.folders;
+            real_folders = sources.folders;
         }
         let mirror = self.folder.path().join(format!("mirror-{}", self.mirrors.fetch_add(1, Ordering::Relaxed)));
-        mirror::make(&request.root, &mirror, &files, &removed, &real).map_err(read)?;
+        mirror::make(&request.root, &mirror, &files, &removed, &real_folders).map_err(read)?;
         Ok(mirror)
     }
 
@@ -251,7 +256,7 @@ fn invalid_file(root: &Path, path: &str) -> Option<RenderError> {
             let name = join(&folder, entry.file_name().to_str()?)?;
             if entry.path().is_dir() {
                 folders.push(name);
-            } else if name.ends_with(".yaml") || name.ends_with(".yml") {
+            } else if is_yaml(&name) {
                 let text = fs::read_to_string(entry.path()).ok()?;
                 if let Err(error) = documents(&text) {
                     return Some(yaml_error(name, error, &text));

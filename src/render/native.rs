@@ -25,6 +25,11 @@ pub(crate) fn scan(folder: &Path) -> std::io::Result<Vec<String>> {
     Ok(found)
 }
 
+/// Whether kustomize-controller takes a file for a manifest.
+pub(crate) fn is_yaml(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
 fn walk(folder: &Path, inside: &str, found: &mut Vec<String>) -> std::io::Result<()> {
     let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
@@ -39,7 +44,7 @@ fn walk(folder: &Path, inside: &str, found: &mut Vec<String>) -> std::io::Result
             } else {
                 walk(&entry.path(), &path, found)?;
             }
-        } else if Path::new(name).extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        } else if is_yaml(name) {
             found.push(path);
         }
     }
@@ -64,7 +69,47 @@ pub(crate) fn build(root: &Path, path: &str) -> Option<Vec<Resource>> {
         id.namespace = id.namespace.filter(|namespace| namespace != "default");
         seen.insert(id)
     });
+    build.resources.sort_by_cached_key(order);
     unique.then_some(build.resources)
+}
+
+/// kustomize's order of output where `sortOptions` says nothing (its `legacy` order, which kustomize-controller takes too): some kinds
+/// first, webhook configurations last, else by group, version, kind, namespace and name.
+fn order(resource: &Resource) -> (i32, String, String) {
+    const FIRST: [&str; 22] = [
+        "Namespace",
+        "ResourceQuota",
+        "StorageClass",
+        "CustomResourceDefinition",
+        "ServiceAccount",
+        "PodSecurityPolicy",
+        "Role",
+        "ClusterRole",
+        "RoleBinding",
+        "ClusterRoleBinding",
+        "ConfigMap",
+        "Secret",
+        "Endpoints",
+        "Service",
+        "LimitRange",
+        "PriorityClass",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "Deployment",
+        "StatefulSet",
+        "CronJob",
+        "PodDisruptionBudget",
+    ];
+    let id = resource.id();
+    let place = |index: usize| i32::try_from(index).unwrap_or(i32::MAX);
+    let rank = match (FIRST.iter().position(|kind| *kind == id.kind), id.kind.as_str()) {
+        (Some(index), _) => place(index) - place(FIRST.len()),
+        (None, "MutatingWebhookConfiguration") => 1,
+        (None, "ValidatingWebhookConfiguration") => 2,
+        (None, _) => 0,
+    };
+    let group = if id.group().is_empty() { "~G" } else { id.group() };
+    (rank, format!("{group}_{}_{}", id.version(), id.kind), format!("{}|{}", id.namespace.as_deref().unwrap_or("~X"), id.name))
 }
 
 struct Build<'a> {
@@ -114,7 +159,11 @@ impl Build<'_> {
         if !metadata.is_file() {
             return None;
         }
-        for document in documents(&fs::read_to_string(place).ok()?).ok()? {
+        let text = fs::read_to_string(place).ok()?;
+        if has_folded(&text) {
+            return None;
+        }
+        for document in documents(&text).ok()? {
             self.add(document.value, &Origin { file: path.to_owned(), line: document.line })?;
         }
         Some(())
@@ -157,6 +206,17 @@ impl Build<'_> {
         self.resources.push(resource);
         Some(())
     }
+}
+
+/// Whether a text has folded scalars (`>`): kustomize writes and reads them once more on the way, which adds line breaks before indented
+/// lines. The agent's objects have those too.
+fn has_folded(text: &str) -> bool {
+    text.lines().any(|line| {
+        let line = line.split(" #").next().unwrap_or(line).trim_end();
+        line.rsplit(' ')
+            .next()
+            .is_some_and(|last| last.strip_prefix('>').is_some_and(|rest| rest.chars().all(|c| c == '+' || c == '-' || c.is_ascii_digit())))
+    })
 }
 
 /// kustomize leaves some nulls out and keeps others.
@@ -213,12 +273,17 @@ mod tests {
         assert_eq!(scan(&root.path().join("app")).expect("scanned"), ["b.yaml", "own", "sub/a.yml"]);
         let found = build(root.path(), "app").expect("plain");
         let names: Vec<_> = found.iter().map(|resource| (resource.name(), resource.origin.as_ref().expect("origin").to_string())).collect();
-        assert_eq!(names, [("b", "app/b.yaml:1".to_owned()), ("x", "app/own/deep/x.yaml:1".to_owned()), ("a", "app/sub/a.yml:2".to_owned())]);
+        assert_eq!(
+            names,
+            [("a", "app/sub/a.yml:2".to_owned()), ("b", "app/b.yaml:1".to_owned()), ("x", "app/own/deep/x.yaml:1".to_owned())]
+        );
     }
 
     #[test]
     fn whatever_changes_objects_is_left_to_kustomize() {
-        for kustomization in ["namespace: x\nresources: [a.yaml]\n", "resources: [a.yaml, a.yaml]\n", "resources: [https://x/y]\n", "resources: [.]\n"] {
+        for kustomization in
+            ["namespace: x\nresources: [a.yaml]\n", "resources: [a.yaml, a.yaml]\n", "resources: [https://x/y]\n", "resources: [.]\n"]
+        {
             let root = tree(&[("kustomization.yaml", kustomization), ("a.yaml", A)]);
             assert!(build(root.path(), "").is_none(), "{kustomization}");
         }
@@ -230,5 +295,43 @@ mod tests {
         let root = tree(&[("l.yaml", list)]);
         let found = build(root.path(), "").expect("plain");
         assert_eq!(found.iter().map(Resource::name).collect::<Vec<_>>(), ["a"]);
+    }
+
+    /// Each folder of each real repository that both can build: the same objects in the same order.
+    #[test]
+    #[expect(clippy::print_stdout, reason = "says what it skips")]
+    fn on_real_repositories_it_says_what_kustomize_says() {
+        use super::super::{Renderer, Request, program};
+        let given = std::env::var_os("BLACKSTART_SHARED").map(std::path::PathBuf::from);
+        let repositories = given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared")).join("repos");
+        let Ok(archives) = fs::read_dir(&repositories) else { return println!("skipped: ../shared is not at hand") };
+        if program::find("kustomize").is_none() {
+            return println!("skipped: kustomize is not at hand");
+        }
+        let private = std::sync::Arc::new(crate::repo::PrivateFolder::new().expect("a folder"));
+        let renderer = Renderer { cache: None, ..Renderer::new(private) };
+        let mut compared = 0;
+        for archive in archives.flatten().filter(|entry| entry.path().extension().is_some_and(|extension| extension == "gz")) {
+            let root = tempfile::tempdir().expect("a folder");
+            let file = fs::File::open(archive.path()).expect("archive");
+            tar::Archive::new(flate2::read::GzDecoder::new(file)).unpack(root.path()).expect("unpacked");
+            let root = root.path().canonicalize().expect("a path");
+            let mut folders = vec![String::new()];
+            while let Some(folder) = folders.pop() {
+                let inner = fs::read_dir(root.join(&folder)).expect("read").flatten().filter(|entry| entry.path().is_dir());
+                folders.extend(inner.filter_map(|entry| join(&folder, entry.file_name().to_str()?)));
+                let Some(plain) = build(&root, &folder) else { continue };
+                if plain.is_empty() {
+                    continue;
+                }
+                let spec = crate::layers::flux::Spec { path: folder.clone(), ..Default::default() };
+                let request = Request { root: root.clone(), content: String::new(), spec, keys: None };
+                let built = renderer.kustomize(&request, &folder, false).unwrap_or_else(|error| panic!("{folder}: {error}"));
+                let values = |resources: Vec<Resource>| resources.into_iter().map(|resource| resource.value).collect::<Vec<_>>();
+                assert_eq!(values(plain), values(built), "{} {folder}", archive.path().display());
+                compared += 1;
+            }
+        }
+        assert!(compared > 50, "only {compared} folders were compared");
     }
 }

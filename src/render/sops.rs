@@ -202,7 +202,8 @@ fn decrypt(object: &str, content: &[u8], (from, to): (Format, Format), keys: &Ke
 /// The line of sops' report that says why; the report itself is a page long.
 fn reason(stderr: &str) -> String {
     let lines = || stderr.lines().map(|line| line.trim().trim_matches('|').trim()).filter(|line| !line.is_empty());
-    let telling = lines().find(|line| line.contains("no identity matched") || line.contains("no age identity") || line.contains("did not find"));
+    let telling =
+        lines().find(|line| line.contains("no identity matched") || line.contains("no age identity") || line.contains("did not find"));
     let text = if telling.is_some() { "none of the given age keys fits" } else { lines().next().unwrap_or("sops gave no reason") };
     text.to_owned()
 }

@@ -12,6 +12,7 @@ pub struct PrivateFolder {
 }
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
+const MEMORY: &str = "/dev/shm";
 const PREFIX: &str = "blackstart-files-";
 
 impl PrivateFolder {
@@ -33,6 +34,11 @@ impl PrivateFolder {
         Ok(Self { path: path.canonicalize().unwrap_or(path) })
     }
 
+    /// Whether it lies in memory, so that nothing in it reaches a disk.
+    pub fn in_memory(&self) -> bool {
+        self.path.starts_with(MEMORY)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -47,7 +53,7 @@ impl Drop for PrivateFolder {
 }
 
 fn parent() -> PathBuf {
-    let memory = Path::new("/dev/shm");
+    let memory = Path::new(MEMORY);
     let writable = rustix::fs::access(memory, rustix::fs::Access::WRITE_OK).is_ok();
     if writable { memory.to_owned() } else { std::env::temp_dir() }
 }

@@ -6,8 +6,8 @@ mod folder;
 mod ignore;
 pub mod remote;
 
-pub(crate) use export::{Writer, hex};
 pub use export::{Export, Exported};
+pub(crate) use export::{Writer, hex};
 pub use folder::PrivateFolder;
 pub use ignore::{Ignore, glob};
 
@@ -80,9 +80,10 @@ impl RepoError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotARepository { path } => {
-                Some(format!("give a path inside a clone, or make one: git -C {0} init && git -C {0} add -A && git -C {0} commit -m start", path.display()))
-            }
+            Self::NotARepository { path } => Some(format!(
+                "give a path inside a clone, or make one: git -C {0} init && git -C {0} add -A && git -C {0} commit -m start",
+                path.display()
+            )),
             Self::Missing { .. } => Some("give the path of a clone of the environment's repository".to_owned()),
             Self::Bare { .. } => Some("give --revision HEAD".to_owned()),
             Self::UnknownRevision { near, path, .. } if near.is_empty() => {

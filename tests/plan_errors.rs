@@ -1,0 +1,202 @@
+//! What `blackstart plan` says about wrong input: message, place, hint and exit code, from the real program.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const SYNC: &str = "apiVersion: source.toolkit.fluxcd.io/v1
+kind: GitRepository
+metadata: {name: flux-system, namespace: flux-system}
+spec: {url: 'https://example.com/fleet', interval: 1m}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: flux-system, namespace: flux-system}
+spec: {path: ./clusters/a, prune: true, interval: 1m, sourceRef: {kind: GitRepository, name: flux-system}}
+";
+
+fn layer(name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata:\n  name: {name}\n  namespace: flux-system\nspec:\n  path: ./apps/{name}\n  prune: true\n  interval: 1m\n  sourceRef: {{kind: GitRepository, name: flux-system}}\n{more}"
+    )
+}
+
+fn config_map(name: &str, value: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: default\ndata:\n  key: {value}\n")
+}
+
+/// A committed repository with a cluster `clusters/a` and these files.
+fn repository(files: &[(&str, String)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sync = ("clusters/a/flux-system/gotk-sync.yaml", SYNC.to_owned());
+    for (path, text) in std::iter::once(&sync).chain(files) {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().expect("parent")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+    let git = git2::Repository::init(folder.path()).expect("init");
+    let mut index = git.index().expect("index");
+    index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).expect("added");
+    index.write().expect("written");
+    let tree = git.find_tree(index.write_tree().expect("tree")).expect("tree");
+    let who = git2::Signature::now("t", "t@example.com").expect("signature");
+    git.commit(Some("HEAD"), &who, &who, "start", &tree, &[]).expect("commit");
+    folder
+}
+
+fn plan(path: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_blackstart")).arg("plan").arg(path).args(arguments).output().expect("runs")
+}
+
+/// Everything it said, and its exit code.
+fn said(path: &Path, arguments: &[&str]) -> (String, Option<i32>) {
+    let output = plan(path, arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (text, output.status.code())
+}
+
+fn assert_says(path: &Path, arguments: &[&str], wanted: &[&str]) {
+    let (text, code) = said(path, arguments);
+    for part in wanted {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    assert_eq!(code, Some(1), "{text}");
+}
+
+#[test]
+fn a_good_repository_has_no_problems() {
+    let folder = repository(&[("clusters/a/one.yaml", layer("one", "")), ("apps/one/a.yaml", config_map("a", "x"))]);
+    let (text, code) = said(folder.path(), &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("flux-system/one") && text.contains("No problems."), "{text}");
+    let inside = said(&folder.path().join("clusters/a"), &[]);
+    assert_eq!(inside.1, Some(0), "any folder inside will do: {}", inside.0);
+}
+
+#[test]
+fn not_a_git_repository() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_says(folder.path(), &[], &["not a Git repository", "hint:", "git -C"]);
+    assert_says(&folder.path().join("gone"), &[], &["gone: cannot be read", "hint:"]);
+}
+
+#[test]
+fn unknown_revision() {
+    let folder = repository(&[]);
+    let git = git2::Repository::open(folder.path()).expect("opens");
+    let head = git.head().and_then(|head| head.peel_to_commit()).expect("head");
+    git.branch("production", &head, false).expect("branch");
+    assert_says(folder.path(), &["--revision", "prodution"], &["revision `prodution`: no such commit", "did you mean production?"]);
+}
+
+#[test]
+fn entry_point_absent_or_ambiguous() {
+    let folder = repository(&[("clusters/b/flux-system/gotk-sync.yaml", SYNC.replace("clusters/a", "clusters/b"))]);
+    assert_says(folder.path(), &[], &["several entry points: clusters/a, clusters/b", "--entrypoint clusters/a"]);
+    assert_says(
+        folder.path(),
+        &["--entrypoint", "clusters/c"],
+        &["entry point clusters/c: no such folder", "did you mean clusters/a, clusters/b?"],
+    );
+}
+
+#[test]
+fn invalid_yaml_shows_file_line_column_and_the_line() {
+    let folder =
+        repository(&[("clusters/a/one.yaml", layer("one", "")), ("apps/one/a.yaml", "kind: ConfigMap\ndata: {a: [}\n".to_owned())]);
+    assert_says(folder.path(), &[], &["apps/one/a.yaml:2:", "is not valid YAML", "2 | data: {a: [}", "^"]);
+}
+
+#[test]
+fn a_cycle_is_told_with_the_place_of_each_step() {
+    let depends = |on: &str| format!("  dependsOn:\n    - name: {on}\n");
+    let folder = repository(&[
+        ("clusters/a/one.yaml", layer("one", &depends("two"))),
+        ("clusters/a/two.yaml", layer("two", &depends("one"))),
+        ("apps/one/a.yaml", config_map("a", "x")),
+        ("apps/two/b.yaml", config_map("b", "x")),
+    ]);
+    assert_says(
+        folder.path(),
+        &[],
+        &["layers wait for each other", "(dependsOn at clusters/a/one.yaml:12)", "(dependsOn at clusters/a/two.yaml:12)", "[cycle]"],
+    );
+}
+
+#[test]
+fn a_missing_dependency_has_a_place_and_a_near_name() {
+    let folder = repository(&[
+        ("clusters/a/one.yaml", layer("database", "")),
+        ("clusters/a/two.yaml", layer("two", "  dependsOn:\n    - name: databse\n")),
+        ("apps/database/a.yaml", config_map("a", "x")),
+        ("apps/two/b.yaml", config_map("b", "x")),
+    ]);
+    assert_says(
+        folder.path(),
+        &[],
+        &["clusters/a/two.yaml:12 Kustomization flux-system/two: dependsOn flux-system/databse", "did you mean flux-system/database?"],
+    );
+}
+
+#[test]
+fn variables_that_nobody_defines() {
+    let substitute = "  postBuild:\n    substitute:\n      REGION: x\n    substituteFrom:\n      - kind: ConfigMap\n        name: vars\n";
+    let folder = repository(&[("clusters/a/one.yaml", layer("one", substitute)), ("apps/one/a.yaml", config_map("a", "${REGON}"))]);
+    assert_says(
+        folder.path(),
+        &[],
+        &["clusters/a/one.yaml:16 ConfigMap flux-system/vars: layer flux-system/one takes variables from it", "REGON: \"…\""],
+    );
+
+    let substitute = "  postBuild:\n    substitute:\n      REGION: x\n";
+    let folder = repository(&[("clusters/a/one.yaml", layer("one", substitute)), ("apps/one/a.yaml", config_map("a", "${REGON}"))]);
+    assert_says(
+        folder.path(),
+        &[],
+        &["apps/one/a.yaml:7 ConfigMap default/a of layer flux-system/one: variable REGON is not defined", "did you mean REGION?"],
+    );
+}
+
+#[test]
+fn a_path_that_is_not_there_and_an_undeclared_source() {
+    let other = layer("two", "").replace("name: flux-system}", "name: elsewhere}");
+    let folder = repository(&[("clusters/a/one.yaml", layer("one", "")), ("clusters/a/two.yaml", other)]);
+    assert_says(
+        folder.path(),
+        &[],
+        &[
+            "clusters/a/one.yaml:1",
+            "spec.path ./apps/one is no folder",
+            "nothing declares its source GitRepository/flux-system/elsewhere",
+            "--source",
+        ],
+    );
+}
+
+#[test]
+fn a_wrong_environment_is_told_at_once() {
+    let environment = "apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {name: a}\nspec:\n  varables: []\n  secrets: x\n";
+    let folder = repository(&[("blackstart.yaml", environment.to_owned())]);
+    assert_says(
+        folder.path(),
+        &[],
+        &[
+            "blackstart.yaml:5:3 spec.varables: unknown field",
+            "did you mean `variables`?",
+            "blackstart.yaml:6:12 spec.secrets: must be a list",
+        ],
+    );
+}
+
+#[test]
+fn json_is_the_only_thing_on_standard_output() {
+    let folder =
+        repository(&[("clusters/a/one.yaml", layer("one", "  dependsOn: [{name: gone}]\n")), ("apps/one/a.yaml", config_map("a", "x"))]);
+    let output = plan(folder.path(), &["-o", "json"]);
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(plan["apiVersion"], "blackstart/v1alpha1");
+    assert_eq!(plan["kind"], "Plan");
+    assert_eq!(plan["problems"][0]["file"], "clusters/a/one.yaml");
+    assert_eq!(plan["layers"][1]["objects"][0], serde_json::json!(["v1", "ConfigMap", "default", "a"]));
+    assert_eq!(output.status.code(), Some(1));
+}
