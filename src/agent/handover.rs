@@ -55,7 +55,8 @@ impl Handover {
     pub fn next(&mut self) -> Vec<Index> {
         let may: Vec<Index> = (0..self.layers.len()).filter(|&layer| self.may_be_written(layer)).collect();
         let mut now: Vec<Index> = may.iter().copied().filter(|&layer| self.dependencies_confirmed(layer)).collect();
-        let moving = self.layers.iter().enumerate().any(|(layer, state)| state.stage == Stage::Written && self.dependencies_confirmed(layer));
+        let moving =
+            self.layers.iter().enumerate().any(|(layer, state)| state.stage == Stage::Written && self.dependencies_confirmed(layer));
         if now.is_empty() && !moving {
             now = may;
         }

@@ -27,7 +27,12 @@ pub struct Living {
 
 /// Id of a layer's Kustomization object.
 pub fn kustomization_id(layer: &LayerId) -> ObjectId {
-    ObjectId { api_version: API_VERSION.into(), kind: "Kustomization".into(), namespace: Some(layer.namespace.clone()), name: layer.name.clone() }
+    ObjectId {
+        api_version: API_VERSION.into(),
+        kind: "Kustomization".into(),
+        namespace: Some(layer.namespace.clone()),
+        name: layer.name.clone(),
+    }
 }
 
 /// Whether the cluster knows the agent's layers.
@@ -57,8 +62,7 @@ pub async fn living(cluster: &Cluster) -> Result<BTreeMap<LayerId, Living>, Clus
 fn manages(object: &Value, manager: &str, field: &str) -> bool {
     let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
     entries.into_iter().flatten().any(|entry| {
-        entry.get("manager").and_then(Value::as_str) == Some(manager)
-            && entry.pointer(&format!("/fieldsV1/f:spec/{field}")).is_some()
+        entry.get("manager").and_then(Value::as_str) == Some(manager) && entry.pointer(&format!("/fieldsV1/f:spec/{field}")).is_some()
     })
 }
 

@@ -110,7 +110,12 @@ pub(super) fn problem_text(problem: &Problem) -> String {
             let _ = writeln!(text, "  {FAINT}{gutter} |{FAINT:#} {line}");
         }
         if let Some(column) = problem.column {
-            let _ = writeln!(text, "  {FAINT}{} |{FAINT:#} {}{HEADING}^{HEADING:#}", " ".repeat(number.len()), " ".repeat(column.saturating_sub(1) as usize));
+            let _ = writeln!(
+                text,
+                "  {FAINT}{} |{FAINT:#} {}{HEADING}^{HEADING:#}",
+                " ".repeat(number.len()),
+                " ".repeat(column.saturating_sub(1) as usize)
+            );
         }
     }
     if let Some(hint) = &problem.hint {

@@ -27,14 +27,19 @@ pub(super) async fn check(reading: &Reading, args: &InputArgs, cluster: &Cluster
         _ => "refs/heads/master".to_owned(),
     };
     let tip = remote::tip(&args.path, url, &wanted).await.map_err(|error| {
-        Failure::new(format!("{entry}: it cannot be told whether the agent's remote has commit {}; nothing was written", short(&reading.revision)))
-            .because(&error)
-            .hint("the agent takes its files from there: make it reachable, or point the source at a remote that is")
+        Failure::new(format!(
+            "{entry}: it cannot be told whether the agent's remote has commit {}; nothing was written",
+            short(&reading.revision)
+        ))
+        .because(&error)
+        .hint("the agent takes its files from there: make it reachable, or point the source at a remote that is")
     })?;
     match tip {
         Some(tip) if tip == reading.revision => Ok(()),
         Some(tip) => Err(differs(entry, url, &wanted, &tip, &reading.revision)),
-        None => Err(Failure::new(format!("{entry}: {url} has no {wanted}; nothing was written")).hint("push the branch, or correct spec.ref")),
+        None => {
+            Err(Failure::new(format!("{entry}: {url} has no {wanted}; nothing was written")).hint("push the branch, or correct spec.ref"))
+        }
     }
 }
 
@@ -52,6 +57,11 @@ fn short(commit: &str) -> &str {
 }
 
 async fn is_sandbox(cluster: &Cluster) -> bool {
-    let mark = ObjectId { api_version: "v1".into(), kind: "ConfigMap".into(), namespace: Some("kube-system".into()), name: "blackstart-sandbox".into() };
+    let mark = ObjectId {
+        api_version: "v1".into(),
+        kind: "ConfigMap".into(),
+        namespace: Some("kube-system".into()),
+        name: "blackstart-sandbox".into(),
+    };
     matches!(cluster.get(&mark).await, Ok(Some(_)))
 }

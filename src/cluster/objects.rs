@@ -121,7 +121,13 @@ impl Cluster {
     }
 
     /// Merge-patches an object (RFC 7396), or a subresource of it such as `status`.
-    pub async fn merge_patch(&self, id: &ObjectId, subresource: Option<&str>, change: &Value, manager: &str) -> Result<Value, ClusterError> {
+    pub async fn merge_patch(
+        &self,
+        id: &ObjectId,
+        subresource: Option<&str>,
+        change: &Value,
+        manager: &str,
+    ) -> Result<Value, ClusterError> {
         let kind = self.needed(id, &id.api_version, &id.kind).await?;
         let mut path = kind.object(id.namespace.as_deref(), &id.name);
         if let Some(subresource) = subresource {

@@ -109,12 +109,8 @@ struct Engine {
 pub(super) async fn drive(mut run: Run) -> Result<Finished, RunError> {
     let watches = Watches::new(run.cluster.clone());
     let mut changes = watches.subscribe();
-    let shared = Arc::new(Shared {
-        requests: Semaphore::new(REQUESTS),
-        watches,
-        definitions_changed: Notify::new(),
-        events: run.events.clone(),
-    });
+    let shared =
+        Arc::new(Shared { requests: Semaphore::new(REQUESTS), watches, definitions_changed: Notify::new(), events: run.events.clone() });
     stand_in(&mut run, &shared).await?;
     let living = Arc::new(agent::living(&run.cluster).await?);
     let (sender, mut messages) = mpsc::unbounded_channel();
@@ -404,9 +400,10 @@ impl Engine {
     /// A Kustomization of this plan that the run itself applies: its object is written last.
     fn is_handed_over(&self, object: &Resource) -> bool {
         flux::is_kustomization(object)
-            && self.layer_of_object.get(&object.id()).is_some_and(|&position| {
-                self.node_of_layer[position].is_some_and(|node| matches!(self.nodes[node].job, Job::Layer(_)))
-            })
+            && self
+                .layer_of_object
+                .get(&object.id())
+                .is_some_and(|&position| self.node_of_layer[position].is_some_and(|node| matches!(self.nodes[node].job, Job::Layer(_))))
     }
 
     fn message(&mut self, message: Message) {
@@ -432,7 +429,12 @@ impl Engine {
                 self.handover.give_up(position);
                 let node = self.run.reading.layers[position].layer.id.node();
                 self.finished.failures.push((node.clone(), format!("handover failed: {error}")));
-                self.shared.send(Happening::Finished { node, action: Action::Apply, result: Outcome::Failed, error: Some(format!("handover: {error}")) });
+                self.shared.send(Happening::Finished {
+                    node,
+                    action: Action::Apply,
+                    result: Outcome::Failed,
+                    error: Some(format!("handover: {error}")),
+                });
             }
         }
     }
@@ -456,11 +458,15 @@ impl Engine {
             _ => (true, Vec::new()),
         };
         let mut wanted = Vec::new();
+        // What we write as ourselves is not the agent's to leave alone.
+        let is_agents = matches!(self.nodes[index].job, Job::Agent | Job::Layer(_));
         for object in &written {
             if object.object.is_null() {
                 continue;
             }
-            self.baseline.record(&object.id, object.fingerprint);
+            if is_agents {
+                self.baseline.record(&object.id, object.fingerprint);
+            }
             let node = &mut self.nodes[index];
             let awaited = all || checks.iter().any(|check| same_object(check, &object.id));
             let settles = !awaited && object.id.kind == "HelmRelease";
@@ -472,7 +478,11 @@ impl Engine {
                 Health::Ready | Health::Assumed => continue,
                 Health::InProgress(message) | Health::Failed(message) | Health::Terminating(message) => message,
             };
-            if awaited { node.pending.insert(object.id.clone(), message) } else { node.settling.insert(object.id.clone(), message) };
+            if awaited {
+                node.pending.insert(object.id.clone(), message)
+            } else {
+                node.settling.insert(object.id.clone(), message)
+            };
             wanted.push(object.id.clone());
         }
         for check in checks {
@@ -692,7 +702,8 @@ impl Engine {
         }
         let layer = &self.run.reading.layers[position].layer;
         let id = layer.declaration.id();
-        let revision = self.run.reading.sources.get(&layer.source).and_then(|source| source.tree.as_ref()).map(|tree| tree.revision.as_str());
+        let revision =
+            self.run.reading.sources.get(&layer.source).and_then(|source| source.tree.as_ref()).map(|tree| tree.revision.as_str());
         match agent::confirmation(object, &layer.source, revision) {
             agent::Confirmation::Ready => {
                 let node = layer.id.node();
@@ -811,10 +822,8 @@ impl Engine {
     }
 
     fn conclude(mut self) -> Finished {
-        self.finished.success = !self.finished.interrupted
-            && self.finished.failures.is_empty()
-            && self.finished.blocked.is_empty()
-            && self.queue.is_over();
+        self.finished.success =
+            !self.finished.interrupted && self.finished.failures.is_empty() && self.finished.blocked.is_empty() && self.queue.is_over();
         let summary = match (self.finished.success, self.finished.failures.first()) {
             (true, _) if self.agent_ready => "every layer is ready and handed over".to_owned(),
             (true, _) => "every layer is ready".to_owned(),

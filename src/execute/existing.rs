@@ -13,7 +13,9 @@ fn is_made_by_kubernetes(id: &ObjectId) -> bool {
         "ServiceAccount" => name == "default",
         "ConfigMap" => name == "kube-root-ca.crt",
         "Service" => name == "kubernetes" && id.namespace.as_deref() == Some("default"),
-        "FlowSchema" | "PriorityLevelConfiguration" | "PriorityClass" => name.starts_with("system-") || name == "exempt" || name == "catch-all",
+        "FlowSchema" | "PriorityLevelConfiguration" | "PriorityClass" => {
+            name.starts_with("system-") || name == "exempt" || name == "catch-all"
+        }
         "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding" => {
             name.starts_with("system:") || matches!(name, "cluster-admin" | "admin" | "edit" | "view")
         }

@@ -92,7 +92,8 @@ impl Lease {
                 cluster.create(&lease, MANAGER).await?;
             }
             Some(lease) => {
-                unfinished_bootstrap = lease.pointer("/metadata/annotations/blackstart~1bootstrap").and_then(Value::as_str) == Some("unfinished");
+                unfinished_bootstrap =
+                    lease.pointer("/metadata/annotations/blackstart~1bootstrap").and_then(Value::as_str) == Some("unfinished");
                 let other = lease.pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default();
                 let age = lease
                     .pointer("/spec/renewTime")

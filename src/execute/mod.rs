@@ -101,9 +101,15 @@ impl RunError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Exists { .. } => Some("to bring back what is missing and keep what is there, run `blackstart recover` with the same arguments".into()),
-            Self::Lease(lease::LeaseError::Held { .. }) => Some("wait for it to end; a run that died frees its place by itself after 30 s".into()),
-            Self::NoAgent => Some("name the folder or file with Flux's components (`flux install --export`) as spec.agent.flux.components".into()),
+            Self::Exists { .. } => {
+                Some("to bring back what is missing and keep what is there, run `blackstart recover` with the same arguments".into())
+            }
+            Self::Lease(lease::LeaseError::Held { .. }) => {
+                Some("wait for it to end; a run that died frees its place by itself after 30 s".into())
+            }
+            Self::NoAgent => {
+                Some("name the folder or file with Flux's components (`flux install --export`) as spec.agent.flux.components".into())
+            }
             Self::StandIn(_) => None,
             Self::Lease(lease::LeaseError::Cluster(error)) | Self::Cluster(error) => error.hint(),
         }

@@ -63,7 +63,14 @@ impl Queue {
                 after[from].push(to);
             }
         }
-        Self { stages: vec![Stage::Waiting; count], written: vec![false; count], healthy: vec![false; count], before, after, fresh: (0..count).collect() }
+        Self {
+            stages: vec![Stage::Waiting; count],
+            written: vec![false; count],
+            healthy: vec![false; count],
+            before,
+            after,
+            fresh: (0..count).collect(),
+        }
     }
 
     /// Where a node stands.
@@ -107,7 +114,9 @@ impl Queue {
         while let Some(candidate) = look.pop() {
             let may = self.stages[candidate] == Stage::Applied
                 && self.healthy[candidate]
-                && self.before[candidate].iter().all(|link| link.constraint != Constraint::ReadyBeforeReady || self.stages[link.other] == Stage::Ready);
+                && self.before[candidate]
+                    .iter()
+                    .all(|link| link.constraint != Constraint::ReadyBeforeReady || self.stages[link.other] == Stage::Ready);
             if may {
                 self.stages[candidate] = Stage::Ready;
                 self.fresh.extend(&self.after[candidate]);
@@ -138,7 +147,10 @@ impl Queue {
                 });
                 // A node that only its readiness holds back may still start: its own objects and children do not suffer.
                 let may_start = self.stages[next] == Stage::Waiting
-                    && self.before[next].iter().filter(|link| link.other == cause).all(|link| link.constraint == Constraint::ReadyBeforeReady);
+                    && self.before[next]
+                        .iter()
+                        .filter(|link| link.other == cause)
+                        .all(|link| link.constraint == Constraint::ReadyBeforeReady);
                 if hopeless && !may_start {
                     self.stages[next] = Stage::Blocked;
                     blocked.push(next);

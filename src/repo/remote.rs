@@ -47,7 +47,8 @@ pub async fn tip(repository: &Path, url: &str, reference: &str) -> Result<Option
     }
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        let reason = words.lines().find(|line| line.contains("fatal") || line.contains("ERROR")).or(words.lines().next()).unwrap_or_default();
+        let reason =
+            words.lines().find(|line| line.contains("fatal") || line.contains("ERROR")).or(words.lines().next()).unwrap_or_default();
         return Err(RemoteError::Refused { url: url.to_owned(), reason: reason.trim_start_matches("fatal: ").to_owned() });
     }
     // The last line is the commit behind an annotated tag, where there is one.

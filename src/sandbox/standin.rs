@@ -307,7 +307,10 @@ fn wished_status(expressions: &[flux::HealthCheckExpr], is_ack: bool) -> Value {
             }
         }
     }
-    let conditions: Vec<Value> = types.into_iter().map(|kind| json!({"type": kind, "status": "True", "reason": "StandIn", "message": "set by the sandbox"})).collect();
+    let conditions: Vec<Value> = types
+        .into_iter()
+        .map(|kind| json!({"type": kind, "status": "True", "reason": "StandIn", "message": "set by the sandbox"}))
+        .collect();
     set(&mut status, "conditions", Value::Array(conditions));
     status
 }
@@ -329,7 +332,9 @@ fn words(expression: &str) -> Vec<String> {
                 end
             }
             _ => {
-                let end = rest.find(|c: char| c.is_alphanumeric() || c.is_whitespace() || matches!(c, '\'' | '"' | '_' | '(' | ')')).unwrap_or(rest.len());
+                let end = rest
+                    .find(|c: char| c.is_alphanumeric() || c.is_whitespace() || matches!(c, '\'' | '"' | '_' | '(' | ')'))
+                    .unwrap_or(rest.len());
                 let end = end.max(first.len_utf8());
                 words.push(rest[..end].to_owned());
                 end
@@ -354,7 +359,8 @@ fn set(target: &mut Value, path: &str, value: Value) {
 
 /// Whether a status fulfils what a layer asks of the kind.
 pub fn fulfils(rule: &StatusRule, expressions: &health::Expressions) -> bool {
-    let object = json!({"apiVersion": rule.api_version, "kind": rule.kind, "metadata": {"name": "x", "generation": 1}, "status": rule.status});
+    let object =
+        json!({"apiVersion": rule.api_version, "kind": rule.kind, "metadata": {"name": "x", "generation": 1}, "status": rule.status});
     expressions.of(&object).is_ready()
 }
 
@@ -382,7 +388,9 @@ mod tests {
 
     #[test]
     fn plurals_follow_the_conventions() {
-        for (kind, expected) in [("Gateway", "gateways"), ("NetworkPolicy", "networkpolicies"), ("Ingress", "ingresses"), ("HelmRelease", "helmreleases")] {
+        for (kind, expected) in
+            [("Gateway", "gateways"), ("NetworkPolicy", "networkpolicies"), ("Ingress", "ingresses"), ("HelmRelease", "helmreleases")]
+        {
             assert_eq!(plural(kind), expected);
         }
     }
