@@ -44,6 +44,11 @@ impl Failure {
         Self { problems, ..Self::new(message) }
     }
 
+    /// The head line alone.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// With the chain of causes; a cause that the message already holds is left out.
     #[must_use]
     pub fn because(mut self, error: &dyn Error) -> Self {

@@ -106,7 +106,7 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     let mut reasons: Vec<String> = Vec::new();
     for (from, edges) in group(plan.edges.iter().filter(|edge| edge.to == node && edge.constraint != Constraint::ReadyBeforeReady)) {
         // Who declares it is told where nothing else holds it back.
-        let told: Vec<&str> = edges.iter().filter(|edge| edge.reason != "declared by").map(|edge| edge.reason.as_str()).collect();
+        let told: Vec<&str> = edges.iter().filter(|edge| edge.reason != "declared there").map(|edge| edge.reason.as_str()).collect();
         if !told.is_empty() {
             reasons.push(format!("{} {FAINT}({}){FAINT:#}", short(from), list(&told, 3)));
         }

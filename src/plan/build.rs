@@ -121,7 +121,7 @@ impl Builder {
         for layer in layers {
             let node = layer.id.node();
             if let Some(parent) = &layer.parent {
-                self.edge(parent.node(), node.clone(), Constraint::AppliedBeforeStart, "declared by", layer.declaration.origin.clone());
+                self.edge(parent.node(), node.clone(), Constraint::AppliedBeforeStart, "declared there", layer.declaration.origin.clone());
                 let waits = known.get(&parent.to_string()).is_some_and(|parent| parent.spec.wait);
                 if waits && !layer.spec.suspend {
                     self.edge(node.clone(), parent.node(), Constraint::ReadyBeforeReady, "wait", layer.declaration.origin.clone());

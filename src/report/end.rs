@@ -18,6 +18,10 @@ const MOST_OBJECTS: usize = 4;
 pub(crate) fn lines(model: &RunModel, columns: usize, verbosity: Verbosity, files: &[PathBuf]) -> Vec<Line> {
     let columns = columns.max(20);
     let mut out = Vec::new();
+    if model.given_up && model.nodes.is_empty() {
+        // Nothing was begun; the error alone says it.
+        return out;
+    }
     if verbosity != Verbosity::Quiet {
         section(&mut out, table(model, columns, verbosity));
         section(&mut out, path(model, columns));
@@ -241,7 +245,8 @@ fn failures(model: &RunModel, columns: usize, verbosity: Verbosity) -> Vec<Line>
         let node = &model.nodes[place];
         lines.push(Line::new().add(Tone::Bad, "failed  ").add(Tone::Strong, model.short(&node.id)).cut(columns));
         for line in node.error.as_deref().unwrap_or("no reason was given").lines() {
-            lines.extend(indented(line, 2, Tone::Normal, columns));
+            let tone = if line.starts_with("hint: ") { Tone::Good } else { Tone::Normal };
+            lines.extend(indented(line, 2, tone, columns));
         }
         if !blocked.is_empty() {
             let names = list(blocked.iter().map(|&place| model.short(&model.nodes[place].id)), most);
@@ -270,7 +275,8 @@ fn result(model: &RunModel, columns: usize, verbosity: Verbosity, files: &[PathB
         (false, _) => Tone::Bad,
     };
     let mut lines: Vec<Line> = fold(&headline(model), columns).into_iter().map(|line| Line::new().add(tone, line)).collect();
-    if let Some(end) = model.end.as_ref().filter(|end| !end.success && !end.summary.is_empty()) {
+    // An error that ended the run is told by the program itself, after this.
+    if let Some(end) = model.end.as_ref().filter(|end| !end.success && !end.summary.is_empty() && !model.given_up) {
         lines.extend(fold(&end.summary, columns).into_iter().map(|line| Line::new().add(Tone::Normal, line)));
     }
     if verbosity == Verbosity::Quiet {

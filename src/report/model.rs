@@ -32,6 +32,8 @@ pub struct RunModel {
     pub warnings: Vec<Warning>,
     /// Calls that were tried again.
     pub retries: usize,
+    /// Ended by an error that the program itself tells after the report.
+    pub given_up: bool,
     index: HashMap<String, usize>,
     incoming: HashMap<usize, Vec<usize>>,
     outgoing: HashMap<usize, Vec<usize>>,
