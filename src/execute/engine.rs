@@ -70,6 +70,8 @@ struct Node {
     /// Objects that are awaited before the run ends, though the layer does not wait for them.
     settling: BTreeMap<ObjectId, String>,
     awaited: usize,
+    /// What was last told of what it waits for.
+    waits_for: Vec<(String, String)>,
     wrote: bool,
     finished: bool,
 }
@@ -160,8 +162,7 @@ pub(super) async fn drive(mut run: Run) -> Result<Finished, RunError> {
                 if count > 1 {
                     break;
                 }
-                let message = "stopping: finishing what runs; press Ctrl-C again to stop at once".to_owned();
-                engine.shared.send(Happening::Warning { node: None, message });
+                engine.shared.send(Happening::Phase { name: "stop".into(), detail: "finishing what runs; Ctrl-C again stops at once".into() });
             }
         }
     }
@@ -236,6 +237,7 @@ impl Engine {
                     pending: BTreeMap::new(),
                     settling: BTreeMap::new(),
                     awaited: 0,
+                    waits_for: Vec::new(),
                     wrote: false,
                     finished: false,
                 }
@@ -298,10 +300,12 @@ impl Engine {
         }
     }
 
-    fn tell_waiting(&self, node: Index) {
+    /// Tells what a node waits for, where that is not what was told last.
+    fn tell_waiting(&mut self, node: Index) {
         let on: Vec<(String, String)> =
             self.queue.waits_for(node).into_iter().map(|(other, reason)| (self.nodes[other].id.clone(), reason.to_owned())).collect();
-        if !on.is_empty() {
+        if !on.is_empty() && on != self.nodes[node].waits_for {
+            self.nodes[node].waits_for.clone_from(&on);
             self.shared.send(Happening::Waiting { node: self.nodes[node].id.clone(), on });
         }
     }
@@ -648,8 +652,8 @@ impl Engine {
         self.shared.send(Happening::Finished { node: node.id.clone(), action: node.action, result, error });
     }
 
-    fn tell_dependents(&self, index: Index) {
-        for &dependent in self.queue.dependents(index) {
+    fn tell_dependents(&mut self, index: Index) {
+        for dependent in self.queue.dependents(index).to_vec() {
             if self.queue.stage(dependent) == Stage::Waiting {
                 self.tell_waiting(dependent);
             }

@@ -181,10 +181,12 @@ fn lay_out(mut grid: Vec<Column>, columns: usize) -> Vec<Line> {
 fn path(model: &RunModel, columns: usize) -> Vec<Line> {
     let steps = critical_path(model);
     // Of a run that was interrupted it would say what happened to end last, which is nothing.
-    if steps.len() < 2 || model.end.is_none() {
+    let is_open = |node: &NodeModel| node.finished.is_none() && !node.is_skipped();
+    let is_cut = model.end.is_none() || model.nodes.iter().any(is_open);
+    if steps.len() < 2 || is_cut {
         return Vec::new();
     }
-    let names = steps.iter().map(|step| model.short(&model.nodes[step.node].id).len()).max().unwrap_or(0).min(columns / 3);
+    let names = steps.iter().map(|step| model.short(&model.nodes[step.node].id).len()).max().unwrap_or(0).min(columns * 2 / 5);
     let mut lines =
         vec![Line::new().add(Tone::Strong, "Critical path").add(Tone::Faint, ": each waited for the one above it").cut(columns)];
     for step in steps {
@@ -211,6 +213,10 @@ fn stand_ins(model: &RunModel, columns: usize, verbosity: Verbosity) -> Vec<Line
         Line::new().add(Tone::Caution, count(model.stand_ins.len(), "stand-in")).add(Tone::Faint, ": not proved by this run").cut(columns),
     ];
     for (reason, objects) in model.stand_ins_by_reason() {
+        if let [only] = objects[..] {
+            lines.extend(indented(&format!("{only}: {reason}"), 2, Tone::Normal, columns));
+            continue;
+        }
         lines.extend(indented(reason, 2, Tone::Normal, columns));
         lines.extend(indented(&list(objects, most), 4, Tone::Faint, columns));
     }

@@ -278,6 +278,9 @@ impl Writers {
 
     fn draw(&mut self) {
         let Some((screen, above)) = &mut self.live else { return };
+        if self.model.began.is_none() {
+            return;
+        }
         let (columns, rows) = screen::size();
         let now = jiff::Timestamp::now();
         let remaining = self.earlier.as_ref().and_then(|earlier| earlier.remaining(&self.model, now));
