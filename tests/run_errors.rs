@@ -271,11 +271,8 @@ struct Server {
 
 impl Server {
     async fn up() -> Self {
-        let options = Options {
-            name: Some(format!("test-errors-{}", std::process::id())),
-            launcher: Some(BINARY.into()),
-            ..Options::default()
-        };
+        let options =
+            Options { name: Some(format!("test-errors-{}", std::process::id())), launcher: Some(BINARY.into()), ..Options::default() };
         let sandbox = Sandbox::up(options).await.unwrap();
         let config: Value = serde_json::from_str(&fs::read_to_string(sandbox.kubeconfig()).unwrap()).unwrap();
         let admin = Cluster::connect(Some(sandbox.kubeconfig()), None).await.unwrap();
@@ -342,7 +339,10 @@ async fn errors_that_the_cluster_tells() {
 
 async fn no_agent(server: &Server) {
     let said = server.run(&["bootstrap"], &Repo::of("", &config_map("a"))).await;
-    assert_says(&said, &["error: agent: the cluster has no Flux", "nothing was written", "hint: name the folder or file", "spec.agent.flux.components"]);
+    assert_says(
+        &said,
+        &["error: agent: the cluster has no Flux", "nothing was written", "hint: name the folder or file", "spec.agent.flux.components"],
+    );
     let id = blackstart::manifest::ObjectId {
         api_version: "v1".into(),
         kind: "ConfigMap".into(),
@@ -356,7 +356,14 @@ async fn unauthorized(server: &Server) {
     let repo = Repo::of("", &config_map("a"));
     let file = kubeconfig(repo.path(), &server.place, &json!({"token": "expired"}));
     let said = server.run_as(&["bootstrap"], &repo, &file).await;
-    assert_says(&said, &["error: API server https://127.0.0.1:", "it does not accept these credentials", "hint: the token or certificate in the kubeconfig"]);
+    assert_says(
+        &said,
+        &[
+            "error: API server https://127.0.0.1:",
+            "it does not accept these credentials",
+            "hint: the token or certificate in the kubeconfig",
+        ],
+    );
 }
 
 async fn forbidden_before_the_first_write(server: &Server) {
@@ -426,7 +433,8 @@ async fn never_ready(server: &Server) {
 }
 
 async fn agent_does_not_start(server: &Server) {
-    let environment = "apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {name: a}\nspec:\n  agent: {flux: {components: agent.yaml}}\n";
+    let environment =
+        "apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {name: a}\nspec:\n  agent: {flux: {components: agent.yaml}}\n";
     let repo = Repo::new(&[
         ("blackstart.yaml", environment.to_owned()),
         ("agent.yaml", homeless("kustomize-controller", "flux-system")),
@@ -450,6 +458,12 @@ async fn exists(server: &Server) {
     let said = server.run(&["bootstrap", "--entrypoint", "clusters/a"], &Repo::of("", &config_map("here"))).await;
     assert_says(
         &said,
-        &["error: bootstrap refused: ", "objects exist already, such as ", "nothing was written", "hint: to bring back what is missing", "blackstart recover"],
+        &[
+            "error: bootstrap refused: ",
+            "objects exist already, such as ",
+            "nothing was written",
+            "hint: to bring back what is missing",
+            "blackstart recover",
+        ],
     );
 }

@@ -79,10 +79,7 @@ impl Failure {
 
     /// Prints it to stderr and gives the exit code.
     pub fn show(&self) -> ExitCode {
-        #[expect(clippy::print_stderr, reason = "the last word of the program")]
-        {
-            anstream::eprint!("{}", self.text());
-        }
+        anstream::eprint!("{}", self.text());
         ExitCode::from(self.code)
     }
 

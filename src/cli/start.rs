@@ -49,7 +49,8 @@ async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, R
 pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failure> {
     let (environment, reading) = read_all(&args.input, Revision::WorkingTree).await?;
     let plan = crate::plan::plan(&reading, &environment);
-    super::plan::print(&plan, args.output, quiet).map_err(|error| Failure::new("standard output: cannot be written").because(&error).code(3))?;
+    super::plan::print(&plan, args.output, quiet)
+        .map_err(|error| Failure::new("standard output: cannot be written").because(&error).code(3))?;
     Ok(ExitCode::from(u8::from(super::plan::is_blocked(&plan))))
 }
 

@@ -249,10 +249,11 @@ impl Engine {
         let mut children = vec![Vec::new(); run.reading.layers.len()];
         for (position, read) in run.reading.layers.iter().enumerate() {
             let ours = !read.layer.spec.suspend && read.layer.spec.kube_config.is_none();
-            if let Some(&parent) = read.layer.parent.as_ref().and_then(|parent| position_of.get(parent)) {
-                if ours && parent != position {
-                    children[parent].push(position);
-                }
+            if let Some(&parent) = read.layer.parent.as_ref().and_then(|parent| position_of.get(parent))
+                && ours
+                && parent != position
+            {
+                children[parent].push(position);
             }
         }
         let handover = Handover::new(run.reading.layers.iter().zip(children).map(|(read, children)| {
@@ -402,9 +403,12 @@ impl Engine {
         components
             .into_iter()
             .filter(|object| !self.is_handed_over(object))
-            .map(|object| match declared.contains(&object.id()) {
-                true => Resource { value: ssa::prepare(&object, &entry.layer), origin: object.origin },
-                false => object,
+            .map(|object| {
+                if declared.contains(&object.id()) {
+                    Resource { value: ssa::prepare(&object, &entry.layer), origin: object.origin }
+                } else {
+                    object
+                }
             })
             .collect()
     }
@@ -420,9 +424,8 @@ impl Engine {
 
     fn message(&mut self, message: Message) {
         match message {
-            Message::Applied(index, Ok(written)) => self.applied(index, written),
+            Message::Applied(index, Ok(written)) | Message::AgentStarted(index, Ok(written)) => self.applied(index, &written),
             Message::Applied(index, Err(error)) => self.fail(index, &error.to_string()),
-            Message::AgentStarted(index, Ok(written)) => self.applied(index, written),
             Message::AgentStarted(index, Err(error)) => self.fail(index, &error),
             Message::Late(index, error) => {
                 if !self.nodes[index].pending.is_empty() {
@@ -451,7 +454,7 @@ impl Engine {
         }
     }
 
-    fn applied(&mut self, index: Index, written: Vec<Written>) {
+    fn applied(&mut self, index: Index, written: &[Written]) {
         self.quiet_since = Instant::now();
         let count = |result| written.iter().filter(|written| written.result == result).count();
         let (created, changed, unchanged) = (count(ApplyResult::Created), count(ApplyResult::Changed), count(ApplyResult::Unchanged));
@@ -472,7 +475,7 @@ impl Engine {
         let mut wanted = Vec::new();
         // What we write as ourselves is not the agent's to leave alone.
         let is_agents = matches!(self.nodes[index].job, Job::Agent | Job::Layer(_));
-        for object in &written {
+        for object in written {
             if object.object.is_null() {
                 continue;
             }
@@ -635,8 +638,12 @@ impl Engine {
         if self.nodes[index].finished {
             return;
         }
-        let on: Vec<String> =
-            self.queue.waits_for(index).into_iter().map(|(other, reason)| format!("{} ({reason})", self.nodes[other].id.trim_start_matches("layer/"))).collect();
+        let on: Vec<String> = self
+            .queue
+            .waits_for(index)
+            .into_iter()
+            .map(|(other, reason)| format!("{} ({reason})", self.nodes[other].id.trim_start_matches("layer/")))
+            .collect();
         let error = if on.is_empty() { None } else { Some(format!("waits for {}", on.join(", "))) };
         self.finished.blocked.push(self.nodes[index].id.clone());
         self.nodes[index].pending.clear();
@@ -676,7 +683,7 @@ impl Engine {
         if !self.agent_ready || !calm || self.stopping {
             return;
         }
-        for position in self.handover.next() {
+        for position in self.handover.take_due() {
             let layer = &self.run.reading.layers[position].layer;
             let deadline = Instant::now() + layer.patience().unwrap_or(PATIENCE).max(Duration::from_secs(60));
             self.handover_deadlines.insert(position, deadline);
@@ -745,10 +752,10 @@ impl Engine {
     fn next_deadline(&self) -> Instant {
         let mut next = Instant::now() + Duration::from_secs(3600);
         for node in &self.nodes {
-            if let Some(deadline) = node.deadline {
-                if !node.pending.is_empty() || !node.settling.is_empty() {
-                    next = next.min(deadline);
-                }
+            if let Some(deadline) = node.deadline
+                && (!node.pending.is_empty() || !node.settling.is_empty())
+            {
+                next = next.min(deadline);
             }
         }
         for (&position, &deadline) in &self.handover_deadlines {

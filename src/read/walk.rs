@@ -540,6 +540,8 @@ fn explain(layer: &Layer, files: &Files, error: RenderError) -> Problem {
                     layer.id.namespace
                 ))
         }
-        error => Problem::blocks("render-failed", format!("{subject}: {error}")).at(declared),
+        error => Problem::blocks("render-failed", format!("{subject}: {error}"))
+            .at(declared)
+            .hint(format!("see it alone: kustomize build {}", layer.spec.path)),
     }
 }

@@ -113,6 +113,7 @@ fn vendored(files: &[Entry], chart: &str, dependency: &str) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
