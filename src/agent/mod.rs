@@ -150,14 +150,23 @@ pub fn confirmation(object: &Value, source: &SourceId, revision: Option<&str>) -
     }
 }
 
+/// Makes the namespace of the agent's own objects where neither its components nor anything else has.
+pub async fn ensure_namespace(cluster: &Cluster, name: &str) -> Result<(), ClusterError> {
+    let namespace = namespace(name);
+    if cluster.get(&namespace.id()).await?.is_none() {
+        cluster.apply(&namespace.value, &Apply { manager: HOLD, ..Apply::flux() }).await?;
+    }
+    Ok(())
+}
+
+/// Names no field beside its name: whoever declares it later owns all the rest.
+fn namespace(name: &str) -> Resource {
+    Resource { value: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}), origin: None }
+}
+
 /// An object with its Namespace before it, so that it can be written before the layer that declares the namespace.
-/// The Namespace names no field beside its name: whoever declares it later owns all the rest.
 pub fn with_namespace(object: Resource) -> Vec<Resource> {
-    let namespace = object.namespace().map(|namespace| Resource {
-        value: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
-        origin: None,
-    });
-    namespace.into_iter().chain([object]).collect()
+    object.namespace().map(namespace).into_iter().chain([object.clone()]).collect()
 }
 
 #[cfg(test)]

@@ -1,21 +1,15 @@
 //! Whether the agent will see the commit that we apply: otherwise it would roll back, or forward, what we bring up.
 
 use super::{Failure, InputArgs};
-use crate::cluster::Cluster;
-use crate::manifest::ObjectId;
 use crate::read::Reading;
 use crate::repo::remote;
 use serde_json::Value;
 
 /// Refuses where the entry source's remote has another commit at its reference, or cannot be asked.
-/// A sandbox serves our own files, so nothing is asked there.
-pub(super) async fn check(reading: &Reading, args: &InputArgs, cluster: &Cluster) -> Result<(), Failure> {
+pub(super) async fn check(reading: &Reading, args: &InputArgs) -> Result<(), Failure> {
     let Some(entry) = reading.layers.first().map(|read| &read.layer.source) else { return Ok(()) };
     let Some(source) = reading.sources.get(entry) else { return Ok(()) };
     let Some(declaration) = source.declaration.as_ref().filter(|_| entry.kind == "GitRepository") else { return Ok(()) };
-    if is_sandbox(cluster).await {
-        return Ok(());
-    }
     let url = declaration.text("/spec/url");
     let reference = |name: &str| declaration.value.pointer(&format!("/spec/ref/{name}")).and_then(Value::as_str);
     let wanted = match (reference("commit"), reference("name"), reference("tag"), reference("branch")) {
@@ -54,14 +48,4 @@ fn differs(entry: &crate::layers::SourceId, url: &str, wanted: &str, tip: &str, 
 
 fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
-}
-
-async fn is_sandbox(cluster: &Cluster) -> bool {
-    let mark = ObjectId {
-        api_version: "v1".into(),
-        kind: "ConfigMap".into(),
-        namespace: Some("kube-system".into()),
-        name: "blackstart-sandbox".into(),
-    };
-    matches!(cluster.get(&mark).await, Ok(Some(_)))
 }

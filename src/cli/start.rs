@@ -88,7 +88,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     let Input { environment, reading, plan, secrets } = input(&args.run.input, events).await?;
     phase(events, "connect", "cluster");
     let cluster = connect(args, &environment).await?;
-    super::remote::check(&reading, &args.run.input, &cluster).await?;
+    super::remote::check(&reading, &args.run.input).await?;
     let installation = Installation { components: read::agent_components(&reading, &environment).await?, start: None };
     let run = Run {
         mode,

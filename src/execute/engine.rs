@@ -349,9 +349,13 @@ impl Engine {
                     how: Apply::flux(),
                     deadline,
                 };
-                let (sender, shared) = (self.sender.clone(), self.shared.clone());
+                let (sender, shared, cluster) = (self.sender.clone(), self.shared.clone(), self.run.cluster.clone());
+                let namespace = self.run.reading.entry.namespace.clone();
                 tokio::spawn(async move {
-                    let applied = apply_differences(work, shared).await.map_err(|error| error.to_string());
+                    let mut applied = apply_differences(work, shared).await.map_err(|error| error.to_string());
+                    if let (Ok(_), Err(error)) = (&applied, agent::ensure_namespace(&cluster, &namespace).await) {
+                        applied = Err(error.to_string());
+                    }
                     let result = match (applied, installation.start) {
                         (Ok(written), Some(start)) => start.await.map(|()| written),
                         (applied, _) => applied,

@@ -125,7 +125,7 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
         }
         if !told {
             told = true;
-            shared.send(Happening::Retried { node: work.node.clone(), error: format!("{id}: {error}") });
+            shared.send(Happening::Retried { node: work.node.clone(), error: failed(error.to_string()).to_string() });
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
