@@ -1,5 +1,7 @@
 //! The sandbox with its real components. Skipped, and said so, where they are not built; `BLACKSTART_TEST_SANDBOX=required` forbids that.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says what it skips")]
+
 use blackstart::layers::SourceId;
 use blackstart::read::SourceTree;
 use blackstart::sandbox::watch::{Change, follow};

@@ -52,6 +52,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         event.time = shown + jiff::SignedDuration::try_from_secs_f64(since / speed)?;
         sink.send(event)?;
     }
-    reporter.finish().await;
+    reporter.finish(None).await;
     Ok(())
 }

@@ -52,7 +52,7 @@ impl Handover {
     }
 
     /// The layers to write now, each given out once.
-    pub fn next(&mut self) -> Vec<Index> {
+    pub fn take_due(&mut self) -> Vec<Index> {
         let may: Vec<Index> = (0..self.layers.len()).filter(|&layer| self.may_be_written(layer)).collect();
         let mut now: Vec<Index> = may.iter().copied().filter(|&layer| self.dependencies_confirmed(layer)).collect();
         let moving =
@@ -119,11 +119,11 @@ mod tests {
         for layer in 0..3 {
             handover.ready(layer);
         }
-        assert_eq!(handover.next(), [1]);
-        assert_eq!(handover.next(), [0usize; 0]);
+        assert_eq!(handover.take_due(), [1]);
+        assert_eq!(handover.take_due(), [0usize; 0]);
         assert_eq!(handover.confirmed(1), [0usize; 0]);
-        assert_eq!(handover.next(), [2]);
-        assert_eq!(handover.next(), [0]);
+        assert_eq!(handover.take_due(), [2]);
+        assert_eq!(handover.take_due(), [0]);
         handover.confirmed(2);
         handover.confirmed(0);
         assert!(handover.is_over());
@@ -134,8 +134,8 @@ mod tests {
         let mut handover = Handover::new([(vec![1], vec![]), (vec![], vec![0])]);
         handover.ready(0);
         handover.ready(1);
-        assert_eq!(handover.next(), [1]);
-        assert_eq!(handover.next(), [0]);
+        assert_eq!(handover.take_due(), [1]);
+        assert_eq!(handover.take_due(), [0]);
         assert_eq!(handover.confirmed(0), [1]);
     }
 
@@ -144,7 +144,7 @@ mod tests {
         let mut handover = Handover::new([(vec![1], vec![]), (vec![], vec![])]);
         handover.ready(0);
         handover.give_up(1);
-        assert_eq!(handover.next(), [0usize; 0]);
+        assert_eq!(handover.take_due(), [0usize; 0]);
         assert!(handover.is_over());
     }
 }

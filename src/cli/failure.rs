@@ -44,6 +44,11 @@ impl Failure {
         Self { problems, ..Self::new(message) }
     }
 
+    /// The head line alone.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// With the chain of causes; a cause that the message already holds is left out.
     #[must_use]
     pub fn because(mut self, error: &dyn Error) -> Self {
@@ -74,10 +79,7 @@ impl Failure {
 
     /// Prints it to stderr and gives the exit code.
     pub fn show(&self) -> ExitCode {
-        #[expect(clippy::print_stderr, reason = "the last word of the program")]
-        {
-            anstream::eprint!("{}", self.text());
-        }
+        anstream::eprint!("{}", self.text());
         ExitCode::from(self.code)
     }
 

@@ -1,6 +1,7 @@
 //! Command line: words to calls, errors to exit codes. Holds no logic of its own.
 
 mod failure;
+mod pages;
 mod plan;
 mod rehearse;
 mod remote;
@@ -21,30 +22,68 @@ pub use failure::Failure;
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
-    /// When to use colour
-    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
+    /// Use colour: auto, always or never
+    #[arg(long, global = true, default_value = "auto", value_name = "WHEN", hide_possible_values = true, help_heading = "Display")]
     color: Color,
-    /// Only problems and the result
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    /// Show problems and the result only
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Display")]
     quiet: bool,
-    /// Each object, each retry
-    #[arg(short, long, global = true)]
+    /// Show each object and each retry too
+    #[arg(short, long, global = true, help_heading = "Display")]
     verbose: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show layers, order, reasons and problems; reads Git alone, writes nothing
+    /// Show what would be done, in which order and why; reads Git alone, writes nothing
+    #[command(after_help = PLAN_EXAMPLES)]
     Plan(PlanArgs),
     /// Start an environment for the first time; refuses where it exists
+    #[command(after_help = BOOTSTRAP_EXAMPLES)]
     Bootstrap(StartArgs),
     /// Bring an environment back: what survived is kept, what is gone is made again
+    #[command(after_help = RECOVER_EXAMPLES)]
     Recover(StartArgs),
-    /// Do it all in a sandbox on this machine: real control plane and agent, no cloud
+    /// Do it all on this machine, in a sandbox with a real control plane and agent; needs no cluster
+    #[command(after_help = REHEARSE_EXAMPLES)]
     Rehearse(RehearseArgs),
-    /// The sandbox by itself
+    /// Build the sandbox's programs; start, list and end sandboxes
     Sandbox(sandbox::SandboxArgs),
+    /// Print a shell's completions
+    Completions(pages::CompletionsArgs),
+    /// Print the manual page, or write one for each verb
+    Man(pages::ManArgs),
 }
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  blackstart plan                                     the working tree one stands in
+  blackstart plan --entrypoint clusters/staging       one cluster of several
+  blackstart plan --revision v1.4.0 -o json           a release, for tools
+  blackstart plan --source d1-infra=../d1-infra       with the clone of another repository that it uses
+
+Exit code: 0, or 1 where a problem would stop a start.";
+const BOOTSTRAP_EXAMPLES: &str = "\
+Examples:
+  blackstart bootstrap --environment production --kubeconfig new.yaml
+  blackstart bootstrap --entrypoint clusters/production --report report/
+
+A bootstrap that was interrupted goes on with the same command.
+Exit code: 0, 1 where something failed or was refused, 130 after Ctrl-C.";
+const RECOVER_EXAMPLES: &str = "\
+Examples:
+  blackstart recover --environment production
+  blackstart recover --environment production --kubeconfig new.yaml --report report/
+
+Safe to run again: nothing is written where nothing differs.
+Exit code: 0, 1 where something failed or was refused, 130 after Ctrl-C.";
+const REHEARSE_EXAMPLES: &str = "\
+Examples:
+  blackstart rehearse --environment staging           once before: blackstart sandbox install
+  blackstart rehearse --report report/                with a page to keep: report/report.html
+  blackstart rehearse --keep                          leaves the cluster to look at, until Ctrl-C
+
+Exit code: 0, 1 where something failed, 130 after Ctrl-C.";
 
 /// What to read.
 #[derive(Args, Clone, Debug)]
@@ -53,16 +92,16 @@ pub struct InputArgs {
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub path: PathBuf,
     /// The cluster's folder, such as clusters/production
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", help_heading = "Input")]
     pub entrypoint: Option<String>,
-    /// Environment: a name in environments/, or a file
-    #[arg(long, value_name = "NAME|FILE")]
+    /// The environment: its name in environments/, or a file
+    #[arg(long, value_name = "NAME|FILE", help_heading = "Input")]
     pub environment: Option<String>,
     /// Commit, branch or tag to read
-    #[arg(long, value_name = "REV")]
+    #[arg(long, value_name = "REV", help_heading = "Input")]
     pub revision: Option<String>,
-    /// Local clone of another source: Kind/namespace/name, a URL, or the last part of a URL
-    #[arg(long = "source", value_name = "MATCH=PATH")]
+    /// Clone of another repository that is used; MATCH is (the end of) its URL or Kind/namespace/name
+    #[arg(long = "source", value_name = "MATCH=PATH", help_heading = "Input")]
     pub sources: Vec<String>,
 }
 
@@ -70,8 +109,8 @@ pub struct InputArgs {
 struct PlanArgs {
     #[command(flatten)]
     input: InputArgs,
-    /// Form of the output
-    #[arg(short, long, default_value = "human")]
+    /// Form of the output: human or json
+    #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
     output: Output,
 }
 
@@ -81,17 +120,17 @@ pub struct RunArgs {
     /// What to read.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Longest time that a layer may take to become ready (its own spec.timeout counts where it is shorter)
+    /// Longest wait for one layer, such as 5m; its own spec.timeout counts where it is shorter
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// Write each event as a line of JSON
+    /// Write what happens to FILE, one JSON object a line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub events: Option<PathBuf>,
-    /// Write report.json, report.md and report.html
+    /// Write report.html, report.md and report.json to DIR
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub report: Option<PathBuf>,
-    /// Form of the result
-    #[arg(short, long, default_value = "human")]
+    /// Form of the result: human or json
+    #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
     pub output: Output,
 }
 
@@ -99,7 +138,7 @@ pub struct RunArgs {
 struct StartArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// Cluster to write to; otherwise the environment's, otherwise $KUBECONFIG
+    /// The cluster to write to; otherwise the environment's, otherwise $KUBECONFIG
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     kubeconfig: Option<PathBuf>,
     /// Context in the kubeconfig
@@ -114,7 +153,7 @@ struct RehearseArgs {
     /// Rehearse the first start instead of a recovery
     #[arg(long)]
     bootstrap: bool,
-    /// Leave the sandbox running afterwards
+    /// Leave the sandbox running afterwards, until Ctrl-C
     #[arg(long)]
     keep: bool,
 }
@@ -177,10 +216,12 @@ pub fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match cli.verb {
-            Verb::Plan(args) => start::plan(args).await,
+            Verb::Plan(args) => start::plan(args, cli.quiet).await,
             Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, show).await,
             Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, show).await,
             Verb::Rehearse(args) => start::rehearse(args, show).await,
+            Verb::Completions(args) => pages::completions(&args),
+            Verb::Man(args) => pages::man(&args),
             Verb::Sandbox(args) => sandbox::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         }
     });

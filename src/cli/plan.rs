@@ -21,10 +21,11 @@ pub(super) fn is_blocked(plan: &Plan) -> bool {
     plan.problems.iter().any(|problem| problem.severity == Severity::Blocks)
 }
 
-/// Prints a plan to standard output.
-pub(super) fn print(plan: &Plan, output: Output) -> io::Result<()> {
+/// Prints a plan to standard output; `quiet` leaves out what is well.
+pub(super) fn print(plan: &Plan, output: Output, quiet: bool) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     let text = match output {
+        Output::Human if quiet => problems(plan),
         Output::Human => human(plan),
         Output::Json => format!("{}\n", serde_json::to_string_pretty(plan).map_err(io::Error::other)?),
     };
@@ -64,20 +65,30 @@ fn human(plan: &Plan) -> String {
             let _ = writeln!(text, "  {} needs {}{place}", short(&unknown.node), unknown.needs);
         }
     }
+    let _ = writeln!(text);
     if !plan.problems.is_empty() {
-        let _ = writeln!(text, "\n{TITLE}problems{TITLE:#}");
+        let _ = writeln!(text, "{TITLE}problems{TITLE:#}");
+    }
+    text + &problems(plan)
+}
+
+/// What is wrong, and how much in all.
+fn problems(plan: &Plan) -> String {
+    let mut text = String::new();
+    if !plan.problems.is_empty() {
         for problem in &plan.problems {
             text.push_str(&problem_text(problem));
         }
+        let _ = writeln!(text);
     }
     let blocking = plan.problems.iter().filter(|problem| problem.severity == Severity::Blocks).count();
     let others = plan.problems.len() - blocking;
     let _ = match (blocking, others) {
-        (0, 0) => writeln!(text, "\n{GOOD}No problems.{GOOD:#}"),
-        (0, others) => writeln!(text, "\n{WARN}{}.{WARN:#}", count(others, "risk")),
-        (blocking, 0) => writeln!(text, "\n{BAD}{} to solve before a start.{BAD:#}", count(blocking, "problem")),
+        (0, 0) => writeln!(text, "{GOOD}No problems.{GOOD:#}"),
+        (0, others) => writeln!(text, "{WARN}{}.{WARN:#}", count(others, "risk")),
+        (blocking, 0) => writeln!(text, "{BAD}{} to solve before a start.{BAD:#}", count(blocking, "problem")),
         (blocking, others) => {
-            writeln!(text, "\n{BAD}{} to solve before a start{BAD:#}, {}.", count(blocking, "problem"), count(others, "risk"))
+            writeln!(text, "{BAD}{} to solve before a start{BAD:#}, {}.", count(blocking, "problem"), count(others, "risk"))
         }
     };
     text
@@ -106,7 +117,7 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     let mut reasons: Vec<String> = Vec::new();
     for (from, edges) in group(plan.edges.iter().filter(|edge| edge.to == node && edge.constraint != Constraint::ReadyBeforeReady)) {
         // Who declares it is told where nothing else holds it back.
-        let told: Vec<&str> = edges.iter().filter(|edge| edge.reason != "declared by").map(|edge| edge.reason.as_str()).collect();
+        let told: Vec<&str> = edges.iter().filter(|edge| edge.reason != "declared there").map(|edge| edge.reason.as_str()).collect();
         if !told.is_empty() {
             reasons.push(format!("{} {FAINT}({}){FAINT:#}", short(from), list(&told, 3)));
         }

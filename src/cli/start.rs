@@ -6,7 +6,6 @@ use crate::environment::Environment;
 use crate::execute::{self, Events, Finished, Installation, Mode, Run};
 use crate::manifest::Resource;
 use crate::plan::Plan;
-use crate::problem::Problem;
 use crate::read::{self, ReadOptions, Reading, Revision};
 use crate::report;
 use crate::report::event::Happening;
@@ -47,10 +46,11 @@ async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, R
 }
 
 /// `blackstart plan`.
-pub(super) async fn plan(args: PlanArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failure> {
     let (environment, reading) = read_all(&args.input, Revision::WorkingTree).await?;
     let plan = crate::plan::plan(&reading, &environment);
-    super::plan::print(&plan, args.output).map_err(|error| Failure::new("standard output: cannot be written").because(&error).code(3))?;
+    super::plan::print(&plan, args.output, quiet)
+        .map_err(|error| Failure::new("standard output: cannot be written").because(&error).code(3))?;
     Ok(ExitCode::from(u8::from(super::plan::is_blocked(&plan))))
 }
 
@@ -61,12 +61,11 @@ pub(super) async fn input(args: &InputArgs, events: &Events) -> Result<Input, Fa
     let mut plan = crate::plan::plan(&reading, &environment);
     let secrets = match read::secrets(&environment).await {
         Ok(secrets) => secrets,
-        Err(error) => {
-            let mut problem = Problem::blocks("secret-unavailable", error.to_string());
-            problem.hint = error.hint();
-            plan.problems.insert(0, problem);
+        Err(read::ReadError::Invalid { problems }) => {
+            plan.problems.splice(0..0, problems);
             Vec::new()
         }
+        Err(error) => return Err(error.into()),
     };
     if super::plan::is_blocked(&plan) {
         return Err(Failure::problems(plan.problems));
@@ -150,7 +149,7 @@ fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Fa
 /// Ends the report, whatever happened, and gives the exit code.
 async fn finish(result: Result<Finished, Failure>, events: Events, reporter: report::Reporter) -> Result<ExitCode, Failure> {
     drop(events);
-    let summary = reporter.finish().await;
+    let summary = reporter.finish(result.as_ref().err().map(Failure::message)).await;
     let finished = result?;
     if finished.interrupted {
         return Ok(ExitCode::from(130));

@@ -167,15 +167,34 @@ impl Cluster {
     }
 
     /// The last events of an object, oldest first, at most five: `FailedScheduling: 0/1 nodes are available (x4)`.
+    /// A workload says little itself: where the pods and claims that it makes have warnings, these are told instead.
     /// For messages only, hence empty where they cannot be read.
     pub async fn events_for(&self, id: &ObjectId) -> Vec<String> {
-        let selector = format!("involvedObject.kind={},involvedObject.name={}", id.kind, id.name);
+        if matches!(id.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job") {
+            // What it makes is called after it.
+            let made = format!("{}-", id.name);
+            let is_made = |event: &Value| {
+                let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+                let claim = text("/involvedObject/kind") == "PersistentVolumeClaim" && text("/involvedObject/name").contains(&made);
+                claim || text("/involvedObject/name").starts_with(&made)
+            };
+            let warnings = self.events(id, "type=Warning", is_made).await;
+            if !warnings.is_empty() {
+                return warnings;
+            }
+        }
+        self.events(id, &format!("involvedObject.kind={},involvedObject.name={}", id.kind, id.name), |_| true).await
+    }
+
+    /// The last five events of an object's namespace that are selected and wanted.
+    async fn events(&self, id: &ObjectId, selector: &str, wanted: impl Fn(&Value) -> bool) -> Vec<String> {
         // Events of cluster-scoped objects stand in `default`.
         let namespace = id.namespace.as_deref().unwrap_or("default");
-        let path = format!("/api/v1/namespaces/{}/events?limit={PAGE}&fieldSelector={}", segment(namespace), segment(&selector));
+        let path = format!("/api/v1/namespaces/{}/events?limit={PAGE}&fieldSelector={}", segment(namespace), segment(selector));
         let call = Call::new("list", Method::GET, path, Subject { object: id, kind: ("v1", "Event") });
         let Ok(answer) = self.with_patience(std::time::Duration::from_secs(5)).send(&call).await else { return Vec::new() };
         let Ok(mut events) = serde_json::from_slice::<Page>(&answer.body) else { return Vec::new() };
+        events.items.retain(|event| wanted(event));
         let last = |event: &Value| {
             let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
             text("lastTimestamp").max(text("eventTime")).max(event["series"]["lastObservedTime"].as_str().unwrap_or_default().to_owned())

@@ -396,7 +396,7 @@ mod tests {
     use serde_json::json;
 
     fn resource(yaml: &str) -> Resource {
-        Resource { value: serde_yaml::from_str(yaml).unwrap(), origin: None }
+        Resource { value: crate::manifest::yaml::documents(yaml).unwrap().remove(0).value, origin: None }
     }
 
     fn prepared(yaml: &str) -> Value {

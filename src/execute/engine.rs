@@ -13,6 +13,7 @@ use crate::layers::LayerId;
 use crate::layers::flux::{self, Layer};
 use crate::manifest::{ObjectId, Resource};
 use crate::plan::Action;
+use crate::problem::Origin;
 use crate::report::event::{Happening, Outcome};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -69,6 +70,8 @@ struct Node {
     /// Objects that are awaited before the run ends, though the layer does not wait for them.
     settling: BTreeMap<ObjectId, String>,
     awaited: usize,
+    /// What was last told of what it waits for.
+    waits_for: Vec<(String, String)>,
     wrote: bool,
     finished: bool,
 }
@@ -101,6 +104,10 @@ struct Engine {
     sender: mpsc::UnboundedSender<Message>,
     shared: Arc<Shared>,
     run: Run,
+    /// Where the agent's components are declared.
+    components: HashMap<ObjectId, Origin>,
+    /// Whether the cluster is a sandbox that is gone afterwards.
+    rehearsal: bool,
     finished: Finished,
     stopping: bool,
 }
@@ -115,10 +122,9 @@ pub(super) async fn drive(mut run: Run) -> Result<Finished, RunError> {
     let living = Arc::new(agent::living(&run.cluster).await?);
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut stop = run.stop.clone();
-    let installation = std::mem::take(&mut run.installation);
     let mut engine = Engine::new(run, shared, living, sender);
     engine.announce();
-    let mut installation = Some(installation);
+    let mut installation = Some(std::mem::take(&mut engine.run.installation));
     loop {
         // A node with nothing to do is over at once, and lets others start.
         while !engine.stopping {
@@ -156,8 +162,7 @@ pub(super) async fn drive(mut run: Run) -> Result<Finished, RunError> {
                 if count > 1 {
                     break;
                 }
-                let message = "stopping: finishing what runs; press Ctrl-C again to stop at once".to_owned();
-                engine.shared.send(Happening::Warning { node: None, message });
+                engine.shared.send(Happening::Phase { name: "stop".into(), detail: "finishing what runs; Ctrl-C again stops at once".into() });
             }
         }
     }
@@ -232,6 +237,7 @@ impl Engine {
                     pending: BTreeMap::new(),
                     settling: BTreeMap::new(),
                     awaited: 0,
+                    waits_for: Vec::new(),
                     wrote: false,
                     finished: false,
                 }
@@ -243,10 +249,11 @@ impl Engine {
         let mut children = vec![Vec::new(); run.reading.layers.len()];
         for (position, read) in run.reading.layers.iter().enumerate() {
             let ours = !read.layer.spec.suspend && read.layer.spec.kube_config.is_none();
-            if let Some(&parent) = read.layer.parent.as_ref().and_then(|parent| position_of.get(parent)) {
-                if ours && parent != position {
-                    children[parent].push(position);
-                }
+            if let Some(&parent) = read.layer.parent.as_ref().and_then(|parent| position_of.get(parent))
+                && ours
+                && parent != position
+            {
+                children[parent].push(position);
             }
         }
         let handover = Handover::new(run.reading.layers.iter().zip(children).map(|(read, children)| {
@@ -271,6 +278,8 @@ impl Engine {
             baseline: Baseline::new(&run.reading),
             sender,
             shared,
+            components: run.installation.components.iter().filter_map(|object| Some((object.id(), object.origin.clone()?))).collect(),
+            rehearsal: run.installation.start.is_some(),
             run,
             finished: Finished::default(),
             stopping: false,
@@ -292,10 +301,12 @@ impl Engine {
         }
     }
 
-    fn tell_waiting(&self, node: Index) {
+    /// Tells what a node waits for, where that is not what was told last.
+    fn tell_waiting(&mut self, node: Index) {
         let on: Vec<(String, String)> =
             self.queue.waits_for(node).into_iter().map(|(other, reason)| (self.nodes[other].id.clone(), reason.to_owned())).collect();
-        if !on.is_empty() {
+        if !on.is_empty() && on != self.nodes[node].waits_for {
+            self.nodes[node].waits_for.clone_from(&on);
             self.shared.send(Happening::Waiting { node: self.nodes[node].id.clone(), on });
         }
     }
@@ -328,6 +339,8 @@ impl Engine {
             }
             Job::Agent => {
                 let installation = installation.take().unwrap_or_default();
+                // A started process is no object, and yet something that was not there.
+                self.nodes[index].wrote = installation.start.is_some();
                 self.shared.send(Happening::Started { node: id.clone(), action: Action::Apply, objects: installation.components.len() });
                 let work = Work {
                     node: id,
@@ -394,9 +407,12 @@ impl Engine {
         components
             .into_iter()
             .filter(|object| !self.is_handed_over(object))
-            .map(|object| match declared.contains(&object.id()) {
-                true => Resource { value: ssa::prepare(&object, &entry.layer), origin: object.origin },
-                false => object,
+            .map(|object| {
+                if declared.contains(&object.id()) {
+                    Resource { value: ssa::prepare(&object, &entry.layer), origin: object.origin }
+                } else {
+                    object
+                }
             })
             .collect()
     }
@@ -412,9 +428,8 @@ impl Engine {
 
     fn message(&mut self, message: Message) {
         match message {
-            Message::Applied(index, Ok(written)) => self.applied(index, written),
+            Message::Applied(index, Ok(written)) | Message::AgentStarted(index, Ok(written)) => self.applied(index, &written),
             Message::Applied(index, Err(error)) => self.fail(index, &error.to_string()),
-            Message::AgentStarted(index, Ok(written)) => self.applied(index, written),
             Message::AgentStarted(index, Err(error)) => self.fail(index, &error),
             Message::Late(index, error) => {
                 if !self.nodes[index].pending.is_empty() {
@@ -443,12 +458,12 @@ impl Engine {
         }
     }
 
-    fn applied(&mut self, index: Index, written: Vec<Written>) {
+    fn applied(&mut self, index: Index, written: &[Written]) {
         self.quiet_since = Instant::now();
         let count = |result| written.iter().filter(|written| written.result == result).count();
         let (created, changed, unchanged) = (count(ApplyResult::Created), count(ApplyResult::Changed), count(ApplyResult::Unchanged));
         let node = &mut self.nodes[index];
-        node.wrote = created + changed > 0;
+        node.wrote |= created + changed > 0;
         node.deadline = Some(Instant::now() + node.patience);
         self.shared.send(Happening::Applied { node: node.id.clone(), created, changed, unchanged });
         let blocked = self.queue.applied(index);
@@ -464,7 +479,7 @@ impl Engine {
         let mut wanted = Vec::new();
         // What we write as ourselves is not the agent's to leave alone.
         let is_agents = matches!(self.nodes[index].job, Job::Agent | Job::Layer(_));
-        for object in &written {
+        for object in written {
             if object.object.is_null() {
                 continue;
             }
@@ -627,8 +642,12 @@ impl Engine {
         if self.nodes[index].finished {
             return;
         }
-        let on: Vec<String> =
-            self.queue.waits_for(index).into_iter().map(|(other, reason)| format!("{} ({reason})", self.nodes[other].id)).collect();
+        let on: Vec<String> = self
+            .queue
+            .waits_for(index)
+            .into_iter()
+            .map(|(other, reason)| format!("{} ({reason})", self.nodes[other].id.trim_start_matches("layer/")))
+            .collect();
         let error = if on.is_empty() { None } else { Some(format!("waits for {}", on.join(", "))) };
         self.finished.blocked.push(self.nodes[index].id.clone());
         self.nodes[index].pending.clear();
@@ -644,8 +663,8 @@ impl Engine {
         self.shared.send(Happening::Finished { node: node.id.clone(), action: node.action, result, error });
     }
 
-    fn tell_dependents(&self, index: Index) {
-        for &dependent in self.queue.dependents(index) {
+    fn tell_dependents(&mut self, index: Index) {
+        for dependent in self.queue.dependents(index).to_vec() {
             if self.queue.stage(dependent) == Stage::Waiting {
                 self.tell_waiting(dependent);
             }
@@ -668,7 +687,7 @@ impl Engine {
         if !self.agent_ready || !calm || self.stopping {
             return;
         }
-        for position in self.handover.next() {
+        for position in self.handover.take_due() {
             let layer = &self.run.reading.layers[position].layer;
             let deadline = Instant::now() + layer.patience().unwrap_or(PATIENCE).max(Duration::from_secs(60));
             self.handover_deadlines.insert(position, deadline);
@@ -737,10 +756,10 @@ impl Engine {
     fn next_deadline(&self) -> Instant {
         let mut next = Instant::now() + Duration::from_secs(3600);
         for node in &self.nodes {
-            if let Some(deadline) = node.deadline {
-                if !node.pending.is_empty() || !node.settling.is_empty() {
-                    next = next.min(deadline);
-                }
+            if let Some(deadline) = node.deadline
+                && (!node.pending.is_empty() || !node.settling.is_empty())
+            {
+                next = next.min(deadline);
             }
         }
         for (&position, &deadline) in &self.handover_deadlines {
@@ -766,21 +785,24 @@ impl Engine {
                     1 => String::new(),
                     count => format!(" (and {} more objects)", count - 1),
                 };
-                let error = format!("{id}: not ready within {patience} s: {message}{more}");
+                let place = self.place_of(index, id).map(|origin| format!(" ({origin})")).unwrap_or_default();
+                let error = format!("{id}{place}: not ready within {patience} s: {message}{more}");
+                let hint = self.look_at(id);
                 let (cluster, sender, id) = (self.run.cluster.clone(), self.sender.clone(), id.clone());
                 // Failed only when its last events are known too; it cannot expire twice.
                 self.nodes[index].deadline = None;
                 tokio::spawn(async move {
                     let events = tokio::time::timeout(Duration::from_secs(5), cluster.events_for(&id)).await.unwrap_or_default();
                     let events: Vec<String> = events.into_iter().rev().take(3).map(|event| format!("\nlast event: {event}")).collect();
-                    let _ = sender.send(Message::Late(index, format!("{error}{}", events.concat())));
+                    let _ = sender.send(Message::Late(index, format!("{error}{}\nhint: {hint}", events.concat())));
                 });
                 continue;
             }
             let settling = std::mem::take(&mut self.nodes[index].settling);
             if let Some((id, message)) = settling.first_key_value() {
                 let node = self.nodes[index].id.clone();
-                let error = format!("{id}: not ready within {patience} s: {message}");
+                let place = self.place_of(index, id).map(|origin| format!(" ({origin})")).unwrap_or_default();
+                let error = format!("{id}{place}: not ready within {patience} s: {message}\nhint: {}", self.look_at(id));
                 self.finished.failures.push((node.clone(), error.clone()));
                 let action = self.nodes[index].action;
                 self.shared.send(Happening::Finished { node, action, result: Outcome::Failed, error: Some(error) });
@@ -795,6 +817,25 @@ impl Engine {
         for position in late {
             let why = self.handover_messages.get(&position).cloned().unwrap_or_else(|| "the agent has not looked at it".into());
             let _ = self.sender.send(Message::Given(position, Err(format!("the agent does not report it Ready at our revision: {why}"))));
+        }
+    }
+
+    /// Where an object of a node is declared; a health check may name one that another layer, or nobody, declares.
+    fn place_of(&self, index: Index, id: &ObjectId) -> Option<Origin> {
+        let Job::Layer(position) = self.nodes[index].job else { return self.components.get(id).cloned() };
+        let layers = &self.run.reading.layers;
+        let all = std::iter::once(&layers[position]).chain(layers);
+        all.flat_map(|read| &read.objects).find(|object| same_object(&object.id(), id)).and_then(|object| object.origin.clone())
+    }
+
+    /// What to do about an object that does not become ready.
+    fn look_at(&self, id: &ObjectId) -> String {
+        let namespace = id.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+        let look = format!("kubectl describe {}{namespace} {}", id.kind.to_lowercase(), id.name);
+        if self.rehearsal {
+            format!("`blackstart rehearse --keep` leaves the sandbox to look at: {look}")
+        } else {
+            format!("{look}; then run the same command again: it goes on from what is there")
         }
     }
 
@@ -828,14 +869,16 @@ impl Engine {
     fn conclude(mut self) -> Finished {
         self.finished.success =
             !self.finished.interrupted && self.finished.failures.is_empty() && self.finished.blocked.is_empty() && self.queue.is_over();
-        let summary = match (self.finished.success, self.finished.failures.first()) {
-            (true, _) if self.agent_ready => "every layer is ready and handed over".to_owned(),
-            (true, _) => "every layer is ready".to_owned(),
-            (false, _) if self.finished.interrupted => "interrupted; the same command goes on from here".to_owned(),
-            (false, Some((node, error))) => format!("{node}: {error}"),
-            (false, None) => format!("{} nodes could not start", self.finished.blocked.len()),
+        let summary = match (self.finished.success, self.finished.interrupted, self.rehearsal) {
+            (true, ..) if self.agent_ready => "every layer is ready and handed over",
+            (true, ..) => "every layer is ready",
+            (_, true, true) => "Interrupted.",
+            (_, true, false) => "Interrupted. The same command goes on from here.",
+            // What failed, or holds others back, is told by its own event.
+            (_, _, true) => "",
+            (_, _, false) => "The same command goes on from here.",
         };
-        self.shared.send(Happening::Ended { success: self.finished.success, summary });
+        self.shared.send(Happening::Ended { success: self.finished.success, summary: summary.to_owned() });
         self.finished
     }
 }
@@ -897,6 +940,7 @@ async fn apply_beside_agent(
             object: agent::kustomization_id(layer),
             place: None,
             cause: format!("cannot be suspended: {error}"),
+            hint: error.hint(),
         })?;
     }
     layer::apply(work, shared).await

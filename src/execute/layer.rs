@@ -25,7 +25,11 @@ pub struct Written {
 
 /// Why a layer could not be written: the object first.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{object}{place}: {cause}", place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default())]
+#[error(
+    "{object}{place}: {cause}{hint}",
+    place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default(),
+    hint = hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
+)]
 pub struct ApplyFailed {
     /// Which object.
     pub object: ObjectId,
@@ -33,6 +37,8 @@ pub struct ApplyFailed {
     pub place: Option<crate::problem::Origin>,
     /// Why.
     pub cause: String,
+    /// What to do next.
+    pub hint: Option<String>,
 }
 
 /// What is written, as whom, and for how long it may be tried.
@@ -79,6 +85,7 @@ pub async fn apply(work: Work, shared: Arc<Shared>) -> Result<Vec<Written>, Appl
                 object: definition.clone(),
                 place: None,
                 cause: error.to_string(),
+                hint: error.hint(),
             })?;
             shared.definitions_changed.notify_waiters();
         }
@@ -107,7 +114,7 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
         let failed = |cause: String| {
             // The object stands at the head of the message already.
             let cause = cause.strip_prefix(&format!("{id}: ")).map_or(cause.clone(), str::to_owned);
-            ApplyFailed { object: id.clone(), place: resource.origin.clone(), cause }
+            ApplyFailed { object: id.clone(), place: resource.origin.clone(), cause, hint: hint(&error, resource) }
         };
         // Another layer, or a chart, may still bring what this object needs: its kind, its namespace, the webhook's backend.
         if !may_still_come(&error) {
@@ -126,6 +133,16 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
         }
         pause = (pause * 2).min(Duration::from_secs(2));
     }
+}
+
+/// What to do about it; what the server does not take has to be corrected where it stands.
+fn hint(error: &ClusterError, resource: &Resource) -> Option<String> {
+    error.hint().or_else(|| match (error, &resource.origin) {
+        (ClusterError::Rejected { .. }, Some(origin)) => {
+            Some(format!("correct {origin}, commit and push it, then run the same command again: it goes on from what is there"))
+        }
+        _ => None,
+    })
 }
 
 fn may_still_come(error: &ClusterError) -> bool {

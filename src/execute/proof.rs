@@ -44,10 +44,10 @@ impl Baseline {
         for ((api_version, kind), mut expected) in kinds {
             for object in cluster.list(api_version, kind, None, None).await? {
                 let found = Resource { value: object, origin: None };
-                if let Some(print) = expected.remove(&found.id()) {
-                    if ssa::fingerprint(&found.value, MANAGER) != print {
-                        changed.push(found.id());
-                    }
+                if let Some(print) = expected.remove(&found.id())
+                    && ssa::fingerprint(&found.value, MANAGER) != print
+                {
+                    changed.push(found.id());
                 }
             }
             changed.extend(expected.into_keys());

@@ -4,7 +4,7 @@ use super::*;
 use crate::layers::flux::HealthCheckExpr;
 
 fn yaml(text: &str) -> Value {
-    serde_yaml::from_str(text).unwrap()
+    crate::manifest::yaml::documents(text).unwrap().remove(0).value
 }
 
 fn check(cases: &[(&str, &str)]) {

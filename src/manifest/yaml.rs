@@ -99,7 +99,7 @@ fn parse_with<T: for<'de> Deserialize<'de>>(chunk: &str, lines_before: u32, opti
 }
 
 /// A document after substitution: what stands without quotes is read as YAML 1.1 reads it, since the agent's reader
-/// (sigs.k8s.io/yaml) does. Strings that only look like something else were quoted by [`super::write`].
+/// (sigs.k8s.io/yaml) does. Strings that only look like something else were quoted by [`super::write()`].
 pub fn substituted(text: &str) -> Result<Value, SyntaxError> {
     parse_with(text, 0, serde_yaml::options! { strict_booleans: false, legacy_octal_numbers: true, with_snippet: false, budget: None })
 }

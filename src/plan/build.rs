@@ -107,12 +107,12 @@ impl Builder {
         }
         for (secret, origin) in secrets {
             self.nodes.push(Node { id: secret.clone(), action: Action::Apply, owner: "blackstart" });
-            self.edge(cluster.clone(), secret.clone(), Constraint::ReadyBeforeStart, "cluster", origin.clone());
+            self.edge(cluster.clone(), secret.clone(), Constraint::ReadyBeforeStart, "needs the cluster", origin.clone());
             self.edge(secret, agent.clone(), Constraint::ReadyBeforeStart, "written before the agent starts", origin);
         }
         self.nodes.push(Node { id: agent.clone(), action: Action::Apply, owner: "flux" });
-        self.edge(cluster, agent.clone(), Constraint::ReadyBeforeStart, "cluster", None);
-        self.edge(agent, entry.node(), Constraint::AppliedBeforeStart, "the agent's CustomResourceDefinitions", None);
+        self.edge(cluster, agent.clone(), Constraint::ReadyBeforeStart, "needs the cluster", None);
+        self.edge(agent, entry.node(), Constraint::AppliedBeforeStart, "Flux's CRDs", None);
     }
 
     /// What the layers say themselves.
@@ -121,7 +121,7 @@ impl Builder {
         for layer in layers {
             let node = layer.id.node();
             if let Some(parent) = &layer.parent {
-                self.edge(parent.node(), node.clone(), Constraint::AppliedBeforeStart, "declared by", layer.declaration.origin.clone());
+                self.edge(parent.node(), node.clone(), Constraint::AppliedBeforeStart, "declared there", layer.declaration.origin.clone());
                 let waits = known.get(&parent.to_string()).is_some_and(|parent| parent.spec.wait);
                 if waits && !layer.spec.suspend {
                     self.edge(node.clone(), parent.node(), Constraint::ReadyBeforeReady, "wait", layer.declaration.origin.clone());

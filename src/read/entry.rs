@@ -32,8 +32,8 @@ pub(crate) struct Entry {
 pub(crate) struct Declared {
     kustomizations: Vec<(Layer, String)>,
     syncs: Vec<(Resource, Value)>,
-    /// Source objects by id.
-    pub(crate) sources: BTreeMap<SourceId, Resource>,
+    /// Source objects by id; each cluster of a repository may have its own of the same name.
+    sources: BTreeMap<SourceId, Vec<Resource>>,
     folders: Vec<String>,
 }
 
@@ -77,7 +77,7 @@ impl Declared {
             ("source.toolkit.fluxcd.io", kind @ ("GitRepository" | "OCIRepository" | "Bucket")) => {
                 let namespace = resource.namespace().unwrap_or("default").to_owned();
                 let id = SourceId { kind: kind.to_owned(), namespace, name: resource.name().to_owned() };
-                self.sources.insert(id, resource);
+                self.sources.entry(id).or_default().push(resource);
             }
             ("fluxcd.controlplane.io", "FluxInstance") => {
                 if let Some(sync) = resource.value.pointer("/spec/sync").cloned() {
@@ -91,6 +91,13 @@ impl Declared {
             }
             _ => {}
         }
+    }
+
+    /// The source object of this id, that of the cluster at `path` where it has one.
+    pub(crate) fn source(&self, id: &SourceId, path: &str) -> Option<&Resource> {
+        let all = self.sources.get(id)?;
+        let here = |source: &&Resource| source.origin.as_ref().is_some_and(|origin| is_inside(folder_of(&origin.file), path));
+        all.iter().find(here).or(all.last())
     }
 
     /// All entry points, the most trusted ones only, by path.
@@ -111,13 +118,12 @@ impl Declared {
         };
         for (layer, folder) in &self.kustomizations {
             let Some(path) = join("", &layer.spec.path) else { continue };
-            let own_source = self.sources.get(&layer.source).and_then(|source| source.origin.as_ref());
-            let declared_here =
-                layer.declaration.origin.as_ref().zip(own_source).is_some_and(|(a, b)| folder_of(&a.file) == folder_of(&b.file));
+            let own_source = self.source(&layer.source, folder).and_then(|source| source.origin.as_ref());
+            let declared_here = own_source.is_some_and(|origin| folder_of(&origin.file) == folder);
             // A whole source of another repository holds every folder too.
             if is_inside(folder, &path) && (declared_here || !path.is_empty() && folder.ends_with("flux-system")) {
-                let url =
-                    self.sources.get(&layer.source).map(|source| source.text("/spec/url").to_owned()).filter(|url| !url.contains("${"));
+                let source = self.source(&layer.source, &path);
+                let url = source.map(|source| source.text("/spec/url").to_owned()).filter(|url| !url.contains("${"));
                 add(Entry { path, layer: layer.clone(), url, rank: 0 });
             }
         }

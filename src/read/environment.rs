@@ -138,16 +138,35 @@ fn value(secret: &Secret, environment: &Environment) -> Result<Zeroizing<String>
 }
 
 /// All that the environment puts into the cluster before the agent starts: its secrets, with their values, and its variables.
+/// Every value that cannot be had is a problem of its own.
 pub async fn secrets(environment: &Environment) -> Result<Vec<Resource>, ReadError> {
     let environment = environment.clone();
-    tokio::task::spawn_blocking(move || given(&environment)).await.map_err(|_| ReadError::Stopped)?
+    let given = tokio::task::spawn_blocking(move || given(&environment)).await.map_err(|_| ReadError::Stopped)?;
+    given.map_err(|problems| ReadError::Invalid { problems })
 }
 
-fn given(environment: &Environment) -> Result<Vec<Resource>, ReadError> {
+fn unavailable(secret: &Secret, error: &ReadError) -> Problem {
+    let hint = match &secret.from {
+        SecretSource::File(_) => "put the file there, or correct spec.secrets.from.file (a relative path starts at the environment's file)",
+        SecretSource::Env(_) => "set the variable for this command",
+        SecretSource::Command(_) => "run the command by hand to see what it says",
+        SecretSource::SecretsManager(_) | SecretSource::Ssm(_) => "for now: from: {command: [aws, ...]}",
+    };
+    Problem::blocks("secret-unavailable", error.to_string()).at(secret.origin.clone()).hint(hint)
+}
+
+fn given(environment: &Environment) -> Result<Vec<Resource>, Vec<Problem>> {
     type Data = (BTreeMap<String, String>, Option<Origin>);
     let mut objects: BTreeMap<(&str, &str, &str), Data> = BTreeMap::new();
+    let mut problems = Vec::new();
     for secret in &environment.spec.secrets {
-        let encoded = STANDARD.encode(value(secret, environment)?.as_bytes());
+        let encoded = match value(secret, environment) {
+            Ok(value) => STANDARD.encode(value.as_bytes()),
+            Err(error) => {
+                problems.push(unavailable(secret, &error));
+                continue;
+            }
+        };
         let object = objects.entry(("Secret", &secret.namespace, &secret.name)).or_insert_with(|| (BTreeMap::new(), secret.origin.clone()));
         object.0.insert(secret.key.clone(), encoded);
     }
@@ -155,6 +174,9 @@ fn given(environment: &Environment) -> Result<Vec<Resource>, ReadError> {
         let encode = |value: &String| if given.kind == "Secret" { STANDARD.encode(value) } else { value.clone() };
         let object = objects.entry((&given.kind, &given.namespace, &given.name)).or_insert_with(|| (BTreeMap::new(), given.origin.clone()));
         object.0.extend(given.data.iter().map(|(key, value)| (key.clone(), encode(value))));
+    }
+    if !problems.is_empty() {
+        return Err(problems);
     }
     let resource = |((kind, namespace, name), (data, origin)): ((&str, &str, &str), _)| Resource {
         value: json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "data": data}),

@@ -151,7 +151,7 @@ pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result
     let entry = choose(options, environment, &sources, &declared)?;
     let entry_id = entry.layer.id.clone();
     let source = entry.layer.source.clone();
-    sources.set_entry(source.clone(), entry.url.clone(), declared.sources.get(&source).cloned());
+    sources.set_entry(source.clone(), entry.url.clone(), declared.source(&source, &entry.path).cloned());
 
     let renderer = Renderer::new(Arc::clone(&folder));
     let secrets = if options.decrypt { SecretValues::local(environment) } else { SecretValues::default() };

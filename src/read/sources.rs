@@ -51,8 +51,8 @@ impl Files {
         std::fs::read_to_string(self.root.join(file)).ok()
     }
 
-    /// Where `Kind name` or `Kind namespace/name` (or a file) stands.
-    pub(crate) fn place_of(&self, object: &str) -> Option<Origin> {
+    /// Where `Kind name` or `Kind namespace/name` (or a file) of the layer at `path` stands.
+    pub(crate) fn place_of(&self, object: &str, path: &str) -> Option<Origin> {
         let object = object.split(", ").next().unwrap_or(object);
         if self.list.iter().any(|file| file == object) {
             return Some(Origin { file: object.to_owned(), line: 1 });
@@ -60,7 +60,7 @@ impl Files {
         let (kind, name) = object.split_once(' ')?;
         let name = name.rsplit('/').next().unwrap_or(name);
         let resource = Resource { value: serde_json::json!({"kind": kind, "metadata": {"name": name}}), origin: None };
-        self.origins().find(&resource, "")
+        self.origins().find(&resource, path)
     }
 
     fn tree(&self) -> SourceTree {

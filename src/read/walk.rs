@@ -528,17 +528,20 @@ fn explain(layer: &Layer, files: &Files, error: RenderError) -> Problem {
             .at(declared)
             .hint("blackstart sandbox install"),
         RenderError::Decrypt { object, message, recipients } => {
-            let origin = files.place_of(&object).map(|origin| files.shown(&origin)).or(declared);
+            let path = crate::render::join("", &layer.spec.path).unwrap_or_default();
+            let origin = files.place_of(&object, &path).map(|origin| files.shown(&origin)).or(declared);
             let wanted = if recipients.is_empty() { String::new() } else { format!("; encrypted for {}", recipients.join(", ")) };
             let secret =
                 layer.spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref()).map_or("", |secret| &secret.name);
             Problem::blocks("decryption-failed", format!("{object} of layer {}: cannot be decrypted: {message}{wanted}", layer.id))
                 .at(origin)
                 .hint(format!(
-                    "give the private key of one of them as Secret {}/{secret} in spec.secrets of blackstart.yaml",
+                    "give the private key of one of them as Secret {}/{secret} in spec.secrets of the environment file",
                     layer.id.namespace
                 ))
         }
-        error => Problem::blocks("render-failed", format!("{subject}: {error}")).at(declared),
+        error => Problem::blocks("render-failed", format!("{subject}: {error}"))
+            .at(declared)
+            .hint(format!("see it alone: kustomize build {}", layer.spec.path)),
     }
 }

@@ -18,6 +18,10 @@ const MOST_OBJECTS: usize = 4;
 pub(crate) fn lines(model: &RunModel, columns: usize, verbosity: Verbosity, files: &[PathBuf]) -> Vec<Line> {
     let columns = columns.max(20);
     let mut out = Vec::new();
+    if model.given_up && model.nodes.is_empty() {
+        // Nothing was begun; the error alone says it.
+        return out;
+    }
     if verbosity != Verbosity::Quiet {
         section(&mut out, table(model, columns, verbosity));
         section(&mut out, path(model, columns));
@@ -177,10 +181,12 @@ fn lay_out(mut grid: Vec<Column>, columns: usize) -> Vec<Line> {
 fn path(model: &RunModel, columns: usize) -> Vec<Line> {
     let steps = critical_path(model);
     // Of a run that was interrupted it would say what happened to end last, which is nothing.
-    if steps.len() < 2 || model.end.is_none() {
+    let is_open = |node: &NodeModel| node.finished.is_none() && !node.is_skipped();
+    let is_cut = model.end.is_none() || model.nodes.iter().any(is_open);
+    if steps.len() < 2 || is_cut {
         return Vec::new();
     }
-    let names = steps.iter().map(|step| model.short(&model.nodes[step.node].id).len()).max().unwrap_or(0).min(columns / 3);
+    let names = steps.iter().map(|step| model.short(&model.nodes[step.node].id).len()).max().unwrap_or(0).min(columns * 2 / 5);
     let mut lines =
         vec![Line::new().add(Tone::Strong, "Critical path").add(Tone::Faint, ": each waited for the one above it").cut(columns)];
     for step in steps {
@@ -207,6 +213,10 @@ fn stand_ins(model: &RunModel, columns: usize, verbosity: Verbosity) -> Vec<Line
         Line::new().add(Tone::Caution, count(model.stand_ins.len(), "stand-in")).add(Tone::Faint, ": not proved by this run").cut(columns),
     ];
     for (reason, objects) in model.stand_ins_by_reason() {
+        if let [only] = objects[..] {
+            lines.extend(indented(&format!("{only}: {reason}"), 2, Tone::Normal, columns));
+            continue;
+        }
         lines.extend(indented(reason, 2, Tone::Normal, columns));
         lines.extend(indented(&list(objects, most), 4, Tone::Faint, columns));
     }
@@ -241,7 +251,8 @@ fn failures(model: &RunModel, columns: usize, verbosity: Verbosity) -> Vec<Line>
         let node = &model.nodes[place];
         lines.push(Line::new().add(Tone::Bad, "failed  ").add(Tone::Strong, model.short(&node.id)).cut(columns));
         for line in node.error.as_deref().unwrap_or("no reason was given").lines() {
-            lines.extend(indented(line, 2, Tone::Normal, columns));
+            let tone = if line.starts_with("hint: ") { Tone::Good } else { Tone::Normal };
+            lines.extend(indented(line, 2, tone, columns));
         }
         if !blocked.is_empty() {
             let names = list(blocked.iter().map(|&place| model.short(&model.nodes[place].id)), most);
@@ -270,7 +281,8 @@ fn result(model: &RunModel, columns: usize, verbosity: Verbosity, files: &[PathB
         (false, _) => Tone::Bad,
     };
     let mut lines: Vec<Line> = fold(&headline(model), columns).into_iter().map(|line| Line::new().add(tone, line)).collect();
-    if let Some(end) = model.end.as_ref().filter(|end| !end.success && !end.summary.is_empty()) {
+    // An error that ended the run is told by the program itself, after this.
+    if let Some(end) = model.end.as_ref().filter(|end| !end.success && !end.summary.is_empty() && !model.given_up) {
         lines.extend(fold(&end.summary, columns).into_iter().map(|line| Line::new().add(Tone::Normal, line)));
     }
     if verbosity == Verbosity::Quiet {

@@ -44,7 +44,7 @@ pub(crate) fn gantt(report: &Report, names: &Names) -> Markup {
             div.phases-name { "phase" }
             div.phases {
                 @for phase in &report.phases {
-                    span style=(format!("left:{:.2}%;width:{:.2}%", percent(phase.start), percent(phase.seconds))) title=(format!("{}: {}, {}", phase.name, phase.detail, seconds(phase.seconds))) { (phase.name) }
+                    span style=(format!("left:{:.2}%;width:{:.2}%", percent(phase.start), percent(phase.seconds))) title=(format!("{}: {}, {}", phase.name, phase.detail, seconds(phase.seconds))) { @if percent(phase.seconds) > 4.0 { (phase.name) } }
                 }
             }
             div.names {

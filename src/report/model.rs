@@ -32,6 +32,8 @@ pub struct RunModel {
     pub warnings: Vec<Warning>,
     /// Calls that were tried again.
     pub retries: usize,
+    /// Ended by an error that the program itself tells after the report.
+    pub given_up: bool,
     index: HashMap<String, usize>,
     incoming: HashMap<usize, Vec<usize>>,
     outgoing: HashMap<usize, Vec<usize>>,
@@ -416,6 +418,8 @@ impl RunModel {
         let release = |from: &str| self.find(from).and_then(|from| self.release(from, node.started));
         node.waited_for
             .iter()
+            // Of several reasons at one time the first is told: what is declared stands before what is implied.
+            .rev()
             // One that never let it go held it back more than all that did.
             .max_by_key(|(from, _)| (release(from).is_none(), release(from)))
             .map(|(from, reason)| (from.as_str(), reason.as_str()))

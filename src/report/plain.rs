@@ -120,6 +120,8 @@ fn entry(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity) ->
                     let objects = if objects > 0 { format!(", {}", count(objects, "object")) } else { String::new() };
                     Some(entry(Tone::Good, "ready", node, &format!("{took}{objects}")))
                 }
+                // What had nothing to do (the cluster itself) is not worth a line.
+                Outcome::Unchanged if known.is_none_or(|node| node.started.is_none()) && !verbose => None,
                 Outcome::Unchanged => Some(entry(Tone::Good, "unchanged", node, &took)),
                 Outcome::Skipped => Some(entry(Tone::Faint, "skipped", node, error.as_deref().unwrap_or_default())),
                 // One failure may block hundreds; the end counts them under their cause.
@@ -154,9 +156,16 @@ fn all_ready(model: &RunModel) -> bool {
     counts.ready == counts.all
 }
 
-/// `a (dependsOn), b (Namespace shop)`.
+/// `a (dependsOn, Namespace shop), b (dependsOn)`.
 fn waits(model: &RunModel, on: &[(String, String)]) -> String {
-    let named: Vec<String> = on.iter().map(|(node, reason)| format!("{} ({reason})", model.short(node))).collect();
+    let mut named: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (node, reason) in on {
+        match named.iter_mut().find(|(known, _)| known == node) {
+            Some((_, reasons)) => reasons.push(reason),
+            None => named.push((node, vec![reason])),
+        }
+    }
+    let named: Vec<String> = named.into_iter().map(|(node, reasons)| format!("{} ({})", model.short(node), reasons.join(", "))).collect();
     named.join(", ")
 }
 

@@ -126,7 +126,7 @@ pub struct Summary {
 /// The task that shows a run. Dropping it leaves the task to end with its events.
 #[derive(Debug)]
 pub struct Reporter {
-    finish: oneshot::Sender<()>,
+    finish: oneshot::Sender<Option<String>>,
     task: JoinHandle<Summary>,
 }
 
@@ -143,10 +143,11 @@ pub fn start(options: Options) -> Result<(Sink, Reporter), Error> {
 }
 
 impl Reporter {
-    /// Shows what is still on its way, prints the end, writes the report. A run that sent no `ended` is shown as interrupted.
-    pub async fn finish(self) -> Summary {
+    /// Shows what is still on its way, prints the end, writes the report. A run that sent no `ended` is shown as interrupted;
+    /// with an error that the caller itself tells, as ended by it.
+    pub async fn finish(self, error: Option<&str>) -> Summary {
         // The task may have ended with its events already.
-        let _ = self.finish.send(());
+        let _ = self.finish.send(error.map(str::to_owned));
         match self.task.await {
             Ok(summary) => summary,
             Err(error) => {
@@ -195,7 +196,7 @@ impl Writers {
         Self { options, model: RunModel::default(), events, earlier, errors: Vec::new(), color, live }
     }
 
-    async fn run(mut self, mut receiver: UnboundedReceiver<Event>, mut finishing: oneshot::Receiver<()>) -> Summary {
+    async fn run(mut self, mut receiver: UnboundedReceiver<Event>, mut finishing: oneshot::Receiver<Option<String>>) -> Summary {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut resized = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change()).ok();
@@ -206,7 +207,13 @@ impl Writers {
         loop {
             tokio::select! {
                 event = receiver.recv() => {
-                    let Some(event) = event else { break };
+                    let Some(event) = event else {
+                        // All senders are gone; what the owner still has to say comes with its word to finish.
+                        if !orphaned {
+                            self.close(finishing.await.ok().flatten());
+                        }
+                        break;
+                    };
                     if self.take(&event) {
                         break;
                     }
@@ -220,15 +227,16 @@ impl Writers {
                     next_frame = Instant::now() + FRAME;
                 }
                 asked = &mut finishing, if !orphaned => {
-                    if asked.is_err() {
+                    let Ok(error) = asked else {
                         orphaned = true;
                         continue;
-                    }
+                    };
                     while let Ok(event) = receiver.try_recv() {
                         if self.take(&event) {
                             break;
                         }
                     }
+                    self.close(error);
                     break;
                 }
             }
@@ -248,6 +256,15 @@ impl Writers {
         matches!(event.happening, Happening::Ended { .. })
     }
 
+    /// The end that a run which was given up did not tell itself.
+    fn close(&mut self, error: Option<String>) {
+        let Some(summary) = error.filter(|_| self.model.end.is_none()) else { return };
+        let event =
+            Event { time: jiff::Timestamp::now(), run: self.model.run.clone(), happening: Happening::Ended { success: false, summary } };
+        self.model.given_up = true;
+        self.take(&event);
+    }
+
     fn write_event(&mut self, event: &Event) {
         let Some(file) = &mut self.events else { return };
         let written = serde_json::to_string(event).map_err(io::Error::from).and_then(|line| file.write_all(format!("{line}\n").as_bytes()));
@@ -261,6 +278,9 @@ impl Writers {
 
     fn draw(&mut self) {
         let Some((screen, above)) = &mut self.live else { return };
+        if self.model.began.is_none() {
+            return;
+        }
         let (columns, rows) = screen::size();
         let now = jiff::Timestamp::now();
         let remaining = self.earlier.as_ref().and_then(|earlier| earlier.remaining(&self.model, now));

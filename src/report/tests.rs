@@ -471,7 +471,7 @@ async fn a_run_is_written_to_events_and_report_files() {
     for event in good() {
         sink.send(event).expect("a reader");
     }
-    let summary = reporter.finish().await;
+    let summary = reporter.finish(None).await;
     assert!(summary.success && summary.errors.is_empty());
     assert_eq!(summary.files.len(), 3);
     let lines = std::fs::read_to_string(folder.path().join("events.jsonl")).expect("events");
@@ -490,7 +490,7 @@ async fn finish_ends_although_the_run_never_said_that_it_ended() {
     for event in good().into_iter().take(6) {
         sink.send(event).expect("a reader");
     }
-    let summary = reporter.finish().await;
+    let summary = reporter.finish(None).await;
     assert!(!summary.success);
     assert_eq!(summary.report.layers.len(), 4);
     drop(sink);

@@ -311,6 +311,7 @@ async fn copied(row: &Row, go: &Path, work: &Path, files: &Files) -> Result<Vec<
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -286,7 +286,7 @@ fn wished_status(expressions: &[flux::HealthCheckExpr], is_ack: bool) -> Value {
                 continue;
             }
             let Some(value) = right.strip_prefix('\'') else { continue };
-            if left.ends_with(".type") {
+            if left.rsplit_once('.').is_some_and(|(_, field)| field == "type") {
                 types.insert(value.to_owned());
             } else if let Some(path) = left.strip_prefix("status.") {
                 set(&mut status, path, json!(value));

@@ -284,6 +284,7 @@ pub(super) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> 
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

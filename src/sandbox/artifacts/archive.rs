@@ -62,6 +62,7 @@ pub(super) fn pack(files: &[Entry]) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -1,6 +1,7 @@
 //! Helm charts as archives: from a folder of a repository, or a placeholder for one that cannot be fetched.
 
 use super::archive::{self, Entry};
+use crate::manifest::yaml;
 use serde_json::Value;
 use std::io;
 use std::path::Path;
@@ -56,8 +57,8 @@ pub(super) fn placeholder(name: &str, version: &str) -> io::Result<Chart> {
 pub(super) fn merged_values(texts: &[String]) -> io::Result<String> {
     let mut merged = Value::Object(serde_json::Map::new());
     for text in texts {
-        let values: Option<Value> = serde_yaml::from_str(text).map_err(io::Error::other)?;
-        merge(&mut merged, values.unwrap_or_default());
+        let values = yaml::documents(text).map_err(io::Error::other)?.into_iter().next();
+        merge(&mut merged, values.map(|document| document.value).unwrap_or_default());
     }
     Ok(format!("{merged:#}\n"))
 }
@@ -112,6 +113,7 @@ fn vendored(files: &[Entry], chart: &str, dependency: &str) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
