@@ -147,9 +147,19 @@ pub struct Shared {
     pub definitions_changed: Notify,
     /// Where events go.
     pub events: Events,
+    /// How often the user asked to stop.
+    pub stop: watch::Receiver<u8>,
 }
 
 impl Shared {
+    /// Returns when the user has asked to stop; never, where nobody can.
+    pub async fn stopping(&self) {
+        let mut stop = self.stop.clone();
+        if stop.wait_for(|count| *count > 0).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Sends an event.
     pub fn send(&self, happening: Happening) {
         self.events.send(happening);
@@ -180,7 +190,8 @@ async fn run_leased(run: Run, lease: &lease::Lease) -> Result<Finished, RunError
         lease.begin_bootstrap().await?;
     }
     let finished = engine::drive(run).await?;
-    if bootstrap && finished.success {
+    // A recovery that ends well ends an unfinished first start too.
+    if finished.success && (bootstrap || lease.unfinished_bootstrap) {
         lease.finish_bootstrap().await?;
     }
     Ok(finished)
