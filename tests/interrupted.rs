@@ -13,9 +13,10 @@ use life::{Stage, id, kustomization, pid, signal};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader};
-use std::process::Child;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Child;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -64,13 +65,11 @@ async fn killed_at_random_moments() {
 /// Starts the command and kills it after a random time; says when that was.
 async fn killed(stage: &Stage, verb: &str, random: &mut Random, limit: u64) -> String {
     let after = random.below(limit);
-    let mut run = Process::start(stage, verb);
-    let ended = run.ended_within(Duration::from_millis(after)).await;
-    if ended {
+    let mut run = Process::quietly(stage, verb);
+    if run.ended_within(Duration::from_millis(after)).await {
         return format!("{verb} at its end");
     }
-    signal(run.0.id(), Signal::KILL);
-    run.0.wait().unwrap();
+    run.kill().await;
     format!("{verb} after {after} ms")
 }
 
@@ -78,30 +77,32 @@ async fn killed(stage: &Stage, verb: &str, random: &mut Random, limit: u64) -> S
 struct Process(Child);
 
 impl Process {
-    fn start(stage: &Stage, verb: &str) -> Self {
+    fn start(mut command: Command) -> Self {
+        command.stdout(Stdio::null());
+        Self(tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap())
+    }
+
+    fn quietly(stage: &Stage, verb: &str) -> Self {
         let mut command = stage.command(verb, &[]);
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        Self(command.spawn().unwrap())
+        command.stderr(Stdio::null());
+        Self::start(command)
+    }
+
+    fn signal(&self, what: Signal) {
+        signal(self.0.id().unwrap(), what);
+    }
+
+    async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.0.wait().await.unwrap();
     }
 
     async fn ended_within(&mut self, limit: Duration) -> bool {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
-        let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
-        let end = tokio::io::unix::AsyncFd::with_interest(handle, tokio::io::Interest::READABLE).unwrap();
-        let ended = tokio::time::timeout(limit, end.readable()).await.is_ok();
-        ended && self.0.try_wait().unwrap().is_some()
+        tokio::time::timeout(limit, self.0.wait()).await.is_ok()
     }
 
     async fn code(&mut self, limit: Duration) -> Option<i32> {
-        assert!(self.ended_within(limit).await, "still runs after {limit:?}");
-        self.0.wait().unwrap().code()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        tokio::time::timeout(limit, self.0.wait()).await.unwrap_or_else(|_| panic!("still runs after {limit:?}")).unwrap().code()
     }
 }
 
@@ -143,7 +144,8 @@ async fn nothing_is_there_twice(stage: &Stage, declared: &BTreeSet<ObjectId>) {
             let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
             let found = id(api_version, kind, text("/metadata/namespace"), text("/metadata/name").unwrap());
             // What a controller makes of an object may inherit its labels: EndpointSlices do.
-            let applied = text("/metadata/labels/kustomize.toolkit.fluxcd.io~1name").is_some() && object["metadata"]["ownerReferences"].is_null();
+            let applied =
+                text("/metadata/labels/kustomize.toolkit.fluxcd.io~1name").is_some() && object["metadata"]["ownerReferences"].is_null();
             assert!(!applied || declared.contains(&found), "{found} is not declared");
         }
     }
@@ -166,9 +168,9 @@ async fn stopped_by_ctrl_c_during_handover_and_beside_a_server_that_stands_still
     }
     let stage = Stage::up("stopped").await;
     // Ctrl-C in the middle: 130, the Lease is free, the same command goes on.
-    let mut run = Process::start(&stage, "bootstrap");
+    let mut run = Process::quietly(&stage, "bootstrap");
     life::until(&stage, &id("apps/v1", "StatefulSet", Some("database"), "postgres"), |found| found.is_some()).await;
-    signal(run.0.id(), Signal::INT);
+    run.signal(Signal::INT);
     assert_eq!(run.code(Duration::from_secs(30)).await, Some(130));
     let lease = id("coordination.k8s.io/v1", "Lease", Some("kube-system"), "blackstart-production");
     let held = stage.cluster.get(&lease).await.unwrap().unwrap();
@@ -176,25 +178,27 @@ async fn stopped_by_ctrl_c_during_handover_and_beside_a_server_that_stands_still
     assert_eq!(held["metadata"]["annotations"]["blackstart/bootstrap"], "unfinished");
 
     // Killed during the handover: some layers are given, the entry is not.
-    let mut run = Process::start(&stage, "bootstrap");
+    let mut run = Process::quietly(&stage, "bootstrap");
     life::until(&stage, &kustomization("storage"), |found| found.is_some()).await;
-    signal(run.0.id(), Signal::KILL);
-    run.0.wait().unwrap();
+    run.kill().await;
 
     // The server stands still for some seconds: the run goes on.
-    let mut command = stage.command("bootstrap", &["--events", "/dev/stderr"]);
-    command.stdout(std::process::Stdio::null());
-    let mut run = Process(command.spawn().unwrap());
+    let mut run = Process::start(stage.command("bootstrap", &["--events", "/dev/stderr"]));
     let mut lines = BufReader::new(run.0.stderr.take().unwrap()).lines();
-    let applied = lines.by_ref().map_while(Result::ok).find(|line| line.contains("\"type\":\"applied\""));
-    assert!(applied.is_some(), "it applied nothing");
-    let drain = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>().join("\n"));
+    while !lines.next_line().await.unwrap().expect("it applied nothing").contains("\"type\":\"applied\"") {}
+    let rest = tokio::spawn(async move {
+        let mut text = String::new();
+        while let Ok(Some(line)) = lines.next_line().await {
+            text = text + &line + "\n";
+        }
+        text
+    });
     let server = pid(&stage, "kube-apiserver");
     signal(server, Signal::STOP);
     tokio::time::sleep(Duration::from_secs(5)).await;
     signal(server, Signal::CONT);
     let code = run.code(Duration::from_secs(120)).await;
-    assert_eq!(code, Some(0), "{}", drain.join().unwrap());
+    assert_eq!(code, Some(0), "{}", rest.await.unwrap());
     is_whole(&stage).await;
     stage.down().await;
 }

@@ -41,6 +41,8 @@ async fn an_environment_is_started_handed_over_and_recovered() {
     step("two runs: the second is refused, the Lease of a dead one is taken");
     what_is_gone_comes_back(&stage, &declared).await;
     step("recover of what was lost and changed");
+    a_fault_in_a_new_commit_leaves_nothing_suspended(&stage).await;
+    step("recover to a commit that the server rejects, and to its correction");
     stage.down().await;
 }
 
@@ -137,13 +139,36 @@ async fn two_runs_do_not_meet(stage: &Stage) {
     assert!(!is_held(stage.cluster.get(&lease).await.unwrap().as_ref()), "the Lease is not given back");
 }
 
+/// A layer that fails beside a living agent is resumed all the same; a Job that cannot be changed is made anew, as `spec.force` asks.
+async fn a_fault_in_a_new_commit_leaves_nothing_suspended(stage: &Stage) {
+    let edit = |file: &str, from: &str, to: &str| {
+        let path = stage.repository.join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file}: {text}");
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    };
+    let job = id("batch/v1", "Job", Some("shop"), "schema");
+    let uid = async || stage.cluster.get(&job).await.unwrap().unwrap()["metadata"]["uid"].clone();
+    let first = uid().await;
+    edit("apps/database-schema/job.yaml", "ON_ERROR_STOP=1", "ON_ERROR_STOP=on");
+    edit("apps/shop-checks/cronjob.yaml", "schedule:", "schedule: not a time #");
+    stage.commit("a fault");
+    stage.run("recover").await.expect(1).says(&["CronJob", "schedule"]);
+    stage.nothing_is_held().await;
+
+    edit("apps/shop-checks/cronjob.yaml", "schedule: not a time #", "schedule:");
+    stage.commit("corrected");
+    stage.run("recover").await.expect(0);
+    stage.nothing_is_held().await;
+    stage.all_confirmed().await;
+    assert_ne!(first, uid().await, "the Job was not made anew");
+}
+
 /// Everything is as it was, apart from times and ids of what was made anew; nothing else was written.
 async fn what_is_gone_comes_back(stage: &Stage, declared: &BTreeSet<ObjectId>) {
     let before = stage.snapshot(declared).await;
-    let lost = BTreeSet::from([
-        id("v1", "Service", Some("database"), "postgres"),
-        id("storage.k8s.io/v1", "StorageClass", None, "durable"),
-    ]);
+    let lost =
+        BTreeSet::from([id("v1", "Service", Some("database"), "postgres"), id("storage.k8s.io/v1", "StorageClass", None, "durable")]);
     for id in lost.iter().chain([&id("v1", "Namespace", None, "shop"), &kustomization("ingress")]) {
         assert!(stage.cluster.delete(id, &Preconditions::default()).await.unwrap(), "{id} is not there");
     }
@@ -196,7 +221,8 @@ async fn what_is_gone_comes_back(stage: &Stage, declared: &BTreeSet<ObjectId>) {
     let strange: Vec<&&str> = written
         .iter()
         .filter(|object| {
-            let known = ["services database/postgres", "storageclasses durable", "namespaces shop", "deployments messaging/messaging-operator"];
+            let known =
+                ["services database/postgres", "storageclasses durable", "namespaces shop", "deployments messaging/messaging-operator"];
             let (resource, name) = object.split_once(' ').unwrap();
             !(known.contains(object) || name.starts_with("shop/") || name.starts_with("ingress/") || resource == "kustomizations")
         })
@@ -204,7 +230,8 @@ async fn what_is_gone_comes_back(stage: &Stage, declared: &BTreeSet<ObjectId>) {
     assert!(strange.is_empty(), "{strange:?}");
 
     // The layers that were worked on were suspended meanwhile, the others never.
-    let now = BTreeMap::from([(kustomization("database"), after[&kustomization("database")].clone())]);
+    let now: BTreeMap<_, _> =
+        after.iter().filter(|(id, _)| id.kind == "Kustomization").map(|(id, object)| (id.clone(), object.clone())).collect();
     let versions = recorder.versions(&now).await;
     let was_held = |name: &str| {
         versions.get(&kustomization(name)).is_some_and(|versions| {
@@ -214,7 +241,8 @@ async fn what_is_gone_comes_back(stage: &Stage, declared: &BTreeSet<ObjectId>) {
             })
         })
     };
-    for name in ["namespaces", "storage", "database", "messaging-operator", "shop-api", "shop-storefront", "credentials"] {
+    for name in ["namespaces", "storage", "credentials", "database", "database-schema", "messaging-operator", "shop-api", "shop-storefront"]
+    {
         assert!(was_held(name), "{name} was not suspended");
     }
     for name in ["messaging", "messaging-crds", "flux-system"] {

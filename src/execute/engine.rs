@@ -881,7 +881,10 @@ impl Engine {
             let id = &self.run.reading.layers[position].layer.id;
             let resumed = tokio::time::timeout(Duration::from_secs(10), agent::resume(&self.run.cluster, id)).await;
             if !matches!(resumed, Ok(Ok(()))) {
-                let message = format!("{id} stays suspended: the same command resumes it, or: flux resume kustomization {} -n {}", id.name, id.namespace);
+                let message = format!(
+                    "{id} stays suspended: the same command resumes it, or: flux resume kustomization {} -n {}",
+                    id.name, id.namespace
+                );
                 self.shared.send(Happening::Warning { node: Some(id.node()), message });
             }
         }

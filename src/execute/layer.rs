@@ -126,7 +126,10 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
         };
         let may_be_replaced = (work.force || ssa::is_forced(&resource.value)) && error.is_immutable() && !work.how.dry_run;
         if may_be_replaced && matches!(work.cluster.get(&id).await, Ok(Some(_))) {
-            shared.send(Happening::Warning { node: Some(work.node.clone()), message: format!("{id}: made anew, as its `force` asks: {error}") });
+            shared.send(Happening::Warning {
+                node: Some(work.node.clone()),
+                message: format!("{id}: made anew, as its `force` asks: {error}"),
+            });
             work.cluster.delete(&id, &Preconditions::default()).await.map_err(|error| failed(error.to_string()))?;
             gone(work, &id, shared).await.map_err(failed)?;
             continue;

@@ -182,7 +182,10 @@ async fn run_leased(run: Run, lease: &lease::Lease) -> Result<Finished, RunError
     }
     if bootstrap && !lease.unfinished_bootstrap {
         let applied = run.reading.layers.iter().filter(|layer| !layer.layer.spec.suspend && layer.layer.spec.kube_config.is_none());
-        let existing = existing::declared_objects(&run.cluster, applied.flat_map(|layer| &layer.objects)).await?;
+        let mut existing = existing::declared_objects(&run.cluster, applied.flat_map(|layer| &layer.objects)).await?;
+        // A namespace that somebody made for the key or the credentials in it is no environment.
+        let for_secrets = |id: &ObjectId| run.secrets.iter().any(|secret| secret.namespace() == Some(&id.name));
+        existing.retain(|id| id.kind != "Namespace" || !for_secrets(id));
         if !existing.is_empty() {
             let sample: Vec<String> = existing.iter().take(3).map(ObjectId::to_string).collect();
             return Err(RunError::Exists { count: existing.len(), sample: sample.join(", ") });

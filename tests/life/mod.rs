@@ -58,6 +58,11 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+fn serve(sandbox: &Sandbox, repository: &Path) {
+    let source = SourceId { kind: "GitRepository".into(), namespace: "flux-system".into(), name: "flux-system".into() };
+    sandbox.set_sources(vec![(source, local_tree(repository).unwrap())]);
+}
+
 /// What a finished command left.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -108,8 +113,7 @@ impl Stage {
             ..Options::default()
         };
         let sandbox = Sandbox::up(options).await.unwrap();
-        let source = SourceId { kind: "GitRepository".into(), namespace: "flux-system".into(), name: "flux-system".into() };
-        sandbox.set_sources(vec![(source, local_tree(&repository).unwrap())]);
+        serve(&sandbox, &repository);
         let cluster = Cluster::connect(Some(sandbox.kubeconfig()), None).await.unwrap();
         // The shop's operator does not run here; its stand-in is a user of its own, so that the audit log keeps it apart from runs.
         let other = Cluster::connect(Some(&sandbox.state().private.join("stand-ins.kubeconfig")), None).await.unwrap();
@@ -140,6 +144,12 @@ impl Stage {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// Commits what stands in the working tree; the agent's remote has it too.
+    pub(crate) fn commit(&self, message: &str) {
+        git(&self.repository, &["commit", "--quiet", "--all", "--message", message]);
+        serve(&self.sandbox, &self.repository);
     }
 
     pub(crate) async fn run(&self, verb: &str) -> Ran {
@@ -349,6 +359,13 @@ pub(crate) fn print(object: &Value) -> Value {
         .flatten()
         .find(|entry| entry["manager"] == "kustomize-controller" && entry["operation"] == "Apply")
         .cloned();
+    // Replicas that Git does not declare are an autoscaler's.
+    if let Some(entry) = &entry
+        && entry.pointer("/fieldsV1/f:spec/f:replicas").is_none()
+        && let Some(spec) = rest.get_mut("spec").and_then(Value::as_object_mut)
+    {
+        spec.remove("replicas");
+    }
     json!({"object": rest, "managed": entry, "labels": metadata["labels"]})
 }
 
@@ -377,7 +394,12 @@ impl Recorder {
         let all = async {
             while !open.is_empty() {
                 let Some(Change::Applied(resource, object)) = self.changes.recv().await else { continue };
-                let id = id(&resource.api_version, &resource.kind, object.metadata.namespace.as_deref(), object.metadata.name.as_deref().unwrap());
+                let id = id(
+                    &resource.api_version,
+                    &resource.kind,
+                    object.metadata.namespace.as_deref(),
+                    object.metadata.name.as_deref().unwrap(),
+                );
                 let value = serde_json::to_value(&*object).unwrap();
                 if open.get(&id).is_some_and(|version| *version == value["metadata"]["resourceVersion"].to_string()) {
                     open.remove(&id);
@@ -413,7 +435,9 @@ pub(crate) async fn until(stage: &Stage, id: &ObjectId, wanted: impl Fn(Option<&
                 Change::Applied(_, new) if new.metadata.name.as_deref() == Some(&id.name) && new.metadata.namespace == id.namespace => {
                     object = Some(serde_json::to_value(&*new).unwrap());
                 }
-                Change::Deleted(_, new) if new.metadata.name.as_deref() == Some(&id.name) && new.metadata.namespace == id.namespace => object = None,
+                Change::Deleted(_, new) if new.metadata.name.as_deref() == Some(&id.name) && new.metadata.namespace == id.namespace => {
+                    object = None
+                }
                 _ => {}
             }
         }
