@@ -52,7 +52,7 @@ pub async fn living(cluster: &Cluster) -> Result<BTreeMap<LayerId, Living>, Clus
         .map(|object| {
             let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
             let id = LayerId::new(text("/metadata/namespace"), text("/metadata/name"));
-            let suspended = object.pointer("/spec/suspend").and_then(Value::as_bool).unwrap_or_default();
+            let suspended = is_suspended(&object);
             let held = suspended && manages(&object, HOLD, "f:suspend");
             (id, Living { object, suspended, held })
         })
@@ -68,14 +68,29 @@ fn manages(object: &Value, manager: &str, field: &str) -> bool {
 
 /// Holds a living layer: `spec.suspend` as our own field, which resuming gives up again.
 pub async fn suspend(cluster: &Cluster, layer: &LayerId) -> Result<(), ClusterError> {
-    hold(cluster, layer, json!({"suspend": true})).await
+    hold(cluster, layer, Some(json!({"suspend": true}))).await
 }
 
-async fn hold(cluster: &Cluster, layer: &LayerId, spec: Value) -> Result<(), ClusterError> {
-    let object = json!({
-        "apiVersion": API_VERSION, "kind": "Kustomization",
-        "metadata": {"namespace": layer.namespace, "name": layer.name}, "spec": spec,
+/// Gives our hold up; whoever else suspended the layer still does. Nothing is written where we hold nothing, or where it is gone.
+pub async fn resume(cluster: &Cluster, layer: &LayerId) -> Result<(), ClusterError> {
+    match cluster.get(&kustomization_id(layer)).await? {
+        Some(object) if manages(&object, HOLD, "f:suspend") => hold(cluster, layer, None).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whether a layer's Kustomization is suspended.
+pub fn is_suspended(object: &Value) -> bool {
+    object.pointer("/spec/suspend").and_then(Value::as_bool).unwrap_or_default()
+}
+
+async fn hold(cluster: &Cluster, layer: &LayerId, spec: Option<Value>) -> Result<(), ClusterError> {
+    let mut object = json!({
+        "apiVersion": API_VERSION, "kind": "Kustomization", "metadata": {"namespace": layer.namespace, "name": layer.name},
     });
+    if let Some(spec) = spec {
+        object["spec"] = spec;
+    }
     cluster.apply(&object, &Apply { manager: HOLD, ..Apply::flux() }).await.map(drop)
 }
 
@@ -86,11 +101,11 @@ pub async fn give(cluster: &Cluster, declared: &Resource, living: Option<&Living
     let layer = LayerId::new(id.namespace.clone().unwrap_or_default(), id.name.clone());
     let applied = cluster.apply(&declared.value, &Apply::flux().if_drifted()).await?;
     // Whether it is we who hold it: from an earlier run that ended too soon, or from this one.
-    let suspended = applied.object.pointer("/spec/suspend").and_then(Value::as_bool).unwrap_or_default();
+    let suspended = is_suspended(&applied.object);
     if !living.held && (!suspended || living.suspended) {
         return Ok(applied);
     }
-    hold(cluster, &layer, json!({})).await?;
+    hold(cluster, &layer, None).await?;
     // As it is now, without our hold.
     let object = cluster.get(&id).await?.unwrap_or_default();
     let fingerprint = crate::cluster::ssa::fingerprint(&object, MANAGER);

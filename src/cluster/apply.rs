@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Field manager of Flux's kustomize-controller.
 const FLUX: &str = "kustomize-controller";
 
+/// How often an object is read again that changes while it is looked at.
+const LOOKS: u32 = 5;
+
 /// How to apply.
 #[derive(Clone, Copy, Debug)]
 pub struct Apply {
@@ -159,20 +162,29 @@ impl Cluster {
             reason: error.to_string(),
         })?;
         if how.mode == Mode::IfDrifted || ssa::is_only_made_when_absent(resource) {
-            match self.read(&id, &kind).await {
-                Ok(living) => {
-                    if ssa::is_left_alone(&living) || ssa::is_only_made_when_absent(resource) {
-                        return Ok(Applied::new(living, ApplyResult::Skipped, how));
-                    }
-                    if how.mode == Mode::IfDrifted {
-                        let (_, wanted) = self.patch(&id, &kind, body.clone(), &how.dry()).await?;
-                        if !ssa::has_drifted(&living, &wanted) {
-                            return Ok(Applied::new(living, ApplyResult::Unchanged, how));
+            let mut looks = 0;
+            loop {
+                looks += 1;
+                match self.read(&id, &kind).await {
+                    Ok(living) => {
+                        if ssa::is_left_alone(&living) || ssa::is_only_made_when_absent(resource) {
+                            return Ok(Applied::new(living, ApplyResult::Skipped, how));
+                        }
+                        if how.mode == Mode::IfDrifted {
+                            let (_, wanted) = self.patch(&id, &kind, body.clone(), &how.dry()).await?;
+                            if !ssa::has_drifted(&living, &wanted) {
+                                return Ok(Applied::new(living, ApplyResult::Unchanged, how));
+                            }
+                            // Somebody wrote it between the two: the difference may be theirs.
+                            if version_of(&living) != version_of(&wanted) && looks < LOOKS {
+                                continue;
+                            }
                         }
                     }
+                    Err(error) if error.is_absent() => {}
+                    Err(error) => return Err(error),
                 }
-                Err(error) if error.is_absent() => {}
-                Err(error) => return Err(error),
+                break;
             }
         }
         let before = self.inner.horizon.get(id.group());

@@ -351,18 +351,26 @@ pub fn has_drifted(living: &Value, outcome: &Value) -> bool {
 }
 
 /// Number of what an agent's first reconciliation must leave alone: everything but metadata and status, and the manager's
-/// own entry in `managedFields` (its fields, and the time of its last change).
+/// own entry in `managedFields` (its fields, and the time of its last change). Replicas that the manager does not set are an
+/// autoscaler's, and left out.
 pub fn fingerprint(object: &Value, manager: &str) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
-    // serde_json keeps keys in order, so equal values print equally.
-    for (key, value) in object.as_object().into_iter().flatten().filter(|(key, _)| *key != "metadata" && *key != "status") {
-        (key, value.to_string()).hash(&mut hasher);
-    }
     let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let mut sets_replicas = false;
     for entry in entries.into_iter().flatten() {
         if entry["operation"] == "Apply" && entry["manager"] == manager {
+            sets_replicas |= entry.pointer("/fieldsV1/f:spec/f:replicas").is_some();
             entry.to_string().hash(&mut hasher);
+        }
+    }
+    // serde_json keeps keys in order, so equal values print equally.
+    for (key, value) in object.as_object().into_iter().flatten().filter(|(key, _)| *key != "metadata" && *key != "status") {
+        match value.as_object().filter(|fields| key == "spec" && !sets_replicas && fields.contains_key("replicas")) {
+            Some(fields) => fields.iter().filter(|(field, _)| *field != "replicas").for_each(|(field, value)| {
+                (field, value.to_string()).hash(&mut hasher);
+            }),
+            None => (key, value.to_string()).hash(&mut hasher),
         }
     }
     hasher.finish()

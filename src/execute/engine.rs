@@ -7,7 +7,7 @@ use super::{Installation, Run, RunError, Shared};
 use crate::agent::handover::Handover;
 use crate::agent::{self, Living};
 use crate::cluster::watch::Watches;
-use crate::cluster::{Applied, Apply, ApplyResult, Cluster, Mode, ssa};
+use crate::cluster::{Applied, Apply, ApplyResult, Cluster, Mode, ssa, wait};
 use crate::health::{self, Health};
 use crate::layers::LayerId;
 use crate::layers::flux::{self, Layer};
@@ -26,6 +26,8 @@ use tokio::time::Instant;
 const REQUESTS: usize = 16;
 /// Without `spec.timeout`, `spec.interval` and `--timeout` (kustomize-controller's default interval is required; this is for the agent and secrets).
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long layers that the agent is deleting are waited for.
+const LEAVING: Duration = Duration::from_secs(60);
 /// What is ours alone (secrets and variables of the environment).
 const OURS: Apply = Apply { manager: "blackstart", force: true, dry_run: false, mode: Mode::Straight };
 /// Handing over costs the cluster work; it begins when nothing was started, applied or made ready for so long, or all is ready.
@@ -80,6 +82,8 @@ struct Node {
 enum Message {
     Applied(Index, Result<Vec<Written>, ApplyFailed>),
     AgentStarted(Index, Result<Vec<Written>, String>),
+    /// A layer of a living agent is about to be suspended.
+    Held(usize),
     /// A layer's Kustomization object is written (or was as declared).
     Given(usize, Result<Applied, String>),
     /// A layer was not ready in time: what is missing, with its last events.
@@ -98,7 +102,11 @@ struct Engine {
     node_of_layer: Vec<Option<Index>>,
     layer_of_object: HashMap<ObjectId, usize>,
     living: Arc<BTreeMap<LayerId, Living>>,
+    /// Layers of a living agent that we hold suspended, this run or one that died.
+    held: BTreeSet<usize>,
     agent_ready: bool,
+    /// Whether anything was written; if not, the agent is left to its own pace.
+    wrote: bool,
     quiet_since: Instant,
     baseline: Baseline,
     sender: mpsc::UnboundedSender<Message>,
@@ -116,10 +124,15 @@ struct Engine {
 pub(super) async fn drive(mut run: Run) -> Result<Finished, RunError> {
     let watches = Watches::new(run.cluster.clone());
     let mut changes = watches.subscribe();
-    let shared =
-        Arc::new(Shared { requests: Semaphore::new(REQUESTS), watches, definitions_changed: Notify::new(), events: run.events.clone() });
+    let shared = Arc::new(Shared {
+        requests: Semaphore::new(REQUESTS),
+        watches,
+        definitions_changed: Notify::new(),
+        events: run.events.clone(),
+        stop: run.stop.clone(),
+    });
     stand_in(&mut run, &shared).await?;
-    let living = Arc::new(agent::living(&run.cluster).await?);
+    let living = Arc::new(living(&run, &shared).await?);
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut stop = run.stop.clone();
     let mut engine = Engine::new(run, shared, living, sender);
@@ -160,14 +173,39 @@ pub(super) async fn drive(mut run: Run) -> Result<Finished, RunError> {
                 engine.stopping = true;
                 engine.finished.interrupted = true;
                 if count > 1 {
+                    // At once: the next run resumes what stays suspended.
+                    engine.held.clear();
                     break;
                 }
                 engine.shared.send(Happening::Phase { name: "stop".into(), detail: "finishing what runs; Ctrl-C again stops at once".into() });
             }
         }
     }
+    engine.release().await;
     engine.prove().await?;
     Ok(engine.conclude())
+}
+
+/// The agent's layers. One that is being deleted takes its objects with it: that is waited for, else the run would find them
+/// all in order and see them vanish.
+async fn living(run: &Run, shared: &Arc<Shared>) -> Result<BTreeMap<LayerId, Living>, RunError> {
+    let deadline = Instant::now() + LEAVING;
+    loop {
+        let living = agent::living(&run.cluster).await?;
+        let leaving = living.iter().find(|(_, living)| living.object.pointer("/metadata/deletionTimestamp").is_some());
+        let Some((layer, _)) = leaving else { return Ok(living) };
+        let id = agent::kustomization_id(layer);
+        let patience = deadline.saturating_duration_since(Instant::now());
+        shared.send(Happening::Phase { name: "wait".into(), detail: format!("{id}: the agent is deleting it and what it applied") });
+        let gone = tokio::select! {
+            gone = wait::gone(&shared.watches, &id, patience) => gone,
+            () = shared.stopping() => return Ok(living),
+        };
+        if let Err(error) = gone {
+            shared.send(Happening::Warning { node: Some(layer.node()), message: error.to_string() });
+            return Ok(living);
+        }
+    }
 }
 
 /// Writes the stand-ins of a rehearsal before anything else: definitions first, the rest when they are established.
@@ -182,6 +220,7 @@ async fn stand_in(run: &mut Run, shared: &Arc<Shared>) -> Result<(), ApplyFailed
         objects,
         how: Apply { manager: "blackstart-stand-in", ..Apply::flux() },
         deadline: Instant::now() + PATIENCE,
+        force: false,
     };
     layer::apply(work, shared.clone()).await.map(drop)
 }
@@ -262,7 +301,16 @@ impl Engine {
         }));
         let layer_of_object =
             run.reading.layers.iter().enumerate().map(|(position, read)| (read.layer.declaration.id(), position)).collect();
+        let held = run
+            .reading
+            .layers
+            .iter()
+            .enumerate()
+            .filter(|(_, read)| living.get(&read.layer.id).is_some_and(|living| living.held))
+            .map(|(position, _)| position)
+            .collect();
         Self {
+            held,
             queue,
             nodes,
             by_object: HashMap::new(),
@@ -274,6 +322,7 @@ impl Engine {
             layer_of_object,
             living,
             agent_ready: false,
+            wrote: false,
             quiet_since: Instant::now(),
             baseline: Baseline::new(&run.reading),
             sender,
@@ -330,7 +379,7 @@ impl Engine {
                 let secret = self.run.secrets[*position].clone();
                 self.shared.send(Happening::Started { node: id.clone(), action: Action::Apply, objects: 1 });
                 let cluster = self.run.cluster.clone();
-                let work = Work { node: id, cluster, objects: vec![secret], how: OURS, deadline };
+                let work = Work { node: id, cluster, objects: vec![secret], how: OURS, deadline, force: false };
                 let (sender, shared) = (self.sender.clone(), self.shared.clone());
                 tokio::spawn(async move {
                     let result = apply_with_namespace(work, shared).await;
@@ -348,6 +397,7 @@ impl Engine {
                     objects: self.agent_objects(installation.components),
                     how: Apply::flux(),
                     deadline,
+                    force: false,
                 };
                 let (sender, shared, cluster) = (self.sender.clone(), self.shared.clone(), self.run.cluster.clone());
                 let namespace = self.run.reading.entry.namespace.clone();
@@ -377,13 +427,18 @@ impl Engine {
             Some(account) => self.run.cluster.impersonating(&format!("system:serviceaccount:{}:{account}", layer.id.namespace)),
             None => self.run.cluster.clone(),
         };
-        let work = Work { node: id, cluster, objects, how: Apply::flux(), deadline };
+        // Where an environment lives, only what differs is written: its objects may carry marks of the agent, and other owners.
+        let how = if self.living.is_empty() { Apply::flux() } else { Apply::flux().if_drifted() };
+        let work = Work { node: id, cluster, objects, how, deadline, force: layer.spec.force };
         let living = self.living.get(&layer.id).cloned();
         let (sender, shared, cluster) = (self.sender.clone(), self.shared.clone(), self.run.cluster.clone());
         let layer_id = layer.id.clone();
         tokio::spawn(async move {
             let result = match living {
-                Some(living) => apply_beside_agent(work, shared, &cluster, &layer_id, &living).await,
+                Some(living) => {
+                    let held = || sender.send(Message::Held(position));
+                    apply_beside_agent(work, shared, &cluster, &layer_id, &living, held).await
+                }
                 None => layer::apply(work, shared).await,
             };
             let _ = sender.send(Message::Applied(index, result));
@@ -431,14 +486,28 @@ impl Engine {
             Message::Applied(index, Ok(written)) | Message::AgentStarted(index, Ok(written)) => self.applied(index, &written),
             Message::Applied(index, Err(error)) => self.fail(index, &error.to_string()),
             Message::AgentStarted(index, Err(error)) => self.fail(index, &error),
+            Message::Held(position) => {
+                self.held.insert(position);
+            }
             Message::Late(index, error) => {
                 if !self.nodes[index].pending.is_empty() {
                     self.fail(index, &error);
                 }
             }
             Message::Given(position, Ok(applied)) => {
-                let id = self.run.reading.layers[position].layer.declaration.id();
+                let layer = &self.run.reading.layers[position].layer;
+                let id = layer.declaration.id();
                 self.baseline.record(&id, applied.fingerprint);
+                self.wrote |= matches!(applied.result, ApplyResult::Created | ApplyResult::Changed);
+                let was_ours = self.held.remove(&position);
+                if !was_ours && self.living.get(&layer.id).is_some_and(|living| living.suspended) && agent::is_suspended(&applied.object) {
+                    let message = "suspended by somebody else in the cluster; left so, the agent does not confirm it".to_owned();
+                    self.shared.send(Happening::Warning { node: Some(layer.id.node()), message });
+                    for other in self.handover.confirmed(position) {
+                        self.nudge_layer(other);
+                    }
+                    return;
+                }
                 self.judge_handover(position, &applied.object);
                 if self.handover.is_awaited(position) {
                     self.want(&id);
@@ -464,6 +533,7 @@ impl Engine {
         let (created, changed, unchanged) = (count(ApplyResult::Created), count(ApplyResult::Changed), count(ApplyResult::Unchanged));
         let node = &mut self.nodes[index];
         node.wrote |= created + changed > 0;
+        self.wrote |= node.wrote;
         node.deadline = Some(Instant::now() + node.patience);
         self.shared.send(Happening::Applied { node: node.id.clone(), created, changed, unchanged });
         let blocked = self.queue.applied(index);
@@ -674,7 +744,7 @@ impl Engine {
     fn nudge_releases_after(&self, id: &ObjectId) {
         let Some(waiting) = self.releases_after.get(id) else { return };
         for release in waiting {
-            if self.by_object.contains_key(release) {
+            if self.wrote && self.by_object.contains_key(release) {
                 let (cluster, release) = (self.run.cluster.clone(), release.clone());
                 tokio::spawn(async move { agent::nudge(&cluster, &release).await });
             }
@@ -724,7 +794,6 @@ impl Engine {
             return;
         }
         let layer = &self.run.reading.layers[position].layer;
-        let id = layer.declaration.id();
         let revision =
             self.run.reading.sources.get(&layer.source).and_then(|source| source.tree.as_ref()).map(|tree| tree.revision.as_str());
         match agent::confirmation(object, &layer.source, revision) {
@@ -740,15 +809,18 @@ impl Engine {
                 self.handover_messages.insert(position, message);
             }
             agent::Confirmation::DependencyNotReady => {
+                self.handover_messages.insert(position, "it waits for a layer that it depends on".into());
                 if self.handover.dependencies_confirmed(position) {
-                    let cluster = self.run.cluster.clone();
-                    tokio::spawn(async move { agent::nudge(&cluster, &id).await });
+                    self.nudge_layer(position);
                 }
             }
         }
     }
 
     fn nudge_layer(&self, position: usize) {
+        if !self.wrote {
+            return;
+        }
         let (cluster, id) = (self.run.cluster.clone(), self.run.reading.layers[position].layer.declaration.id());
         tokio::spawn(async move { agent::nudge(&cluster, &id).await });
     }
@@ -848,6 +920,21 @@ impl Engine {
         self.queue.is_over() && settled && handed
     }
 
+    /// A hold ends with its run, also for a layer that failed or was left behind by a stop: the agent knows what to do with it.
+    async fn release(&mut self) {
+        for position in std::mem::take(&mut self.held) {
+            let id = &self.run.reading.layers[position].layer.id;
+            let resumed = tokio::time::timeout(Duration::from_secs(10), agent::resume(&self.run.cluster, id)).await;
+            if !matches!(resumed, Ok(Ok(()))) {
+                let message = format!(
+                    "{id} stays suspended: the same command resumes it, or: flux resume kustomization {} -n {}",
+                    id.name, id.namespace
+                );
+                self.shared.send(Happening::Warning { node: Some(id.node()), message });
+            }
+        }
+    }
+
     /// Looks whether the agent left alone what we applied.
     async fn prove(&mut self) -> Result<(), RunError> {
         if !self.agent_ready || self.finished.interrupted || !self.finished.failures.is_empty() {
@@ -892,6 +979,7 @@ async fn look(work: &Work, shared: &Arc<Shared>) -> Option<Vec<Written>> {
         objects: work.objects.clone(),
         how: work.how.if_drifted().dry(),
         deadline: Instant::now(),
+        force: false,
     };
     let written = layer::apply(look, shared.clone()).await.ok()?;
     written.iter().all(|written| matches!(written.result, ApplyResult::Unchanged | ApplyResult::Skipped)).then_some(written)
@@ -931,11 +1019,14 @@ async fn apply_beside_agent(
     cluster: &Cluster,
     layer: &LayerId,
     living: &Living,
+    held: impl FnOnce() -> Result<(), mpsc::error::SendError<Message>>,
 ) -> Result<Vec<Written>, ApplyFailed> {
     if let Some(unchanged) = look(&work, &shared).await {
         return Ok(unchanged);
     }
     if !living.suspended {
+        // Told first: a hold that is given up in vain costs nothing, one that is forgotten stops the agent.
+        let _ = held();
         agent::suspend(cluster, layer).await.map_err(|error| ApplyFailed {
             object: agent::kustomization_id(layer),
             place: None,

@@ -1,7 +1,7 @@
 //! Writing one layer's objects: in the stages of kustomize-controller, in parallel within a stage, each waiting for what it needs.
 
 use super::Shared;
-use crate::cluster::{Applied, Apply, ApplyResult, Cluster, ClusterError, ssa, wait};
+use crate::cluster::{Applied, Apply, ApplyResult, Cluster, ClusterError, Preconditions, ssa, wait};
 use crate::manifest::{ObjectId, Resource};
 use crate::report::event::Happening;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -54,6 +54,8 @@ pub struct Work {
     pub how: Apply,
     /// Until when a missing kind, namespace or webhook backend is waited for.
     pub deadline: Instant,
+    /// The layer asks that what cannot be changed is made anew (`spec.force`); an object may ask for itself.
+    pub force: bool,
 }
 
 /// Writes all objects; the first error ends it after what already runs is over.
@@ -97,11 +99,29 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
     let id = resource.id();
     let mut pause = Duration::from_millis(50);
     let mut told = false;
+    let failed = |cause: String| {
+        // The object stands at the head of the message already.
+        let cause = cause.strip_prefix(&format!("{id}: ")).map_or(cause.clone(), str::to_owned);
+        ApplyFailed { object: id.clone(), place: resource.origin.clone(), cause, hint: None }
+    };
     loop {
         let permit = shared.requests.acquire().await;
         let result = work.cluster.apply(&resource.value, &work.how).await;
         drop(permit);
         let error = match result {
+            Ok(Applied { object, result, .. }) if result != ApplyResult::Skipped && is_leaving(&object) => {
+                // Whoever deletes it is not done: what is written into it now would go with it.
+                let reason = "it is being deleted".to_owned();
+                if work.how.dry_run {
+                    return Err(failed(reason));
+                }
+                if !told {
+                    told = true;
+                    shared.send(Happening::Retried { node: work.node.clone(), error: format!("{id}: {reason}") });
+                }
+                gone(work, &id, shared).await.map_err(failed)?;
+                continue;
+            }
             Ok(Applied { object, result, fingerprint, dropped }) => {
                 if !dropped.is_empty() {
                     let message = format!("{id}: fields that {} does not have are left out: {}", id.kind, dropped.join(", "));
@@ -111,17 +131,23 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
             }
             Err(error) => error,
         };
-        let failed = |cause: String| {
-            // The object stands at the head of the message already.
-            let cause = cause.strip_prefix(&format!("{id}: ")).map_or(cause.clone(), str::to_owned);
-            ApplyFailed { object: id.clone(), place: resource.origin.clone(), cause, hint: hint(&error, resource) }
-        };
+        let refused = |cause: String| ApplyFailed { hint: hint(&error, resource), ..failed(cause) };
+        let may_be_replaced = (work.force || ssa::is_forced(&resource.value)) && error.is_immutable() && !work.how.dry_run;
+        if may_be_replaced && matches!(work.cluster.get(&id).await, Ok(Some(_))) {
+            shared.send(Happening::Warning {
+                node: Some(work.node.clone()),
+                message: format!("{id}: made anew, as its `force` asks: {error}"),
+            });
+            work.cluster.delete(&id, &Preconditions::default()).await.map_err(|error| failed(error.to_string()))?;
+            gone(work, &id, shared).await.map_err(failed)?;
+            continue;
+        }
         // Another layer, or a chart, may still bring what this object needs: its kind, its namespace, the webhook's backend.
         if !may_still_come(&error) {
-            return Err(failed(error.to_string()));
+            return Err(refused(error.to_string()));
         }
         if Instant::now() + pause >= work.deadline {
-            return Err(failed(format!("{error} (waited until the layer's timeout)")));
+            return Err(refused(format!("{error} (waited until the layer's timeout)")));
         }
         if !told {
             told = true;
@@ -130,6 +156,7 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shared.definitions_changed.notified() => {}
+            () = shared.stopping() => return Err(failed(format!("{error} (stopped waiting for it)"))),
         }
         pause = (pause * 2).min(Duration::from_secs(2));
     }
@@ -145,10 +172,24 @@ fn hint(error: &ClusterError, resource: &Resource) -> Option<String> {
     })
 }
 
+/// Waits until an object that is being deleted is gone.
+async fn gone(work: &Work, id: &ObjectId, shared: &Shared) -> Result<(), String> {
+    let patience = work.deadline.saturating_duration_since(Instant::now());
+    tokio::select! {
+        gone = wait::gone(&shared.watches, id, patience) => gone.map_err(|error| error.to_string()),
+        () = shared.stopping() => Err("it is being deleted (stopped waiting for that)".to_owned()),
+    }
+}
+
+fn is_leaving(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some()
+}
+
 fn may_still_come(error: &ClusterError) -> bool {
     match error {
         ClusterError::KindUnknown { .. } => true,
         ClusterError::NotFound { reason, .. } => reason.starts_with("namespaces "),
+        ClusterError::Forbidden { reason, .. } => reason.contains("because it is being terminated"),
         error => error.is_webhook_silent(),
     }
 }

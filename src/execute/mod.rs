@@ -147,9 +147,19 @@ pub struct Shared {
     pub definitions_changed: Notify,
     /// Where events go.
     pub events: Events,
+    /// How often the user asked to stop.
+    pub stop: watch::Receiver<u8>,
 }
 
 impl Shared {
+    /// Returns when the user has asked to stop; never, where nobody can.
+    pub async fn stopping(&self) {
+        let mut stop = self.stop.clone();
+        if stop.wait_for(|count| *count > 0).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Sends an event.
     pub fn send(&self, happening: Happening) {
         self.events.send(happening);
@@ -172,7 +182,10 @@ async fn run_leased(run: Run, lease: &lease::Lease) -> Result<Finished, RunError
     }
     if bootstrap && !lease.unfinished_bootstrap {
         let applied = run.reading.layers.iter().filter(|layer| !layer.layer.spec.suspend && layer.layer.spec.kube_config.is_none());
-        let existing = existing::declared_objects(&run.cluster, applied.flat_map(|layer| &layer.objects)).await?;
+        let mut existing = existing::declared_objects(&run.cluster, applied.flat_map(|layer| &layer.objects)).await?;
+        // A namespace that somebody made for the key or the credentials in it is no environment.
+        let for_secrets = |id: &ObjectId| run.secrets.iter().any(|secret| secret.namespace() == Some(&id.name));
+        existing.retain(|id| id.kind != "Namespace" || !for_secrets(id));
         if !existing.is_empty() {
             let sample: Vec<String> = existing.iter().take(3).map(ObjectId::to_string).collect();
             return Err(RunError::Exists { count: existing.len(), sample: sample.join(", ") });
@@ -180,7 +193,8 @@ async fn run_leased(run: Run, lease: &lease::Lease) -> Result<Finished, RunError
         lease.begin_bootstrap().await?;
     }
     let finished = engine::drive(run).await?;
-    if bootstrap && finished.success {
+    // A recovery that ends well ends an unfinished first start too.
+    if finished.success && (bootstrap || lease.unfinished_bootstrap) {
         lease.finish_bootstrap().await?;
     }
     Ok(finished)

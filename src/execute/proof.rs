@@ -12,6 +12,8 @@ pub struct Baseline {
     fingerprints: HashMap<ObjectId, u64>,
     /// Objects that two layers declare: the agent writes them in turns, whoever began.
     twice: BTreeSet<ObjectId>,
+    /// Jobs that Kubernetes removes when they are done (`ttlSecondsAfterFinished`).
+    passing: BTreeSet<ObjectId>,
 }
 
 impl Baseline {
@@ -19,7 +21,9 @@ impl Baseline {
     pub fn new(reading: &Reading) -> Self {
         let mut seen = BTreeSet::new();
         let twice = reading.layers.iter().flat_map(|read| &read.objects).map(Resource::id).filter(|id| !seen.insert(id.clone())).collect();
-        Self { fingerprints: HashMap::new(), twice }
+        let passes = |object: &&Resource| object.kind() == "Job" && object.value.pointer("/spec/ttlSecondsAfterFinished").is_some();
+        let passing = reading.layers.iter().flat_map(|read| &read.objects).filter(passes).map(Resource::id).collect();
+        Self { fingerprints: HashMap::new(), twice, passing }
     }
 
     /// Notes an object as the server answered.
@@ -50,7 +54,7 @@ impl Baseline {
                     changed.push(found.id());
                 }
             }
-            changed.extend(expected.into_keys());
+            changed.extend(expected.into_keys().filter(|id| !self.passing.contains(id)));
         }
         changed.sort();
         Ok(changed)

@@ -11,6 +11,7 @@ pub(crate) fn headline(model: &RunModel) -> String {
         (true, false, _) => "is back".to_owned(),
         (true, true, 0) => "rehearsed".to_owned(),
         (true, true, stand_ins) => format!("rehearsed with {}", count(stand_ins, "stand-in")),
+        (false, ..) if model.end.is_none() && counts.all == 0 => "did not begin".to_owned(),
         (false, ..) if model.end.is_none() => "was interrupted".to_owned(),
         (false, true, _) => "was not rehearsed to the end".to_owned(),
         (false, ..) => "is not back".to_owned(),
