@@ -181,7 +181,8 @@ fn namespace(name: &str) -> Resource {
 
 /// An object with its Namespace before it, so that it can be written before the layer that declares the namespace.
 pub fn with_namespace(object: Resource) -> Vec<Resource> {
-    object.namespace().map(namespace).into_iter().chain([object.clone()]).collect()
+    let namespace = object.namespace().map(namespace);
+    namespace.into_iter().chain([object]).collect()
 }
 
 #[cfg(test)]

@@ -85,11 +85,20 @@ pub(super) async fn start(args: StartArgs, mode: Mode, show: Show) -> Result<Exi
 }
 
 async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result<Finished, Failure> {
-    let Input { environment, reading, plan, secrets } = input(&args.run.input, events).await?;
-    phase(events, "connect", "cluster");
-    let cluster = connect(args, &environment).await?;
-    super::remote::check(&reading, &args.run.input).await?;
-    let installation = Installation { components: read::agent_components(&reading, &environment).await?, start: None };
+    let mut stop = stop_signal();
+    let prepare = async {
+        let given = input(&args.run.input, events).await?;
+        phase(events, "connect", "cluster");
+        let cluster = connect(args, &given.environment).await?;
+        super::remote::check(&given.reading, &args.run.input).await?;
+        let components = read::agent_components(&given.reading, &given.environment).await?;
+        Ok::<_, Failure>((given, cluster, Installation { components, start: None }))
+    };
+    let (given, cluster, installation) = tokio::select! {
+        prepared = prepare => prepared?,
+        _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
+    };
+    let Input { reading, plan, secrets, .. } = given;
     let run = Run {
         mode,
         plan,
@@ -100,7 +109,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         installation,
         timeout: args.run.timeout,
         events: events.clone(),
-        stop: stop_signal(),
+        stop,
     };
     Ok(execute::run(run).await?)
 }
