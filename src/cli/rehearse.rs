@@ -2,7 +2,7 @@
 
 use super::start::{Input, input, phase, stop_signal};
 use super::{Failure, RehearseArgs};
-use crate::cluster::Cluster;
+use crate::cluster::{Apply, Cluster};
 use crate::execute::{self, Events, Finished, Installation, Mode, Run};
 use crate::health::Expressions;
 use crate::read::{self, Reading};
@@ -78,10 +78,14 @@ async fn run(
     }
     let operator = tokio::spawn(operator::run(cluster.clone(), stand_ins.statuses));
     let start = {
-        let sandbox = sandbox.clone();
+        let (sandbox, cluster, sources) = (sandbox.clone(), cluster.clone(), stand_ins.sources);
         async move {
             let mut sandbox = sandbox.lock().await;
             sandbox.install_agent().await.map_err(|error| error.to_string())?;
+            let how = Apply { manager: "blackstart-stand-in", ..Apply::flux() };
+            for source in &sources {
+                cluster.apply(&source.value, &how).await.map_err(|error| error.to_string())?;
+            }
             sandbox.start_agent(&AgentFlags::default()).await.map_err(|error| error.to_string())
         }
     };

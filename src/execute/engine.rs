@@ -759,7 +759,9 @@ impl Engine {
         }
         for position in self.handover.take_due() {
             let layer = &self.run.reading.layers[position].layer;
-            let deadline = Instant::now() + layer.patience().unwrap_or(PATIENCE).max(Duration::from_secs(60));
+            // Never less than two of the agent's own looks at a dependency (30 s each).
+            let limit = self.run.timeout.unwrap_or(Duration::MAX);
+            let deadline = Instant::now() + layer.patience().unwrap_or(PATIENCE).min(limit).max(Duration::from_secs(60));
             self.handover_deadlines.insert(position, deadline);
             let object = self.kustomization(position);
             let living = self.living.get(&layer.id).cloned();

@@ -76,6 +76,8 @@ pub(super) fn api_server(places: &Places<'_>, program: PathBuf, port: u16, audit
         ("service-account-signing-key-file", &places.private("accounts.key")),
         ("service-cluster-ip-range", SERVICE_RANGE),
         ("allow-privileged", "true"),
+        // Real repositories use it; a rehearsal lists it as a stand-in where one does.
+        ("feature-gates", "HPAScaleToZero=true"),
         ("max-requests-inflight", "2000"),
         ("max-mutating-requests-inflight", "1000"),
         ("profiling", "false"),

@@ -3,7 +3,7 @@
 //! Each stand-in is small, named, and listed in the output with its reason.
 
 use crate::health;
-use crate::layers::flux;
+use crate::layers::{SourceId, flux};
 use crate::manifest::{ObjectId, Resource};
 use crate::read::Reading;
 use serde_json::{Map, Value, json};
@@ -34,6 +34,8 @@ pub struct StatusRule {
 pub struct StandIns {
     /// Objects to write before the run, definitions first.
     pub objects: Vec<Resource>,
+    /// Sources that layers are taken from and that nothing in the repository declares; written once their kinds are there.
+    pub sources: Vec<Resource>,
     /// Statuses to write during the run.
     pub statuses: Vec<StatusRule>,
     /// For the output.
@@ -98,11 +100,17 @@ const CLUSTER_SCOPED: [&str; 16] = [
     "VolumeSnapshotClass",
 ];
 
+/// Namespaces that are there without anybody's doing: Kubernetes' own, and the agent's.
+const OWN_NAMESPACES: [&str; 5] = ["default", "flux-system", "kube-node-lease", "kube-public", "kube-system"];
+
 /// Looks for everything that the sandbox cannot have. `given`: secrets and variables of the environment;
 /// `chart_definitions`: CRDs in charts that stand in Git.
 pub fn find(reading: &Reading, given: &[Resource], chart_definitions: &[Resource]) -> StandIns {
     let mut found = StandIns::default();
     definitions(reading, chart_definitions, &mut found);
+    namespaces(reading, given, &mut found);
+    sources(reading, &mut found);
+    scale_to_zero(reading, &mut found);
     values(reading, given, &mut found);
     service_accounts(reading, &mut found);
     statuses(reading, &mut found);
@@ -146,9 +154,13 @@ fn definitions(reading: &Reading, chart_definitions: &[Resource], found: &mut St
                 })
             })
             .collect();
+        let mut metadata = json!({"name": name, "labels": {"blackstart/stand-in": "true"}});
+        if is_protected(&group) {
+            // The server wants to be told that nobody at Kubernetes approved this one.
+            metadata["annotations"] = json!({"api-approved.kubernetes.io": "unapproved, stand-in of a rehearsal"});
+        }
         let definition = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": name, "labels": {"blackstart/stand-in": "true"}},
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": metadata,
             "spec": {
                 "group": group, "scope": if namespaced { "Namespaced" } else { "Cluster" }, "versions": versions,
                 "names": {"kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": kind.to_lowercase()},
@@ -162,6 +174,68 @@ fn definitions(reading: &Reading, chart_definitions: &[Resource], found: &mut St
         };
         found.list.push(StandIn { object: format!("CustomResourceDefinition {name}"), reason: reason.into() });
     }
+}
+
+/// Namespaces that objects are put into and that nothing in the repository declares.
+fn namespaces(reading: &Reading, given: &[Resource], found: &mut StandIns) {
+    let declared: BTreeSet<&str> = objects(reading).filter(|object| object.kind() == "Namespace").map(Resource::name).collect();
+    // With what the environment gives comes its namespace; the rest is Kubernetes' own, and the agent's.
+    let others: BTreeSet<&str> = given.iter().filter_map(Resource::namespace).collect();
+    let used: BTreeSet<&str> = objects(reading).filter_map(Resource::namespace).collect();
+    for name in used.difference(&declared).filter(|name| !OWN_NAMESPACES.contains(name) && !others.contains(*name)) {
+        let object =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"blackstart/stand-in": "true"}}});
+        found.objects.push(Resource { value: object, origin: None });
+        let reason = "objects are put into it, and nothing in the repository declares it".into();
+        found.list.push(StandIn { object: format!("Namespace {name}"), reason });
+    }
+}
+
+/// Sources at hand whose objects `flux bootstrap`, a chart or an operator would make.
+fn sources(reading: &Reading, found: &mut StandIns) {
+    let declared: BTreeSet<SourceId> = objects(reading)
+        .filter(|object| object.group() == "source.toolkit.fluxcd.io")
+        .map(|object| SourceId {
+            kind: object.kind().to_owned(),
+            namespace: object.namespace().unwrap_or_default().to_owned(),
+            name: object.name().to_owned(),
+        })
+        .collect();
+    let used: BTreeSet<&SourceId> = reading.layers.iter().map(|read| &read.layer.source).collect();
+    for id in used.into_iter().filter(|id| !declared.contains(id)) {
+        let at_hand = reading.sources.get(id).is_some_and(|source| source.tree.is_some());
+        let spec = match id.kind.as_str() {
+            "GitRepository" => json!({"interval": "10m", "url": format!("https://stand-in.invalid/{}", id.name)}),
+            "OCIRepository" => json!({"interval": "10m", "url": format!("oci://stand-in.invalid/{}", id.name)}),
+            _ => continue,
+        };
+        if !at_hand {
+            continue;
+        }
+        let object = json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": id.kind,
+            "metadata": {"name": id.name, "namespace": id.namespace, "labels": {"blackstart/stand-in": "true"}}, "spec": spec,
+        });
+        found.sources.push(Resource { value: object, origin: None });
+        let reason = "layers are taken from it, and nothing in the repository declares it: the agent's installation makes it".into();
+        found.list.push(StandIn { object: format!("{} {}/{}", id.kind, id.namespace, id.name), reason });
+    }
+}
+
+/// The sandbox's API server has the feature gate that these need; a cluster has it only where somebody turned it on.
+fn scale_to_zero(reading: &Reading, found: &mut StandIns) {
+    let count = objects(reading)
+        .filter(|object| object.kind() == "HorizontalPodAutoscaler" && object.value.pointer("/spec/minReplicas") == Some(&json!(0)))
+        .count();
+    if count > 0 {
+        let reason = format!("{count} HorizontalPodAutoscalers with minReplicas 0 need it, and it is off by default: it is on here");
+        found.list.push(StandIn { object: "feature gate HPAScaleToZero of kube-apiserver".into(), reason });
+    }
+}
+
+/// Groups that belong to Kubernetes itself.
+fn is_protected(group: &str) -> bool {
+    ["k8s.io", "kubernetes.io"].iter().any(|owner| group == *owner || group.ends_with(&format!(".{owner}")))
 }
 
 /// English plural as API conventions form it.
@@ -259,15 +333,26 @@ fn statuses(reading: &Reading, found: &mut StandIns) {
     for ((api_version, kind), count) in kinds {
         let asked = expressions.get(&(api_version.clone(), kind.clone())).map(Vec::as_slice).unwrap_or_default();
         let is_ack = api_version.contains(".services.k8s.aws/");
-        if asked.is_empty() && !is_ack {
+        let is_flux = is_reconciled_by_flux(&api_version, &kind);
+        if asked.is_empty() && !is_ack && !is_flux {
             continue;
         }
         let status = wished_status(asked, is_ack);
+        let set = if asked.is_empty() { "it is reported ready" } else { "what the health checks ask for is set" };
         found.list.push(StandIn {
             object: format!("status of {count} {kind} ({api_version})"),
-            reason: "its controller does not run here; what the health checks ask for is set".into(),
+            reason: format!("its controller does not run here; {set}"),
         });
         found.statuses.push(StatusRule { api_version, kind, status });
+    }
+}
+
+/// Kinds of Flux' other controllers that a waiting layer wants to see Ready. (The artifact server has source-watcher's.)
+fn is_reconciled_by_flux(api_version: &str, kind: &str) -> bool {
+    match api_version.split('/').next().unwrap_or_default() {
+        "image.toolkit.fluxcd.io" | "fluxcd.controlplane.io" => true,
+        "notification.toolkit.fluxcd.io" => kind == "Receiver",
+        _ => false,
     }
 }
 
