@@ -1,0 +1,88 @@
+//! Handing layers to the agent: when it is calm, and until the agent confirms.
+
+use super::{Engine, Message, PATIENCE, QUIET};
+use crate::agent;
+use crate::cluster::ssa;
+use crate::manifest::Resource;
+use crate::report::event::Happening;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::Instant;
+
+impl Engine {
+    /// Writes the Kustomization objects whose turn it is.
+    pub(super) fn hand_over(&mut self) {
+        let calm = self.queue.is_over() || (!self.queue.is_applying() && self.quiet_since.elapsed() >= QUIET);
+        if !self.agent_ready || !calm || self.stopping {
+            return;
+        }
+        for position in self.handover.take_due() {
+            let layer = &self.run.reading.layers[position].layer;
+            // Never less than two of the agent's own looks at a dependency (30 s each).
+            let limit = self.run.timeout.unwrap_or(Duration::MAX);
+            let deadline = Instant::now() + layer.patience().unwrap_or(PATIENCE).min(limit).max(Duration::from_secs(60));
+            self.handover_deadlines.insert(position, deadline);
+            let object = self.kustomization(position);
+            let living = self.living.get(&layer.id).cloned();
+            let (cluster, sender, shared) = (self.run.cluster.clone(), self.sender.clone(), self.shared.clone());
+            tokio::spawn(async move {
+                let permit = shared.requests.acquire().await;
+                let result = agent::give(&cluster, &object, living.as_ref()).await.map_err(|error| error.to_string());
+                drop(permit);
+                let _ = sender.send(Message::Given(position, result));
+            });
+        }
+    }
+
+    /// The layer's own object as its parent (or itself, for an entry layer that declares itself) would write it.
+    pub(super) fn kustomization(&self, position: usize) -> Resource {
+        let layer = &self.run.reading.layers[position].layer;
+        let declares_itself = self.run.reading.layers[position].objects.iter().any(|object| object.id() == layer.declaration.id());
+        let owner = match &layer.parent {
+            Some(parent) => self.run.reading.layers.iter().map(|read| &read.layer).find(|layer| layer.id == *parent),
+            None if declares_itself => Some(layer),
+            None => None,
+        };
+        let value = match owner {
+            Some(owner) => ssa::prepare(&layer.declaration, owner),
+            None => layer.declaration.value.clone(),
+        };
+        Resource { value, origin: layer.declaration.origin.clone() }
+    }
+
+    pub(super) fn judge_handover(&mut self, position: usize, object: &Value) {
+        if !self.handover.is_awaited(position) {
+            return;
+        }
+        let layer = &self.run.reading.layers[position].layer;
+        let revision =
+            self.run.reading.sources.get(&layer.source).and_then(|source| source.tree.as_ref()).map(|tree| tree.revision.as_str());
+        match agent::confirmation(object, &layer.source, revision) {
+            agent::Confirmation::Ready => {
+                let node = layer.id.node();
+                self.shared.send(Happening::HandedOver { node, changed: Vec::new() });
+                self.handover_messages.remove(&position);
+                for other in self.handover.confirmed(position) {
+                    self.nudge_layer(other);
+                }
+            }
+            agent::Confirmation::Waiting(message) => {
+                self.handover_messages.insert(position, message);
+            }
+            agent::Confirmation::DependencyNotReady => {
+                self.handover_messages.insert(position, "it waits for a layer that it depends on".into());
+                if self.handover.dependencies_confirmed(position) {
+                    self.nudge_layer(position);
+                }
+            }
+        }
+    }
+
+    pub(super) fn nudge_layer(&self, position: usize) {
+        if !self.wrote {
+            return;
+        }
+        let (cluster, id) = (self.run.cluster.clone(), self.run.reading.layers[position].layer.declaration.id());
+        tokio::spawn(async move { agent::nudge(&cluster, &id).await });
+    }
+}
