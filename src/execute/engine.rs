@@ -419,7 +419,9 @@ impl Engine {
         tokio::spawn(async move {
             let result = match living {
                 Some(living) => {
-                    let held = || sender.send(Message::Held(position));
+                    let held = || {
+                        let _ = sender.send(Message::Held(position));
+                    };
                     apply_beside_agent(work, shared, &cluster, &layer_id, &living, held).await
                 }
                 None => layer::apply(work, shared).await,
@@ -972,14 +974,14 @@ async fn apply_beside_agent(
     cluster: &Cluster,
     layer: &LayerId,
     living: &Living,
-    held: impl FnOnce() -> Result<(), mpsc::error::SendError<Message>>,
+    held: impl FnOnce(),
 ) -> Result<Vec<Written>, ApplyFailed> {
     if let Some(unchanged) = look(&work, &shared).await {
         return Ok(unchanged);
     }
     if !living.suspended {
         // Told first: a hold that is given up in vain costs nothing, one that is forgotten stops the agent.
-        let _ = held();
+        held();
         agent::suspend(cluster, layer).await.map_err(|error| ApplyFailed {
             object: agent::kustomization_id(layer),
             place: None,
