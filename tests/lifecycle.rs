@@ -1,6 +1,6 @@
 //! The life of the example environment: first start, handover, a second start, recoveries; all in one sandbox with the real agent.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that tells its times")]
 
 mod life;
 
