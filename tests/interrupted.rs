@@ -3,7 +3,7 @@
 //!
 //! `BLACKSTART_SEEDS` says how many seeds (3), `BLACKSTART_SEED` at which to begin.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that tells its times")]
 
 mod life;
 
@@ -49,7 +49,7 @@ async fn killed_at_random_moments() {
         told.push(killed(&stage, "bootstrap", &mut random, 9_000).await);
         let ran = stage.run("bootstrap").await;
         // Where both moments came after the end, the environment is up, and a first start is refused.
-        let code = if told.iter().any(|told| told.ends_with("at its end")) { 1 } else { 0 };
+        let code = i32::from(told.iter().any(|told| told.ends_with("at its end")));
         ran.expect(code);
         is_whole(&stage).await;
         // The same beside a living agent.

@@ -262,7 +262,10 @@ impl Stage {
         };
         let all = async {
             while !open.is_empty() {
-                for (name, _) in waiting.extract_if(.., |_, dependencies| dependencies.is_disjoint(&open)) {
+                let free: Vec<String> =
+                    waiting.iter().filter(|(_, dependencies)| dependencies.is_disjoint(&open)).map(|(name, _)| name.clone()).collect();
+                for name in free {
+                    waiting.remove(&name);
                     let at = ask(&name).await;
                     asked.insert(name, at);
                 }
@@ -389,8 +392,8 @@ impl Recorder {
     /// All versions, once the newest of each object is among them.
     pub(crate) async fn versions(&mut self, now: &BTreeMap<ObjectId, Value>) -> BTreeMap<ObjectId, Vec<Value>> {
         let mut seen: BTreeMap<ObjectId, Vec<Value>> = BTreeMap::new();
-        let mut open: BTreeMap<ObjectId, String> =
-            now.iter().map(|(id, object)| (id.clone(), object["metadata"]["resourceVersion"].to_string())).collect();
+        let mut open: BTreeMap<ObjectId, Value> =
+            now.iter().map(|(id, object)| (id.clone(), object["metadata"]["resourceVersion"].clone())).collect();
         let all = async {
             while !open.is_empty() {
                 let Some(Change::Applied(resource, object)) = self.changes.recv().await else { continue };
@@ -401,7 +404,7 @@ impl Recorder {
                     object.metadata.name.as_deref().unwrap(),
                 );
                 let value = serde_json::to_value(&*object).unwrap();
-                if open.get(&id).is_some_and(|version| *version == value["metadata"]["resourceVersion"].to_string()) {
+                if open.get(&id).is_some_and(|version| *version == value["metadata"]["resourceVersion"]) {
                     open.remove(&id);
                 }
                 seen.entry(id).or_default().push(value);
@@ -436,7 +439,7 @@ pub(crate) async fn until(stage: &Stage, id: &ObjectId, wanted: impl Fn(Option<&
                     object = Some(serde_json::to_value(&*new).unwrap());
                 }
                 Change::Deleted(_, new) if new.metadata.name.as_deref() == Some(&id.name) && new.metadata.namespace == id.namespace => {
-                    object = None
+                    object = None;
                 }
                 _ => {}
             }

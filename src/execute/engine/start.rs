@@ -13,7 +13,6 @@ use crate::plan::Action;
 use crate::report::event::Happening;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 impl Engine {
@@ -93,7 +92,9 @@ impl Engine {
         tokio::spawn(async move {
             let result = match living {
                 Some(living) => {
-                    let held = || sender.send(Message::Held(position));
+                    let held = || {
+                        let _ = sender.send(Message::Held(position));
+                    };
                     apply_beside_agent(work, shared, &cluster, &layer_id, &living, held).await
                 }
                 None => layer::apply(work, shared).await,
@@ -188,14 +189,14 @@ pub(super) async fn apply_beside_agent(
     cluster: &Cluster,
     layer: &LayerId,
     living: &Living,
-    held: impl FnOnce() -> Result<(), mpsc::error::SendError<Message>>,
+    held: impl FnOnce(),
 ) -> Result<Vec<Written>, ApplyFailed> {
     if let Some(unchanged) = look(&work, &shared).await {
         return Ok(unchanged);
     }
     if !living.suspended {
         // Told first: a hold that is given up in vain costs nothing, one that is forgotten stops the agent.
-        let _ = held();
+        held();
         agent::suspend(cluster, layer).await.map_err(|error| ApplyFailed {
             object: agent::kustomization_id(layer),
             place: None,
