@@ -189,7 +189,10 @@ impl Engine {
             .secrets
             .iter()
             .enumerate()
-            .map(|(position, secret)| (format!("secret/{}/{}", secret.namespace().unwrap_or("default"), secret.name()), position))
+            .map(|(position, given)| {
+                let kind = if given.kind() == "Secret" { "secret" } else { "variables" };
+                (format!("{kind}/{}/{}", given.namespace().unwrap_or("default"), given.name()), position)
+            })
             .collect();
         let mut node_of_layer = vec![None; run.reading.layers.len()];
         let none = Arc::new(health::Expressions::default());
@@ -791,6 +794,8 @@ impl Engine {
             .map(|(&position, _)| position)
             .collect();
         for position in late {
+            // Told once.
+            self.handover_deadlines.remove(&position);
             let why = self.handover_messages.get(&position).cloned().unwrap_or_else(|| "the agent has not looked at it".into());
             let _ = self.sender.send(Message::Given(position, Err(format!("the agent does not report it Ready at our revision: {why}"))));
         }

@@ -113,6 +113,7 @@ pub fn find(reading: &Reading, given: &[Resource], chart_definitions: &[Resource
     scale_to_zero(reading, &mut found);
     values(reading, given, &mut found);
     service_accounts(reading, &mut found);
+    tenants(reading, &mut found);
     statuses(reading, &mut found);
     found
 }
@@ -312,6 +313,31 @@ fn service_accounts(reading: &Reading, found: &mut StandIns) {
         let reason = "the agent's own installation makes it, with the rights of an administrator".into();
         found.list.push(StandIn { object: format!("ServiceAccount {namespace}/{name}"), reason });
     }
+}
+
+/// What Flux' installation adds to Kubernetes' roles admin and edit: whoever is bound to these may write Flux' own kinds.
+fn tenants(reading: &Reading, found: &mut StandIns) {
+    const NAME: &str = "blackstart-stand-in-flux-edit";
+    const AGGREGATE: &str = "rbac.authorization.k8s.io/aggregate-to-";
+    let declared = objects(reading).any(|object| {
+        let label = |role: &str| object.value.pointer("/metadata/labels").and_then(|labels| labels.get(format!("{AGGREGATE}{role}")));
+        object.kind() == "ClusterRole" && label("admin").is_some() && object.value["rules"].to_string().contains(".toolkit.fluxcd.io")
+    });
+    if declared || reading.layers.iter().all(|read| read.layer.spec.service_account_name.is_none()) {
+        return;
+    }
+    let groups: Vec<String> =
+        ["source", "kustomize", "helm", "notification", "image"].iter().map(|group| format!("{group}.toolkit.fluxcd.io")).collect();
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": NAME, "labels": {
+            "blackstart/stand-in": "true", format!("{AGGREGATE}admin"): "true", format!("{AGGREGATE}edit"): "true",
+        }},
+        "rules": [{"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}],
+    });
+    found.objects.push(Resource { value: role, origin: None });
+    let reason = "the agent's own installation gives the roles admin and edit rights on Flux' kinds; layers are applied as tenants".into();
+    found.list.push(StandIn { object: format!("ClusterRole {NAME}"), reason });
 }
 
 /// Statuses that layers wait for and that no controller here writes.
