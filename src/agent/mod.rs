@@ -151,10 +151,13 @@ pub fn confirmation(object: &Value, source: &SourceId, revision: Option<&str>) -
 }
 
 /// An object with its Namespace before it, so that it can be written before the layer that declares the namespace.
-/// The Namespace names no field beside its name: whoever declares it later owns all the rest.
+/// The Namespace names nothing but its name: whoever declares it later owns all the rest. The label is what the server sets by itself;
+/// an object without any owned field would get the owner `before-first-apply` with the next write, which the agent takes away again.
 pub fn with_namespace(object: Resource) -> Vec<Resource> {
     let namespace = object.namespace().map(|namespace| Resource {
-        value: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+        value: json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"kubernetes.io/metadata.name": namespace}},
+        }),
         origin: None,
     });
     namespace.into_iter().chain([object]).collect()
