@@ -174,9 +174,11 @@ pub async fn ensure_namespace(cluster: &Cluster, name: &str) -> Result<(), Clust
     Ok(())
 }
 
-/// Names no field beside its name: whoever declares it later owns all the rest.
+/// Names nothing but its name: whoever declares it later owns all the rest. The label is what the server sets by itself; an object
+/// without any owned field would get the owner `before-first-apply` with the next write, which the agent takes away again.
 fn namespace(name: &str) -> Resource {
-    Resource { value: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}), origin: None }
+    let metadata = json!({"name": name, "labels": {"kubernetes.io/metadata.name": name}});
+    Resource { value: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}), origin: None }
 }
 
 /// An object with its Namespace before it, so that it can be written before the layer that declares the namespace.

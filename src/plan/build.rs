@@ -101,9 +101,10 @@ impl Builder {
         for secret in &environment.spec.secrets {
             secrets.entry(format!("secret/{}/{}", secret.namespace, secret.name)).or_insert_with(|| secret.origin.clone());
         }
-        // What the agent's variables come from is made like a secret, unless a layer holds it.
-        for given in environment.spec.variables.iter().filter(|given| given.kind == "Secret") {
-            secrets.entry(format!("secret/{}/{}", given.namespace, given.name)).or_insert_with(|| given.origin.clone());
+        // What the agent takes variables from is written in the same way.
+        for given in &environment.spec.variables {
+            let kind = if given.kind == "Secret" { "secret" } else { "variables" };
+            secrets.entry(format!("{kind}/{}/{}", given.namespace, given.name)).or_insert_with(|| given.origin.clone());
         }
         for (secret, origin) in secrets {
             self.nodes.push(Node { id: secret.clone(), action: Action::Apply, owner: "blackstart" });

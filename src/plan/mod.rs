@@ -93,7 +93,7 @@ pub enum Action {
 /// One thing that the run does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Node {
-    /// `cluster/<name>`, `agent/flux`, `secret/<namespace>/<name>`, `layer/<namespace>/<name>`.
+    /// `cluster/<name>`, `agent/flux`, `secret/<namespace>/<name>`, `variables/<namespace>/<name>` (a ConfigMap), `layer/<namespace>/<name>`.
     pub id: String,
     /// What is done.
     pub action: Action,

@@ -36,7 +36,9 @@ impl Sandbox {
         let path = components::need("flux-crds")?;
         let text = std::fs::read_to_string(&path).map_err(|source| SandboxError::Io { what: path.display().to_string(), source })?;
         let namespaces: Api<DynamicObject> = Api::all_with(self.client(), &core("Namespace"));
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flux-system"}});
+        // With a field that it owns: see `crate::agent::with_namespace`.
+        let labels = json!({"kubernetes.io/metadata.name": "flux-system"});
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flux-system", "labels": labels}});
         namespaces
             .patch("flux-system", &PatchParams::apply("blackstart"), &Patch::Apply(namespace))
             .await

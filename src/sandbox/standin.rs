@@ -107,13 +107,21 @@ const OWN_NAMESPACES: [&str; 5] = ["default", "flux-system", "kube-node-lease", 
 /// `chart_definitions`: CRDs in charts that stand in Git.
 pub fn find(reading: &Reading, given: &[Resource], chart_definitions: &[Resource]) -> StandIns {
     let mut found = StandIns::default();
-    definitions(reading, chart_definitions, &mut found);
+    let checked = checked(reading);
+    definitions(reading, chart_definitions, &checked, &mut found);
     namespaces(reading, given, &mut found);
     sources(reading, &mut found);
     scale_to_zero(reading, &mut found);
     values(reading, given, &mut found);
     service_accounts(reading, &mut found);
-    statuses(reading, &mut found);
+    tenants(reading, &mut found);
+    statuses(reading, &checked, &mut found);
+    for object in checked.into_iter().filter(|object| object.kind() != DEFINITION) {
+        let id = object.id();
+        let reason = "a health check wants it, and nothing in the repository declares it: it comes with a chart or an operator".into();
+        found.list.push(StandIn { object: id.to_string(), reason });
+        found.objects.extend(crate::agent::with_namespace(object));
+    }
     found
 }
 
@@ -121,8 +129,32 @@ fn objects(reading: &Reading) -> impl Iterator<Item = &Resource> {
     reading.layers.iter().filter(|read| read.layer.spec.kube_config.is_none()).flat_map(|read| &read.objects)
 }
 
+const DEFINITION: &str = "CustomResourceDefinition";
+
+/// Custom objects, and definitions, that health checks name and that no layer declares.
+fn checked(reading: &Reading) -> Vec<Resource> {
+    let key = |id: &ObjectId| (id.group().to_owned(), id.kind.clone(), id.namespace.clone().unwrap_or_default(), id.name.clone());
+    let declared: BTreeSet<_> = objects(reading).map(|object| key(&object.id())).collect();
+    let mut missing = BTreeMap::new();
+    let layers = reading.layers.iter().map(|read| &read.layer).filter(|layer| !layer.spec.wait && layer.spec.kube_config.is_none());
+    for check in layers.flat_map(|layer| &layer.spec.health_checks) {
+        let mut metadata = json!({"name": check.name, "labels": {"blackstart/stand-in": "true"}});
+        if let Some(namespace) = check.namespace.as_ref().filter(|namespace| !namespace.is_empty()) {
+            metadata["namespace"] = json!(namespace);
+        }
+        let value = json!({"apiVersion": check.api_version, "kind": check.kind, "metadata": metadata});
+        let object = Resource { value, origin: None };
+        let id = object.id();
+        let runs = AGENT.contains(&(id.group(), id.kind.as_str())) || BUILT_IN.contains(&id.group());
+        if !declared.contains(&key(&id)) && (!runs || id.kind == DEFINITION) {
+            missing.insert(key(&id), object);
+        }
+    }
+    missing.into_values().collect()
+}
+
 /// A permissive definition for each kind that nothing in the repository defines.
-fn definitions(reading: &Reading, chart_definitions: &[Resource], found: &mut StandIns) {
+fn definitions(reading: &Reading, chart_definitions: &[Resource], checked: &[Resource], found: &mut StandIns) {
     let mut defined: BTreeSet<(String, String)> = AGENT.iter().map(|(group, kind)| ((*group).to_owned(), (*kind).to_owned())).collect();
     for object in objects(reading).chain(chart_definitions) {
         if object.kind() == "CustomResourceDefinition" {
@@ -130,7 +162,7 @@ fn definitions(reading: &Reading, chart_definitions: &[Resource], found: &mut St
         }
     }
     let mut missing: BTreeMap<(String, String), (BTreeSet<String>, bool)> = BTreeMap::new();
-    for object in objects(reading) {
+    for object in objects(reading).chain(checked) {
         let id = object.id();
         let key = (id.group().to_owned(), id.kind.clone());
         if BUILT_IN.contains(&id.group()) || defined.contains(&key) {
@@ -140,8 +172,12 @@ fn definitions(reading: &Reading, chart_definitions: &[Resource], found: &mut St
         entry.0.insert(id.version().to_owned());
         entry.1 |= id.namespace.is_some();
     }
+    // Names of definitions that health checks want say how a kind is called in the plural.
+    let names: BTreeSet<&str> = checked.iter().filter(|object| object.kind() == DEFINITION).map(Resource::name).collect();
     for ((group, kind), (versions, namespaced)) in missing {
-        let plural = plural(&kind);
+        let guess = plural(&kind);
+        let same = |name: &&str| name.split_once('.').is_some_and(|(plural, of)| of == group && plural.replace('-', "") == guess);
+        let plural = names.iter().copied().find(same).and_then(|name| name.split('.').next()).map_or(guess.clone(), str::to_owned);
         let name = format!("{plural}.{group}");
         let namespaced = namespaced && !CLUSTER_SCOPED.contains(&kind.as_str()) && !kind.starts_with("Cluster");
         let versions: Vec<Value> = versions
@@ -314,8 +350,33 @@ fn service_accounts(reading: &Reading, found: &mut StandIns) {
     }
 }
 
+/// What Flux' installation adds to Kubernetes' roles admin and edit: whoever is bound to these may write Flux' own kinds.
+fn tenants(reading: &Reading, found: &mut StandIns) {
+    const NAME: &str = "blackstart-stand-in-flux-edit";
+    const AGGREGATE: &str = "rbac.authorization.k8s.io/aggregate-to-";
+    let declared = objects(reading).any(|object| {
+        let label = |role: &str| object.value.pointer("/metadata/labels").and_then(|labels| labels.get(format!("{AGGREGATE}{role}")));
+        object.kind() == "ClusterRole" && label("admin").is_some() && object.value["rules"].to_string().contains(".toolkit.fluxcd.io")
+    });
+    if declared || reading.layers.iter().all(|read| read.layer.spec.service_account_name.is_none()) {
+        return;
+    }
+    let groups: Vec<String> =
+        ["source", "kustomize", "helm", "notification", "image"].iter().map(|group| format!("{group}.toolkit.fluxcd.io")).collect();
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": NAME, "labels": {
+            "blackstart/stand-in": "true", format!("{AGGREGATE}admin"): "true", format!("{AGGREGATE}edit"): "true",
+        }},
+        "rules": [{"apiGroups": groups, "resources": ["*"], "verbs": ["*"]}],
+    });
+    found.objects.push(Resource { value: role, origin: None });
+    let reason = "the agent's own installation gives the roles admin and edit rights on Flux' kinds; layers are applied as tenants".into();
+    found.list.push(StandIn { object: format!("ClusterRole {NAME}"), reason });
+}
+
 /// Statuses that layers wait for and that no controller here writes.
-fn statuses(reading: &Reading, found: &mut StandIns) {
+fn statuses(reading: &Reading, checked: &[Resource], found: &mut StandIns) {
     let mut expressions: BTreeMap<(String, String), Vec<flux::HealthCheckExpr>> = BTreeMap::new();
     for read in &reading.layers {
         for expression in &read.layer.spec.health_check_exprs {
@@ -323,7 +384,7 @@ fn statuses(reading: &Reading, found: &mut StandIns) {
         }
     }
     let mut kinds: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for object in objects(reading) {
+    for object in objects(reading).chain(checked) {
         let id = object.id();
         let runs = AGENT.contains(&(id.group(), id.kind.as_str())) || BUILT_IN.contains(&id.group());
         if !runs {

@@ -241,7 +241,10 @@ impl Engine {
             .secrets
             .iter()
             .enumerate()
-            .map(|(position, secret)| (format!("secret/{}/{}", secret.namespace().unwrap_or("default"), secret.name()), position))
+            .map(|(position, given)| {
+                let kind = if given.kind() == "Secret" { "secret" } else { "variables" };
+                (format!("{kind}/{}/{}", given.namespace().unwrap_or("default"), given.name()), position)
+            })
             .collect();
         let mut node_of_layer = vec![None; run.reading.layers.len()];
         let none = Arc::new(health::Expressions::default());

@@ -202,6 +202,8 @@ impl Engine {
             .map(|(&position, _)| position)
             .collect();
         for position in late {
+            // Told once.
+            self.handover_deadlines.remove(&position);
             let why = self.handover_messages.get(&position).cloned().unwrap_or_else(|| "the agent has not looked at it".into());
             let _ = self.sender.send(Message::Given(position, Err(format!("the agent does not report it Ready at our revision: {why}"))));
         }
