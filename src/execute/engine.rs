@@ -243,21 +243,25 @@ impl Engine {
         let queue = Queue::new(nodes.iter().map(|node| node.id.as_str()), &run.plan.edges);
         let position_of: BTreeMap<&LayerId, usize> =
             run.reading.layers.iter().enumerate().map(|(position, read)| (&read.layer.id, position)).collect();
-        let mut children = vec![Vec::new(); run.reading.layers.len()];
-        for (position, read) in run.reading.layers.iter().enumerate() {
-            let ours = !read.layer.spec.suspend && read.layer.spec.kube_config.is_none();
-            if let Some(&parent) = read.layer.parent.as_ref().and_then(|parent| position_of.get(parent)) {
-                if ours && parent != position {
-                    children[parent].push(position);
-                }
-            }
-        }
+        let layer_of_object: HashMap<ObjectId, usize> =
+            run.reading.layers.iter().enumerate().map(|(position, read)| (read.layer.declaration.id(), position)).collect();
+        // By the objects, not by the parent: the agent's own sync may stand in a layer below it.
+        let children = run.reading.layers.iter().enumerate().map(|(position, read)| {
+            let mut children: Vec<usize> = if read.layer.spec.suspend || read.layer.spec.kube_config.is_some() {
+                Vec::new()
+            } else {
+                read.objects.iter().filter_map(|object| layer_of_object.get(&object.id()).copied()).collect()
+            };
+            children.retain(|&child| {
+                let spec = &run.reading.layers[child].layer.spec;
+                child != position && !spec.suspend && spec.kube_config.is_none()
+            });
+            children
+        });
         let handover = Handover::new(run.reading.layers.iter().zip(children).map(|(read, children)| {
             let dependencies = read.layer.depends_on().iter().filter_map(|id| position_of.get(id).copied()).collect();
             (children, dependencies)
         }));
-        let layer_of_object =
-            run.reading.layers.iter().enumerate().map(|(position, read)| (read.layer.declaration.id(), position)).collect();
         Self {
             queue,
             nodes,
@@ -685,20 +689,22 @@ impl Engine {
         }
     }
 
-    /// The layer's own object as its parent (or itself, for an entry layer that declares itself) would write it.
+    /// The layer's own object as the layer that holds it (its parent, itself, or one below it) would write it.
     fn kustomization(&self, position: usize) -> Resource {
-        let layer = &self.run.reading.layers[position].layer;
-        let declares_itself = self.run.reading.layers[position].objects.iter().any(|object| object.id() == layer.declaration.id());
-        let owner = match &layer.parent {
-            Some(parent) => self.run.reading.layers.iter().map(|read| &read.layer).find(|layer| layer.id == *parent),
-            None if declares_itself => Some(layer),
-            None => None,
+        let layers = &self.run.reading.layers;
+        let layer = &layers[position].layer;
+        let id = layer.declaration.id();
+        let parent = layers.iter().find(|read| Some(&read.layer.id) == layer.parent.as_ref());
+        // The parent's patches are in the declaration already.
+        let (declaration, owner) = match parent {
+            Some(parent) => (&layer.declaration, Some(&parent.layer)),
+            None => layers
+                .iter()
+                .find_map(|read| Some((read.objects.iter().find(|object| object.id() == id)?, Some(&read.layer))))
+                .unwrap_or((&layer.declaration, None)),
         };
-        let value = match owner {
-            Some(owner) => ssa::prepare(&layer.declaration, owner),
-            None => layer.declaration.value.clone(),
-        };
-        Resource { value, origin: layer.declaration.origin.clone() }
+        let value = owner.map_or_else(|| declaration.value.clone(), |owner| ssa::prepare(declaration, owner));
+        Resource { value, origin: declaration.origin.clone() }
     }
 
     fn judge_handover(&mut self, position: usize, object: &Value) {
@@ -722,7 +728,10 @@ impl Engine {
                 self.handover_messages.insert(position, message);
             }
             agent::Confirmation::DependencyNotReady => {
-                if self.handover.dependencies_confirmed(position) {
+                // Once: each nudge is a change that leads here again, until the agent has looked.
+                let asked = object.pointer("/metadata/annotations").and_then(|all| all.get("reconcile.fluxcd.io/requestedAt"));
+                let is_handled = asked == object.pointer("/status/lastHandledReconcileAt");
+                if self.handover.dependencies_confirmed(position) && is_handled {
                     let cluster = self.run.cluster.clone();
                     tokio::spawn(async move { agent::nudge(&cluster, &id).await });
                 }
