@@ -5,6 +5,8 @@
 //! reports what it depends on as Ready, since kustomize-controller looks at a waiting dependency again only every 30 s
 //! (`--requeue-dependency`); where that would never come (a child that depends on its own parent), it is written all the same and nudged.
 
+use std::collections::BTreeSet;
+
 /// Index of a layer.
 pub type Index = usize;
 
@@ -21,6 +23,8 @@ enum Stage {
 struct Layer {
     children: Vec<Index>,
     dependencies: Vec<Index>,
+    /// Layers that declare each other, in a circle, this one among them (the agent's own sync often stands in a layer below it).
+    circle: Vec<Index>,
     stage: Stage,
 }
 
@@ -33,7 +37,17 @@ pub struct Handover {
 impl Handover {
     /// For each layer, in order: the layers that it declares, and those that it depends on; both as indices into the same list.
     pub fn new(layers: impl IntoIterator<Item = (Vec<Index>, Vec<Index>)>) -> Self {
-        let layers = layers.into_iter().map(|(children, dependencies)| Layer { children, dependencies, stage: Stage::NotReady }).collect();
+        let mut layers: Vec<Layer> = layers
+            .into_iter()
+            .map(|(children, dependencies)| Layer { children, dependencies, circle: Vec::new(), stage: Stage::NotReady })
+            .collect();
+        let below: Vec<BTreeSet<Index>> = (0..layers.len()).map(|layer| below(&layers, layer)).collect();
+        for (layer, state) in layers.iter_mut().enumerate() {
+            state.circle = below[layer].iter().copied().filter(|&other| other == layer || below[other].contains(&layer)).collect();
+            if !state.circle.contains(&layer) {
+                state.circle.push(layer);
+            }
+        }
         Self { layers }
     }
 
@@ -102,10 +116,26 @@ impl Handover {
         })
     }
 
+    /// All that it declares is written; layers of a circle count as one.
     fn may_be_written(&self, layer: Index) -> bool {
+        let circle = &self.layers[layer].circle;
+        let is_written = |layer: Index| matches!(self.layers[layer].stage, Stage::Written | Stage::Confirmed);
         self.layers[layer].stage == Stage::Ready
-            && self.layers[layer].children.iter().all(|&child| matches!(self.layers[child].stage, Stage::Written | Stage::Confirmed))
+            && circle.iter().all(|&member| self.layers[member].stage == Stage::Ready || is_written(member))
+            && circle.iter().flat_map(|&member| &self.layers[member].children).all(|child| circle.contains(child) || is_written(*child))
     }
+}
+
+/// All that a layer declares, and what these declare.
+fn below(layers: &[Layer], layer: Index) -> BTreeSet<Index> {
+    let mut found = BTreeSet::new();
+    let mut open = layers[layer].children.clone();
+    while let Some(next) = open.pop() {
+        if found.insert(next) {
+            open.extend(&layers[next].children);
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -146,5 +176,18 @@ mod tests {
         handover.give_up(1);
         assert_eq!(handover.take_due(), [0usize; 0]);
         assert!(handover.is_over());
+    }
+
+    #[test]
+    fn layers_that_declare_each_other_wait_for_all_others() {
+        // 0 declares 1 and 2; 1 declares 0.
+        let mut handover = Handover::new([(vec![1, 2], vec![]), (vec![0], vec![]), (vec![], vec![])]);
+        for layer in 0..2 {
+            handover.ready(layer);
+        }
+        assert_eq!(handover.take_due(), [0usize; 0]);
+        handover.ready(2);
+        assert_eq!(handover.take_due(), [2]);
+        assert_eq!(handover.take_due(), [0, 1]);
     }
 }

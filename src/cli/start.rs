@@ -89,9 +89,10 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     let prepare = async {
         let given = input(&args.run.input, events).await?;
         phase(events, "connect", "cluster");
-        let cluster = connect(args, &given.environment).await?;
-        super::remote::check(&given.reading, &args.run.input).await?;
-        let components = read::agent_components(&given.reading, &given.environment).await?;
+        // Three parties that do not know of each other: the cluster, the agent's remote, the files at hand.
+        let remote = super::remote::check(&given.reading, &args.run.input);
+        let components = async { Ok(read::agent_components(&given.reading, &given.environment).await?) };
+        let (cluster, (), components) = tokio::try_join!(connect(args, &given.environment), remote, components)?;
         Ok::<_, Failure>((given, cluster, Installation { components, start: None }))
     };
     let (given, cluster, installation) = tokio::select! {

@@ -254,6 +254,8 @@ impl Sources {
             .and_then(|source| {
                 ["branch", "tag", "name"].into_iter().find_map(|key| source.value.pointer(&format!("/spec/ref/{key}"))?.as_str())
             })
+            // As it stands in the file; with a variable in it, it says nothing.
+            .filter(|branch| !branch.contains("${"))
             .map(str::to_owned)
             .or_else(|| opened.repository.branch())
             .unwrap_or_else(|| "HEAD".to_owned());

@@ -440,6 +440,13 @@ fn wished_status(expressions: &[flux::HealthCheckExpr], is_ack: bool) -> Value {
                 set(&mut status, path, json!(value));
             }
         }
+        for window in words.windows(4) {
+            let [left, operator, bracket, first] = window else { continue };
+            let (Some(path), "in", "[") = (left.strip_prefix("status."), operator.as_str(), bracket.as_str()) else { continue };
+            if let Some(value) = first.strip_prefix('\'') {
+                set(&mut status, path, json!(value));
+            }
+        }
         for window in words.windows(3) {
             let [left, operator, right] = window else { continue };
             let (Some(path), "==") = (left.strip_prefix("status."), operator.as_str()) else { continue };
@@ -523,6 +530,14 @@ mod tests {
         let status = wished_status(&[expression("has(status.phase) && status.phase == 'Ready' && status.nodes.ready == 3")], false);
         assert_eq!(status["phase"], "Ready");
         assert_eq!(status["nodes"]["ready"], 3);
+    }
+
+    #[test]
+    fn the_first_of_a_list_is_taken() {
+        assert_eq!(
+            wished_status(&[expression("status.ceph.health in ['HEALTH_OK', 'HEALTH_WARN']")], false)["ceph"]["health"],
+            "HEALTH_OK"
+        );
     }
 
     #[test]

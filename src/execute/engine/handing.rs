@@ -34,20 +34,22 @@ impl Engine {
         }
     }
 
-    /// The layer's own object as its parent (or itself, for an entry layer that declares itself) would write it.
+    /// The layer's own object as the layer that holds it (its parent, itself, or one below it) would write it.
     pub(super) fn kustomization(&self, position: usize) -> Resource {
-        let layer = &self.run.reading.layers[position].layer;
-        let declares_itself = self.run.reading.layers[position].objects.iter().any(|object| object.id() == layer.declaration.id());
-        let owner = match &layer.parent {
-            Some(parent) => self.run.reading.layers.iter().map(|read| &read.layer).find(|layer| layer.id == *parent),
-            None if declares_itself => Some(layer),
-            None => None,
+        let layers = &self.run.reading.layers;
+        let layer = &layers[position].layer;
+        let id = layer.declaration.id();
+        let parent = layers.iter().find(|read| Some(&read.layer.id) == layer.parent.as_ref());
+        // The parent's patches are in the declaration already.
+        let (declaration, owner) = match parent {
+            Some(parent) => (&layer.declaration, Some(&parent.layer)),
+            None => layers
+                .iter()
+                .find_map(|read| Some((read.objects.iter().find(|object| object.id() == id)?, Some(&read.layer))))
+                .unwrap_or((&layer.declaration, None)),
         };
-        let value = match owner {
-            Some(owner) => ssa::prepare(&layer.declaration, owner),
-            None => layer.declaration.value.clone(),
-        };
-        Resource { value, origin: layer.declaration.origin.clone() }
+        let value = owner.map_or_else(|| declaration.value.clone(), |owner| ssa::prepare(declaration, owner));
+        Resource { value, origin: declaration.origin.clone() }
     }
 
     pub(super) fn judge_handover(&mut self, position: usize, object: &Value) {
@@ -71,7 +73,10 @@ impl Engine {
             }
             agent::Confirmation::DependencyNotReady => {
                 self.handover_messages.insert(position, "it waits for a layer that it depends on".into());
-                if self.handover.dependencies_confirmed(position) {
+                // Once: each nudge is a change that leads here again, until the agent has looked.
+                let asked = object.pointer("/metadata/annotations").and_then(|all| all.get("reconcile.fluxcd.io/requestedAt"));
+                let is_handled = asked == object.pointer("/status/lastHandledReconcileAt");
+                if self.handover.dependencies_confirmed(position) && is_handled {
                     self.nudge_layer(position);
                 }
             }
