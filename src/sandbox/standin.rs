@@ -534,7 +534,10 @@ mod tests {
 
     #[test]
     fn the_first_of_a_list_is_taken() {
-        assert_eq!(wished_status(&[expression("status.ceph.health in ['HEALTH_OK', 'HEALTH_WARN']")], false)["ceph"]["health"], "HEALTH_OK");
+        assert_eq!(
+            wished_status(&[expression("status.ceph.health in ['HEALTH_OK', 'HEALTH_WARN']")], false)["ceph"]["health"],
+            "HEALTH_OK"
+        );
     }
 
     #[test]
