@@ -50,10 +50,10 @@ impl Baseline {
                     // A repository may give a namespace to what has none; the server drops it.
                     id = expected.keys().find(|other| other.name == id.name).cloned().unwrap_or(id);
                 }
-                if let Some(print) = expected.remove(&id) {
-                    if ssa::fingerprint(&found.value, MANAGER).is_changed_since(print) {
-                        changed.push(found.id());
-                    }
+                if let Some(print) = expected.remove(&id)
+                    && ssa::fingerprint(&found.value, MANAGER).is_changed_since(print)
+                {
+                    changed.push(id);
                 }
             }
             changed.extend(expected.into_keys());
