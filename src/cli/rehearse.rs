@@ -86,7 +86,10 @@ async fn run(
             for source in &sources {
                 cluster.apply(&source.value, &how).await.map_err(|error| error.to_string())?;
             }
-            sandbox.start_agent(&AgentFlags::default()).await.map_err(|error| error.to_string())
+            // Releases of placeholders are quick but for helm's waiting: more at once, as large environments have it.
+            let mut flags = AgentFlags::default();
+            flags.helm.push("--concurrent=10".to_owned());
+            sandbox.start_agent(&flags).await.map_err(|error| error.to_string())
         }
     };
     let run = Run {

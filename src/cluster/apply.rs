@@ -83,7 +83,7 @@ pub struct Applied {
     /// Fields that the kind does not have, and that were left out, as the agent does: `.spec.replica`.
     pub dropped: Vec<String>,
     /// Of what the agent must not change afterwards; see [`ssa::fingerprint`].
-    pub fingerprint: u64,
+    pub fingerprint: ssa::Fingerprint,
 }
 
 impl Applied {

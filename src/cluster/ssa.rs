@@ -350,30 +350,44 @@ pub fn has_drifted(living: &Value, outcome: &Value) -> bool {
         .any(|key| !same(living.get(key), outcome.get(key)))
 }
 
-/// Number of what an agent's first reconciliation must leave alone: everything but metadata and status, and the manager's
-/// own entry in `managedFields` (its fields, and the time of its last change). Replicas that the manager does not set are an
-/// autoscaler's, and left out.
-pub fn fingerprint(object: &Value, manager: &str) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let mut sets_replicas = false;
-    for entry in entries.into_iter().flatten() {
-        if entry["operation"] == "Apply" && entry["manager"] == manager {
-            sets_replicas |= entry.pointer("/fieldsV1/f:spec/f:replicas").is_some();
-            entry.to_string().hash(&mut hasher);
-        }
+/// What an agent's first reconciliation must leave alone, as numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Everything but metadata and status.
+    content: u64,
+    /// The agent's own entry in `managedFields`: its fields, and the time of its last change.
+    agent: u64,
+    /// The entries of everybody else but the agent, status aside.
+    others: u64,
+}
+
+impl Fingerprint {
+    /// Whether the agent wrote something since `before`. Other content alone is not its doing where somebody else has written meanwhile:
+    /// a claim gets its volume, an autoscaler sets replicas.
+    pub fn is_changed_since(self, before: Self) -> bool {
+        self.agent != before.agent || self.content != before.content && self.others == before.others
     }
+}
+
+/// The fingerprint of an object, `manager` being the agent's.
+pub fn fingerprint(object: &Value, manager: &str) -> Fingerprint {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut content = DefaultHasher::new();
     // serde_json keeps keys in order, so equal values print equally.
     for (key, value) in object.as_object().into_iter().flatten().filter(|(key, _)| *key != "metadata" && *key != "status") {
-        match value.as_object().filter(|fields| key == "spec" && !sets_replicas && fields.contains_key("replicas")) {
-            Some(fields) => fields.iter().filter(|(field, _)| *field != "replicas").for_each(|(field, value)| {
-                (field, value.to_string()).hash(&mut hasher);
-            }),
-            None => (key, value.to_string()).hash(&mut hasher),
+        (key, value.to_string()).hash(&mut content);
+    }
+    let (mut agent, mut others) = (DefaultHasher::new(), DefaultHasher::new());
+    for entry in object.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten() {
+        let name = entry["manager"].as_str().unwrap_or_default();
+        if entry["operation"] == "Apply" && name == manager {
+            entry.to_string().hash(&mut agent);
+        } else if entry["subresource"] != "status" && name != manager && !name.starts_with("gotk-") {
+            // Flux' controllers write finalizers as `gotk-…`: theirs too.
+            entry.to_string().hash(&mut others);
         }
     }
-    hasher.finish()
+    Fingerprint { content: content.finish(), agent: agent.finish(), others: others.finish() }
 }
 
 /// Equality in which an empty list or map equals an absent one.

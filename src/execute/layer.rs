@@ -20,7 +20,7 @@ pub struct Written {
     /// The object; null where the server was not asked (`ssa: Ignore`, `reconcile: disabled`).
     pub object: Value,
     /// Of what the agent must not change; see [`ssa::fingerprint`].
-    pub fingerprint: u64,
+    pub fingerprint: ssa::Fingerprint,
 }
 
 /// Why a layer could not be written: the object first.

@@ -1,7 +1,8 @@
 //! Whether the agent, when it took over, wrote anything: `spec`, `data` and its entry in `managedFields` of each object before and after.
 
 use crate::agent::MANAGER;
-use crate::cluster::{Cluster, ClusterError, ssa};
+use crate::cluster::ssa::{self, Fingerprint};
+use crate::cluster::{Cluster, ClusterError};
 use crate::manifest::{ObjectId, Resource};
 use crate::read::Reading;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// What each object was when we wrote it.
 #[derive(Debug, Default)]
 pub struct Baseline {
-    fingerprints: HashMap<ObjectId, u64>,
+    fingerprints: HashMap<ObjectId, Fingerprint>,
     /// Objects that two layers declare: the agent writes them in turns, whoever began.
     twice: BTreeSet<ObjectId>,
     /// Jobs that Kubernetes removes when they are done (`ttlSecondsAfterFinished`).
@@ -27,7 +28,7 @@ impl Baseline {
     }
 
     /// Notes an object as the server answered.
-    pub fn record(&mut self, id: &ObjectId, fingerprint: u64) {
+    pub fn record(&mut self, id: &ObjectId, fingerprint: Fingerprint) {
         if !self.twice.contains(id) {
             self.fingerprints.insert(id.clone(), fingerprint);
         }
@@ -40,7 +41,7 @@ impl Baseline {
 
     /// The objects that are gone or no longer what they were; one list call a kind.
     pub async fn changed(&self, cluster: &Cluster) -> Result<Vec<ObjectId>, ClusterError> {
-        let mut kinds: BTreeMap<(&str, &str), HashMap<ObjectId, u64>> = BTreeMap::new();
+        let mut kinds: BTreeMap<(&str, &str), HashMap<ObjectId, Fingerprint>> = BTreeMap::new();
         for (id, print) in &self.fingerprints {
             kinds.entry((&id.api_version, &id.kind)).or_default().insert(id.clone(), *print);
         }
@@ -48,10 +49,15 @@ impl Baseline {
         for ((api_version, kind), mut expected) in kinds {
             for object in cluster.list(api_version, kind, None, None).await? {
                 let found = Resource { value: object, origin: None };
-                if let Some(print) = expected.remove(&found.id())
-                    && ssa::fingerprint(&found.value, MANAGER) != print
+                let mut id = found.id();
+                if found.namespace().is_none() && !expected.contains_key(&id) {
+                    // A repository may give a namespace to what has none; the server drops it.
+                    id = expected.keys().find(|other| other.name == id.name).cloned().unwrap_or(id);
+                }
+                if let Some(print) = expected.remove(&id)
+                    && ssa::fingerprint(&found.value, MANAGER).is_changed_since(print)
                 {
-                    changed.push(found.id());
+                    changed.push(id);
                 }
             }
             changed.extend(expected.into_keys().filter(|id| !self.passing.contains(id)));

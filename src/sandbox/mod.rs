@@ -434,6 +434,7 @@ async fn create_nodes(client: &kube::Client, options: &Options) -> Result<Vec<St
     let mut names = Vec::new();
     for (index, zone) in zones.iter().enumerate() {
         let name = format!("node-{}", index + 1);
+        let room = json!({"cpu": "1k", "memory": "1Ti", "pods": "1M", "ephemeral-storage": "100Ti"});
         let node = json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {
@@ -445,6 +446,8 @@ async fn create_nodes(client: &kube::Client, options: &Options) -> Result<Vec<St
                     "topology.kubernetes.io/region": region, "topology.kubernetes.io/zone": format!("{region}{zone}"),
                 },
             },
+            // What kwok would give it, and disk, which it does not.
+            "status": {"allocatable": room, "capacity": room},
         });
         create(&nodes, node).await?;
         names.push(name);

@@ -179,7 +179,9 @@ fn definitions(reading: &Reading, chart_definitions: &[Resource], checked: &[Res
         let same = |name: &&str| name.split_once('.').is_some_and(|(plural, of)| of == group && plural.replace('-', "") == guess);
         let plural = names.iter().copied().find(same).and_then(|name| name.split('.').next()).map_or(guess.clone(), str::to_owned);
         let name = format!("{plural}.{group}");
-        let namespaced = namespaced && !CLUSTER_SCOPED.contains(&kind.as_str()) && !kind.starts_with("Cluster");
+        // A `Cluster` itself (of EKS, PostgreSQL, Cluster API) is an object of a namespace, a `ClusterIssuer` is not.
+        let is_wide = kind.starts_with("Cluster") && kind != "Cluster" && !group.ends_with(".services.k8s.aws");
+        let namespaced = namespaced && !CLUSTER_SCOPED.contains(&kind.as_str()) && !is_wide;
         let versions: Vec<Value> = versions
             .iter()
             .enumerate()
