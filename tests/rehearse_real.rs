@@ -114,7 +114,7 @@ fn rehearse(repository: &str, environment: &str, sources: &[&str]) {
     let report: Value =
         serde_json::from_str(&std::fs::read_to_string(&report).unwrap()).unwrap_or_else(|error| panic!("{error}\n{errors}"));
     assert!(status.success(), "{environment}: {status}\n{errors}");
-    assert_eq!(report["success"], true, "{errors}");
+    assert_eq!(report["success"], true, "{environment}\n{errors}");
 
     let layers = report["layers"].as_array().unwrap();
     assert!(!layers.is_empty());

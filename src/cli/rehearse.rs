@@ -2,14 +2,17 @@
 
 use super::start::{Input, input, phase, stop_signal};
 use super::{Failure, RehearseArgs};
-use crate::cluster::{Apply, Cluster};
+use crate::cluster::{Apply, Cluster, ClusterError};
 use crate::execute::{self, Events, Finished, Installation, Mode, Run};
 use crate::health::Expressions;
+use crate::manifest::Resource;
 use crate::read::{self, Reading};
 use crate::report::event::Happening;
 use crate::sandbox::{self, AgentFlags, Sandbox, operator, standin};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
 
 /// The whole of it; the sandbox is gone when it returns, unless `--keep` asks for a look at it.
 pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<Finished, Failure> {
@@ -82,9 +85,8 @@ async fn run(
         async move {
             let mut sandbox = sandbox.lock().await;
             sandbox.install_agent().await.map_err(|error| error.to_string())?;
-            let how = Apply { manager: "blackstart-stand-in", ..Apply::flux() };
             for source in &sources {
-                cluster.apply(&source.value, &how).await.map_err(|error| error.to_string())?;
+                write_source(&cluster, source).await.map_err(|error| error.to_string())?;
             }
             // Releases of placeholders are quick but for helm's waiting: more at once, as large environments have it.
             let mut flags = AgentFlags::default();
@@ -107,6 +109,19 @@ async fn run(
     let finished = execute::run(run).await;
     operator.abort();
     Ok(finished?)
+}
+
+/// Writes a source; the server lists a kind a moment after its definition is established.
+async fn write_source(cluster: &Cluster, source: &Resource) -> Result<(), ClusterError> {
+    let how = Apply { manager: "blackstart-stand-in", ..Apply::flux() };
+    let (mut pause, deadline) = (Duration::from_millis(20), Instant::now() + Duration::from_secs(30));
+    loop {
+        match cluster.apply(&source.value, &how).await {
+            Err(ClusterError::KindUnknown { .. }) if Instant::now() < deadline => tokio::time::sleep(pause).await,
+            result => return result.map(drop),
+        }
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
 }
 
 /// Health checks that the status of a stand-in does not fulfil: said before a layer waits for them in vain.

@@ -521,4 +521,18 @@ mod tests {
         assert!(has_drifted(&living, &json!({"metadata": {"labels": {"a": "b"}}, "spec": {"a": [1, 2]}})));
         assert!(has_drifted(&living, &json!({"metadata": {"labels": {"a": "b"}}, "spec": {"a": [1]}, "data": {"x": "y"}})));
     }
+
+    #[test]
+    fn what_others_write_is_not_the_agents_change() {
+        let claim = |volume: &str, agent: &str, others: &[&str]| {
+            let mut entries = vec![json!({"manager": "kustomize-controller", "operation": "Apply", "time": agent})];
+            entries.extend(others.iter().map(|name| json!({"manager": name, "operation": "Update"})));
+            fingerprint(&json!({"metadata": {"managedFields": entries}, "spec": {"volumeName": volume}}), "kustomize-controller")
+        };
+        let before = claim("", "1", &[]);
+        assert!(!claim("v", "1", &["kube-controller-manager"]).is_changed_since(before));
+        assert!(claim("v", "1", &[]).is_changed_since(before));
+        assert!(claim("v", "1", &["gotk-kustomize-controller"]).is_changed_since(before));
+        assert!(claim("", "2", &["kube-controller-manager"]).is_changed_since(before));
+    }
 }

@@ -133,8 +133,12 @@ const DEFINITION: &str = "CustomResourceDefinition";
 
 /// Custom objects, and definitions, that health checks name and that no layer declares.
 fn checked(reading: &Reading) -> Vec<Resource> {
-    let key = |id: &ObjectId| (id.group().to_owned(), id.kind.clone(), id.namespace.clone().unwrap_or_default(), id.name.clone());
-    let declared: BTreeSet<_> = objects(reading).map(|object| key(&object.id())).collect();
+    let key = |id: &ObjectId| (id.group().to_owned(), id.kind.clone(), id.name.clone());
+    // A repository may give a namespace to what has none: a check without one means any.
+    let mut declared: BTreeMap<_, BTreeSet<Option<String>>> = BTreeMap::new();
+    for id in objects(reading).map(Resource::id) {
+        declared.entry(key(&id)).or_default().insert(id.namespace);
+    }
     let mut missing = BTreeMap::new();
     let layers = reading.layers.iter().map(|read| &read.layer).filter(|layer| !layer.spec.wait && layer.spec.kube_config.is_none());
     for check in layers.flat_map(|layer| &layer.spec.health_checks) {
@@ -146,8 +150,9 @@ fn checked(reading: &Reading) -> Vec<Resource> {
         let object = Resource { value, origin: None };
         let id = object.id();
         let runs = AGENT.contains(&(id.group(), id.kind.as_str())) || BUILT_IN.contains(&id.group());
-        if !declared.contains(&key(&id)) && (!runs || id.kind == DEFINITION) {
-            missing.insert(key(&id), object);
+        let is_declared = declared.get(&key(&id)).is_some_and(|namespaces| id.namespace.is_none() || namespaces.contains(&id.namespace));
+        if !is_declared && (!runs || id.kind == DEFINITION) {
+            missing.insert((key(&id), id.namespace), object);
         }
     }
     missing.into_values().collect()
