@@ -3,8 +3,11 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says what it skips")]
 
+mod at_hand;
+
+use at_hand::absent;
 use blackstart::cluster::{Apply, Cluster};
-use blackstart::sandbox::{Options, Sandbox, components};
+use blackstart::sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -246,19 +249,6 @@ fn an_api_server_that_is_not_there() {
 
     let said = run(&["bootstrap", "--kubeconfig", "/nowhere/kubeconfig"], repo.path(), &[]);
     assert_says(&said, &["error: kubeconfig /nowhere/kubeconfig: cannot be used", "hint: name another file with --kubeconfig"]);
-}
-
-fn absent() -> bool {
-    let missing = components::missing().unwrap();
-    if missing.is_empty() {
-        return false;
-    }
-    assert!(
-        std::env::var("BLACKSTART_TEST_SANDBOX").as_deref() != Ok("required"),
-        "not built: {missing:?}; run `blackstart sandbox install`"
-    );
-    println!("skipped: not built: {missing:?}");
-    true
 }
 
 /// What the cases share: the sandbox, and how its API server is reached.

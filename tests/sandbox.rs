@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says what it skips")]
 
+mod at_hand;
+
+use at_hand::absent;
 use blackstart::layers::SourceId;
 use blackstart::read::SourceTree;
 use blackstart::sandbox::watch::{Change, follow};
-use blackstart::sandbox::{Options, Sandbox, StandIn, components, state};
+use blackstart::sandbox::{Options, Sandbox, StandIn, state};
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
@@ -15,19 +18,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_blackstart");
-
-fn absent() -> bool {
-    let missing = components::missing().unwrap();
-    if missing.is_empty() {
-        return false;
-    }
-    assert!(
-        std::env::var("BLACKSTART_TEST_SANDBOX").as_deref() != Ok("required"),
-        "not built: {missing:?}; run `blackstart sandbox install`"
-    );
-    println!("skipped: not built: {missing:?}");
-    true
-}
 
 fn name(test: &str) -> String {
     format!("test-{test}-{}", std::process::id())

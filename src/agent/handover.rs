@@ -97,11 +97,6 @@ impl Handover {
         self.layers[layer].stage == Stage::Written
     }
 
-    /// Whether the agent has confirmed it.
-    pub fn is_confirmed(&self, layer: Index) -> bool {
-        self.layers[layer].stage == Stage::Confirmed
-    }
-
     /// Whether everything it depends on is confirmed (or was never to be handed over).
     pub fn dependencies_confirmed(&self, layer: Index) -> bool {
         self.layers[layer].dependencies.iter().all(|&other| matches!(self.layers[other].stage, Stage::Confirmed | Stage::Given))

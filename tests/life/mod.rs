@@ -2,12 +2,16 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[path = "../at_hand/mod.rs"]
+mod at_hand;
+
+pub(crate) use at_hand::absent;
 use blackstart::cluster::Cluster;
 use blackstart::layers::SourceId;
 use blackstart::manifest::ObjectId;
 use blackstart::sandbox::standin::StatusRule;
 use blackstart::sandbox::watch::{Change, follow};
-use blackstart::sandbox::{Options, Sandbox, components, local_tree, operator};
+use blackstart::sandbox::{Options, Sandbox, local_tree, operator};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,20 +24,6 @@ use tokio::task::JoinSet;
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_blackstart");
 const URL: &str = "https://git.example.com/shop.git";
 pub(crate) const KUSTOMIZATION: (&str, &str) = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization");
-
-/// Whether the components are missing; said, or forbidden by `BLACKSTART_TEST_SANDBOX=required`.
-pub(crate) fn absent() -> bool {
-    let missing = components::missing().unwrap();
-    if missing.is_empty() {
-        return false;
-    }
-    assert!(
-        std::env::var("BLACKSTART_TEST_SANDBOX").as_deref() != Ok("required"),
-        "not built: {missing:?}; run `blackstart sandbox install`"
-    );
-    println!("skipped: not built: {missing:?}");
-    true
-}
 
 pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
