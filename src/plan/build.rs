@@ -4,6 +4,7 @@ use super::waves::{checked, positions};
 use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, implied};
 use crate::environment::Environment;
 use crate::graph::Graph;
+use crate::health;
 use crate::layers::LayerId;
 use crate::layers::flux::Layer;
 use crate::problem::{Origin, Problem, Severity, nearest};
@@ -21,6 +22,7 @@ pub fn plan(reading: &Reading, environment: &Environment) -> Plan {
     builder.base(environment, &name, &reading.entry);
     builder.declared(&layers);
     builder.cycles();
+    builder.expressions(&layers);
     for edge in implied::edges(reading, &waves) {
         builder.implied(edge);
     }
@@ -84,6 +86,20 @@ struct Builder {
 }
 
 impl Builder {
+    /// Expressions that nobody could ever evaluate: the run relies on their being refused here.
+    fn expressions(&mut self, layers: &[&Layer]) {
+        for layer in layers {
+            let mut errors = health::Expressions::compile(&layer.spec.health_check_exprs).err().unwrap_or_default();
+            let ready = layer.spec.depends_on.iter().filter_map(|dependency| dependency.ready_expr.as_deref());
+            errors.extend(ready.filter_map(|expression| health::check_ready_expression(expression).err()));
+            for error in errors {
+                let problem = Problem::blocks("expression-invalid", format!("Kustomization {}: {error}", layer.id));
+                self.problems
+                    .push(problem.at(layer.declaration.origin.clone()).hint("correct the expression: the layer could never become ready"));
+            }
+        }
+    }
+
     fn edge(&mut self, from: String, to: String, constraint: Constraint, reason: impl Into<String>, origin: Option<Origin>) {
         let edge = Edge { from, to, constraint, reason: reason.into(), origin };
         self.graph.add(&edge);
