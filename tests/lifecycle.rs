@@ -46,7 +46,7 @@ async fn an_environment_is_started_handed_over_and_recovered() {
 
 /// `bootstrap` writes nothing while the agent would see another commit than ours.
 async fn the_remote_is_asked_first(stage: &Stage) {
-    let line = stage.audited();
+    let line = stage.audited().await;
     let mut command = stage.command("bootstrap", &[]);
     command.env("GIT_CONFIG_KEY_0", "url./nowhere/at-all.insteadOf");
     life::run(command).await.expect(1).says(&["GitRepository/flux-system/flux-system", "nothing was written", "hint: "]);
@@ -59,13 +59,13 @@ async fn the_remote_is_asked_first(stage: &Stage) {
     command.env("GIT_CONFIG_KEY_0", format!("url.{place}.insteadOf"));
     life::run(command).await.expect(1).says(&["refs/heads/main of https://git.example.com/shop.git is at", "nothing was written", "push"]);
     life::git(&stage.repository, &["reset", "--quiet", "--hard", "HEAD~1"]);
-    assert_eq!(stage.writes_since(line, "blackstart/"), []);
+    assert_eq!(stage.writes_since(line, "blackstart/").await, []);
 }
 
 /// Each object, in every version that the API server ever told, is what the run wrote: during the handover, and after one more
 /// reconciliation of every layer.
 async fn the_agent_changes_nothing(stage: &Stage, declared: &BTreeSet<ObjectId>) {
-    let line = stage.audited();
+    let line = stage.audited().await;
     let mut recorder = Recorder::start(stage, declared);
     let ran = stage.run("bootstrap").await.expect(0);
     println!("bootstrap took {:.1} s", ran.took.as_secs_f64());
@@ -84,7 +84,7 @@ async fn the_agent_changes_nothing(stage: &Stage, declared: &BTreeSet<ObjectId>)
     }
     assert!(changed.is_empty(), "{}", changed.join("\n"));
     // And it did not even try: what it found as declared, it did not write.
-    let by_agent = stage.writes_since(line, "kustomize-controller/");
+    let by_agent = stage.writes_since(line, "kustomize-controller/").await;
     let tried: Vec<&Write> = by_agent.iter().filter(|write| !is_about_itself(write)).collect();
     assert!(!by_agent.is_empty(), "the audit log does not name the agent");
     assert!(tried.is_empty(), "{tried:?}");
@@ -97,25 +97,25 @@ fn is_about_itself(write: &Write) -> bool {
 }
 
 async fn a_second_start_is_refused(stage: &Stage) {
-    let line = stage.audited();
+    let line = stage.audited().await;
     stage.run("bootstrap").await.expect(1).says(&["bootstrap refused", "exist already", "nothing was written", "blackstart recover"]);
-    only_leases(stage, line);
+    only_leases(stage, line).await;
 }
 
 async fn a_healthy_environment_is_left_alone(stage: &Stage) {
-    let line = stage.audited();
+    let line = stage.audited().await;
     let ran = stage.run("recover").await.expect(0);
-    only_leases(stage, line);
+    only_leases(stage, line).await;
     println!("recover of a healthy environment took {:.1} s", ran.took.as_secs_f64());
     // The same while the agent is busy with all its layers.
-    let line = stage.audited();
+    let line = stage.audited().await;
     let (ran, ()) = tokio::join!(stage.run("recover"), stage.reconcile_all());
     ran.expect(0);
-    only_leases(stage, line);
+    only_leases(stage, line).await;
 }
 
-fn only_leases(stage: &Stage, line: usize) {
-    let writes = stage.writes_since(line, "blackstart/");
+async fn only_leases(stage: &Stage, line: usize) {
+    let writes = stage.writes_since(line, "blackstart/").await;
     let others: Vec<&Write> = writes.iter().filter(|write| !write.is_lease()).collect();
     assert!(others.is_empty(), "{others:?}");
     assert!(writes.iter().any(Write::is_lease), "the audit log does not name the run");
@@ -127,9 +127,9 @@ async fn two_runs_do_not_meet(stage: &Stage) {
     let mut first = stage.command("recover", &[]).spawn().unwrap();
     until(stage, &lease, is_held).await;
     signal(first.id(), Signal::STOP);
-    let line = stage.audited();
+    let line = stage.audited().await;
     stage.run("recover").await.expect(1).says(&["environment `production` is being worked on by another run", "hint: "]);
-    assert_eq!(stage.writes_since(line, "blackstart/"), []);
+    assert_eq!(stage.writes_since(line, "blackstart/").await, []);
     signal(first.id(), Signal::KILL);
     first.wait().unwrap();
     let ran = stage.run("recover").await.expect(0);
@@ -185,7 +185,7 @@ async fn what_is_gone_comes_back(stage: &Stage, declared: &BTreeSet<ObjectId>) {
     agent::suspend(&stage.cluster, &LayerId::new("flux-system", "credentials")).await.unwrap();
     stage.cluster.merge_patch(&kustomization("shop-checks"), None, &json!({"spec": {"suspend": true}}), "test").await.unwrap();
 
-    let line = stage.audited();
+    let line = stage.audited().await;
     let mut recorder = Recorder::start(stage, &BTreeSet::from([kustomization("x")]));
     // At once: the namespace and the layer are still going.
     let ran = stage.run("recover").await.expect(0).says(&["shop-checks", "suspended by somebody else"]);
@@ -222,7 +222,7 @@ async fn what_is_gone_comes_back(stage: &Stage, declared: &BTreeSet<ObjectId>) {
         assert_eq!(old_print, new_print, "{id}");
     }
 
-    let writes = stage.writes_since(line, "blackstart/");
+    let writes = stage.writes_since(line, "blackstart/").await;
     let written: BTreeSet<&str> = writes.iter().filter(|write| !write.is_lease()).map(|write| write.object.as_str()).collect();
     let strange: Vec<&&str> = written
         .iter()

@@ -58,6 +58,10 @@ pub struct Work {
     pub force: bool,
 }
 
+/// How long a missing right is asked for again: the API server's authorizer follows roles and bindings by watches, and so
+/// refuses for a moment what a role allows that this very run has written.
+const AUTHORIZER: Duration = Duration::from_secs(5);
+
 /// Writes all objects; the first error ends it after what already runs is over.
 pub async fn apply(work: Work, shared: Arc<Shared>) -> Result<Vec<Written>, ApplyFailed> {
     let mut written = Vec::with_capacity(work.objects.len());
@@ -99,6 +103,7 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
     let id = resource.id();
     let mut pause = Duration::from_millis(50);
     let mut told = false;
+    let mut refusals = None;
     let failed = |cause: String| {
         // The object stands at the head of the message already.
         let cause = cause.strip_prefix(&format!("{id}: ")).map_or(cause.clone(), str::to_owned);
@@ -146,8 +151,13 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
         if !may_still_come(&error) {
             return Err(refused(error.to_string()));
         }
-        if Instant::now() + pause >= work.deadline {
-            return Err(refused(format!("{error} (waited until the layer's timeout)")));
+        let until = match error {
+            ClusterError::Forbidden { .. } => work.deadline.min(*refusals.get_or_insert(Instant::now()) + AUTHORIZER),
+            _ => work.deadline,
+        };
+        if Instant::now() + pause >= until {
+            let waited = if until == work.deadline { " (waited until the layer's timeout)" } else { "" };
+            return Err(refused(format!("{error}{waited}")));
         }
         if !told {
             told = true;
@@ -189,7 +199,8 @@ fn may_still_come(error: &ClusterError) -> bool {
     match error {
         ClusterError::KindUnknown { .. } => true,
         ClusterError::NotFound { reason, .. } => reason.starts_with("namespaces "),
-        ClusterError::Forbidden { reason, .. } => reason.contains("because it is being terminated"),
+        ClusterError::Forbidden { .. } => true,
+        ClusterError::Rejected { code: 403, reason, .. } => reason.contains("because it is being terminated"),
         error => error.is_webhook_silent(),
     }
 }

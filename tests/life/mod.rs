@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -146,9 +147,23 @@ impl Stage {
         run(self.command(verb, &[])).await
     }
 
-    /// Lines of the audit log so far.
-    pub(crate) fn audited(&self) -> usize {
-        self.audit().lines().count()
+    /// The audit log's length. The server writes a line after it has answered, and after watchers know: a write of our own
+    /// is waited for first.
+    pub(crate) async fn audited(&self) -> usize {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("mark-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let mark = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}});
+        self.cluster.create(&mark, "test").await.unwrap();
+        let written = async {
+            loop {
+                let audit = self.audit();
+                if audit.contains(&name) {
+                    return audit.lines().count();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), written).await.expect("the audit log has the mark within 10 s")
     }
 
     fn audit(&self) -> String {
@@ -156,7 +171,8 @@ impl Stage {
     }
 
     /// Writes since a line of the audit log, without dry runs, by the programs whose user agent begins so.
-    pub(crate) fn writes_since(&self, line: usize, agent: &str) -> Vec<Write> {
+    pub(crate) async fn writes_since(&self, line: usize, agent: &str) -> Vec<Write> {
+        self.audited().await;
         let text = self.audit();
         let events = text.lines().skip(line).filter_map(|line| serde_json::from_str::<Value>(line).ok());
         events.filter_map(|event| Write::of(&event, agent)).collect()
