@@ -94,8 +94,10 @@ async fn run(
             sandbox.start_agent(&flags).await.map_err(|error| error.to_string())
         }
     };
+    let mode = if args.bootstrap { Mode::Bootstrap } else { Mode::Recover };
+    let look = execute::look(&cluster, &plan.environment, &reading, mode).await?;
     let run = Run {
-        mode: if args.bootstrap { Mode::Bootstrap } else { Mode::Recover },
+        mode,
         plan,
         reading: Arc::new(reading),
         secrets,
@@ -106,7 +108,7 @@ async fn run(
         events: events.clone(),
         stop,
     };
-    let finished = execute::run(run).await;
+    let finished = execute::run(run, look).await;
     operator.abort();
     Ok(finished?)
 }

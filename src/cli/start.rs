@@ -91,11 +91,19 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         phase(events, "connect", "cluster");
         // Three parties that do not know of each other: the cluster, the agent's remote, the files at hand.
         let remote = super::remote::check(&given.reading, &args.run.input);
-        let components = async { Ok(read::agent_components(&given.reading, &given.environment).await?) };
-        let (cluster, (), components) = tokio::try_join!(connect(args, &given.environment), remote, components)?;
-        Ok::<_, Failure>((given, cluster, Installation { components, start: None }))
+        let components = read::agent_components(&given.reading, &given.environment);
+        let look = async {
+            let cluster = connect(args, &given.environment).await?;
+            let look = execute::look(&cluster, &given.plan.environment, &given.reading, mode).await;
+            Ok::<_, Failure>((cluster, look))
+        };
+        let (remote, components, look) = tokio::join!(remote, components, look);
+        let (cluster, look) = look?;
+        remote?;
+        let installation = Installation { components: components?, start: None };
+        Ok::<_, Failure>((given, cluster, installation, look?))
     };
-    let (given, cluster, installation) = tokio::select! {
+    let (given, cluster, installation, look) = tokio::select! {
         prepared = prepare => prepared?,
         _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };
@@ -112,7 +120,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         events: events.clone(),
         stop,
     };
-    Ok(execute::run(run).await?)
+    Ok(execute::run(run, look).await?)
 }
 
 async fn connect(args: &StartArgs, environment: &Environment) -> Result<Cluster, Failure> {

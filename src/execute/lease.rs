@@ -7,6 +7,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::manifest::ObjectId;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::sync::watch;
 
 const SECONDS: i64 = 30;
 const NAMESPACE: &str = "kube-system";
@@ -18,8 +19,8 @@ const MANAGER: &str = "blackstart";
 pub struct Lease {
     cluster: Cluster,
     id: ObjectId,
-    holder: String,
     renewal: tokio::task::JoinHandle<()>,
+    lost: watch::Receiver<Option<String>>,
     /// Whether an earlier first start of this environment was not finished.
     pub unfinished_bootstrap: bool,
 }
@@ -36,6 +37,14 @@ pub enum LeaseError {
         holder: String,
         /// Seconds since it was renewed.
         age: i64,
+    },
+    /// Another run took it while this one stood still.
+    #[error("environment `{environment}` is being worked on by another run now: {holder}; this one stood still for too long, and ends")]
+    Lost {
+        /// Environment.
+        environment: String,
+        /// Who.
+        holder: String,
     },
     /// The API server refused.
     #[error(transparent)]
@@ -68,61 +77,83 @@ fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
+/// The Lease of an environment as it was found: nobody holds it. What was read after it holds for a run that takes it unchanged.
+#[derive(Debug)]
+pub struct Found {
+    id: ObjectId,
+    object: Option<Value>,
+    /// Whether an earlier first start of this environment was not finished.
+    pub unfinished_bootstrap: bool,
+}
+
+/// Looks at the Lease of an environment; an error where another run holds it. Writes nothing.
+pub async fn look(cluster: &Cluster, environment: &str) -> Result<Found, LeaseError> {
+    let id = ObjectId {
+        api_version: "coordination.k8s.io/v1".into(),
+        kind: "Lease".into(),
+        namespace: Some(NAMESPACE.into()),
+        name: format!("blackstart-{environment}"),
+    };
+    let object = cluster.get(&id).await?;
+    let Some(lease) = &object else { return Ok(Found { id, object, unfinished_bootstrap: false }) };
+    let age = lease
+        .pointer("/spec/renewTime")
+        .and_then(Value::as_str)
+        .and_then(|time| time.parse::<jiff::Timestamp>().ok())
+        .map_or(i64::MAX, |time| jiff::Timestamp::now().as_second() - time.as_second());
+    let other = holder_of(lease);
+    if !other.is_empty() && age < SECONDS && !is_dead(other) {
+        return Err(LeaseError::Held { environment: environment.into(), holder: other.into(), age });
+    }
+    let unfinished_bootstrap = lease.pointer("/metadata/annotations/blackstart~1bootstrap").and_then(Value::as_str) == Some("unfinished");
+    Ok(Found { id, object, unfinished_bootstrap })
+}
+
+fn holder_of(lease: &Value) -> &str {
+    lease.pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default()
+}
+
 impl Lease {
-    /// Takes the Lease of an environment. `bootstrap` marks it as an unfinished first start where it is new.
-    pub async fn take(cluster: &Cluster, environment: &str) -> Result<Self, LeaseError> {
-        let id = ObjectId {
-            api_version: "coordination.k8s.io/v1".into(),
-            kind: "Lease".into(),
-            namespace: Some(NAMESPACE.into()),
-            name: format!("blackstart-{environment}"),
-        };
+    /// Takes the Lease as it was found; none where somebody has written it since. `first_start` marks it as an unfinished
+    /// bootstrap in the same write.
+    pub async fn take(cluster: &Cluster, found: Found, first_start: bool) -> Result<Option<Self>, ClusterError> {
+        let Found { id, object, unfinished_bootstrap } = found;
         let holder = holder();
-        let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": SECONDS, "acquireTime": now(), "renewTime": now()});
-        let found = cluster.get(&id).await?;
-        let mut unfinished_bootstrap = false;
-        match found {
-            None => {
-                let lease = json!({
-                    "apiVersion": id.api_version, "kind": id.kind,
-                    "metadata": {"namespace": NAMESPACE, "name": id.name, "labels": {"app.kubernetes.io/managed-by": MANAGER}},
-                    "spec": spec,
-                });
-                // Two that start at once: the second create fails with a conflict and says so.
-                cluster.create(&lease, MANAGER).await?;
-            }
-            Some(lease) => {
-                unfinished_bootstrap =
-                    lease.pointer("/metadata/annotations/blackstart~1bootstrap").and_then(Value::as_str) == Some("unfinished");
-                let other = lease.pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default();
-                let age = lease
-                    .pointer("/spec/renewTime")
-                    .and_then(Value::as_str)
-                    .and_then(|time| time.parse::<jiff::Timestamp>().ok())
-                    .map_or(i64::MAX, |time| jiff::Timestamp::now().as_second() - time.as_second());
-                if !other.is_empty() && other != holder && age < SECONDS && !is_dead(other) {
-                    return Err(LeaseError::Held { environment: environment.into(), holder: other.into(), age });
-                }
-                let version = lease.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
-                cluster.merge_patch(&id, None, &json!({"metadata": {"resourceVersion": version}, "spec": spec}), MANAGER).await?;
-            }
+        let is_new = object.is_none();
+        let mut lease = object.unwrap_or_else(|| {
+            json!({
+                "apiVersion": id.api_version, "kind": id.kind,
+                "metadata": {"namespace": NAMESPACE, "name": id.name, "labels": {"app.kubernetes.io/managed-by": MANAGER}},
+            })
+        });
+        lease["spec"] = json!({"holderIdentity": holder, "leaseDurationSeconds": SECONDS, "acquireTime": now(), "renewTime": now()});
+        if first_start {
+            lease["metadata"]["annotations"][BOOTSTRAP] = json!("unfinished");
         }
-        let renewal = tokio::spawn(renew(cluster.clone(), id.clone(), holder.clone()));
-        Ok(Self { cluster: cluster.clone(), id, holder, renewal, unfinished_bootstrap })
+        let taken = if is_new { cluster.create(&lease, MANAGER).await } else { cluster.replace(&lease, MANAGER).await };
+        match taken {
+            Ok(_) => {}
+            Err(ClusterError::Exists { .. } | ClusterError::Conflict { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let (sender, lost) = watch::channel(None);
+        let renewal = tokio::spawn(renew(cluster.clone(), id.clone(), holder, sender));
+        Ok(Some(Self { cluster: cluster.clone(), id, renewal, lost, unfinished_bootstrap }))
     }
 
-    /// Marks the first start as begun; before its first write.
-    pub async fn begin_bootstrap(&self) -> Result<(), ClusterError> {
-        self.annotate(json!("unfinished")).await
+    /// Returns, with the new holder, when another run has taken the Lease: this one stood still for too long.
+    pub async fn lost(&self) -> String {
+        let mut lost = self.lost.clone();
+        if let Ok(holder) = lost.wait_for(Option::is_some).await {
+            return holder.clone().unwrap_or_default();
+        }
+        std::future::pending().await
     }
 
     /// The first start is over: everything was ready.
     pub async fn finish_bootstrap(&self) -> Result<(), ClusterError> {
-        self.annotate(Value::Null).await
-    }
-
-    async fn annotate(&self, value: Value) -> Result<(), ClusterError> {
-        self.cluster.merge_patch(&self.id, None, &json!({"metadata": {"annotations": {BOOTSTRAP: value}}}), MANAGER).await.map(drop)
+        let change = json!({"metadata": {"annotations": {BOOTSTRAP: Value::Null}}});
+        self.cluster.merge_patch(&self.id, None, &change, MANAGER).await.map(drop)
     }
 
     /// Gives the Lease back. An error is no reason to fail: it expires by itself.
@@ -130,11 +161,6 @@ impl Lease {
         self.renewal.abort();
         let free = json!({"spec": {"holderIdentity": Value::Null, "renewTime": now()}});
         let _ = tokio::time::timeout(Duration::from_secs(2), self.cluster.merge_patch(&self.id, None, &free, MANAGER)).await;
-    }
-
-    /// Who holds it.
-    pub fn holder(&self) -> &str {
-        &self.holder
     }
 }
 
@@ -144,11 +170,20 @@ impl Drop for Lease {
     }
 }
 
-async fn renew(cluster: Cluster, id: ObjectId, holder: String) {
+async fn renew(cluster: Cluster, id: ObjectId, holder: String, lost: watch::Sender<Option<String>>) {
     let mut clock = tokio::time::interval(Duration::from_secs(10));
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     clock.tick().await;
     loop {
         clock.tick().await;
-        let _ = cluster.merge_patch(&id, None, &json!({"spec": {"holderIdentity": holder, "renewTime": now()}}), MANAGER).await;
+        // A server that does not answer is no reason to stop: nobody else can take it then.
+        let Ok(Some(lease)) = cluster.get(&id).await else { continue };
+        if holder_of(&lease) != holder {
+            let _ = lost.send(Some(holder_of(&lease).to_owned()));
+            return;
+        }
+        let version = &lease["metadata"]["resourceVersion"];
+        let change = json!({"metadata": {"resourceVersion": version}, "spec": {"renewTime": now()}});
+        let _ = cluster.merge_patch(&id, None, &change, MANAGER).await;
     }
 }

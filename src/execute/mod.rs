@@ -10,13 +10,17 @@ pub mod lease;
 pub mod proof;
 pub mod queue;
 
+use crate::agent::{self, Living};
 use crate::cluster::watch::Watches;
 use crate::cluster::{Cluster, ClusterError};
+use crate::layers::LayerId;
 use crate::manifest::{ObjectId, Resource};
 use crate::plan::Plan;
 use crate::read::Reading;
 use crate::report::event::{Event, Happening, Sink};
 use futures::future::BoxFuture;
+use lease::{Lease, LeaseError};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -77,7 +81,7 @@ pub struct Run {
 pub enum RunError {
     /// Another run, or the API server.
     #[error(transparent)]
-    Lease(#[from] lease::LeaseError),
+    Lease(#[from] LeaseError),
     /// The API server.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -104,14 +108,15 @@ impl RunError {
             Self::Exists { .. } => {
                 Some("to bring back what is missing and keep what is there, run `blackstart recover` with the same arguments".into())
             }
-            Self::Lease(lease::LeaseError::Held { .. }) => {
+            Self::Lease(LeaseError::Held { .. }) => {
                 Some("wait for it to end; a run that died frees its place by itself after 30 s".into())
             }
             Self::NoAgent => {
                 Some("name the folder or file with Flux's components (`flux install --export`) as spec.agent.flux.components".into())
             }
+            Self::Lease(LeaseError::Lost { .. }) => Some("look at what the other run does; then run the same command again".into()),
             Self::StandIn(_) => None,
-            Self::Lease(lease::LeaseError::Cluster(error)) | Self::Cluster(error) => error.hint(),
+            Self::Lease(LeaseError::Cluster(error)) | Self::Cluster(error) => error.hint(),
         }
     }
 }
@@ -166,36 +171,69 @@ impl Shared {
     }
 }
 
+/// What a run found before its first write.
+#[derive(Debug)]
+pub struct Look {
+    lease: lease::Found,
+    agent_is_installed: bool,
+    living: BTreeMap<LayerId, Living>,
+    /// Declared objects that exist; only a first start asks.
+    existing: Vec<ObjectId>,
+}
+
+/// Looks at the cluster, all at once; writes nothing. The Lease comes first: what is read after it holds as long as nobody takes it.
+pub async fn look(cluster: &Cluster, environment: &str, reading: &Reading, mode: Mode) -> Result<Look, RunError> {
+    let lease = lease::look(cluster, environment).await?;
+    let applied = reading.layers.iter().filter(|layer| !layer.layer.spec.suspend && layer.layer.spec.kube_config.is_none());
+    let existing = async {
+        if mode == Mode::Recover || lease.unfinished_bootstrap {
+            return Ok(Vec::new());
+        }
+        existing::declared_objects(cluster, applied.flat_map(|layer| &layer.objects)).await
+    };
+    let (agent_is_installed, living, existing) = tokio::try_join!(agent::is_installed(cluster), agent::living(cluster), existing)?;
+    Ok(Look { lease, agent_is_installed, living, existing })
+}
+
 /// Runs to the end. Problems of single nodes are in the result, not errors.
-pub async fn run(run: Run) -> Result<Finished, RunError> {
-    let lease = lease::Lease::take(&run.cluster, &run.plan.environment).await?;
-    let result = run_leased(run, &lease).await;
+pub async fn run(run: Run, mut look: Look) -> Result<Finished, RunError> {
+    let bootstrap = run.mode == Mode::Bootstrap;
+    let environment = run.plan.environment.clone();
+    let (lease, living) = loop {
+        refuse(&run, &look)?;
+        let Look { lease, living, .. } = look;
+        if let Some(lease) = Lease::take(&run.cluster, lease, bootstrap).await? {
+            break (lease, living);
+        }
+        // Somebody was quicker: held by them, or what we saw may be old.
+        look = self::look(&run.cluster, &environment, &run.reading, run.mode).await?;
+    };
+    let result = tokio::select! {
+        result = engine::drive(run, living) => result,
+        holder = lease.lost() => return Err(LeaseError::Lost { environment, holder }.into()),
+    };
+    // A recovery that ends well ends an unfinished first start too.
+    let over = match &result {
+        Ok(finished) if finished.success && (bootstrap || lease.unfinished_bootstrap) => lease.finish_bootstrap().await,
+        _ => Ok(()),
+    };
     lease.release().await;
+    over?;
     result
 }
 
-async fn run_leased(run: Run, lease: &lease::Lease) -> Result<Finished, RunError> {
-    let bootstrap = run.mode == Mode::Bootstrap;
+/// What stands against a run, before its first write.
+fn refuse(run: &Run, look: &Look) -> Result<(), RunError> {
     let brings_agent = !run.installation.components.is_empty() || run.installation.start.is_some();
-    if !brings_agent && !crate::agent::is_installed(&run.cluster).await? {
+    if !brings_agent && !look.agent_is_installed {
         return Err(RunError::NoAgent);
     }
-    if bootstrap && !lease.unfinished_bootstrap {
-        let applied = run.reading.layers.iter().filter(|layer| !layer.layer.spec.suspend && layer.layer.spec.kube_config.is_none());
-        let mut existing = existing::declared_objects(&run.cluster, applied.flat_map(|layer| &layer.objects)).await?;
-        // A namespace that somebody made for the key or the credentials in it is no environment.
-        let for_secrets = |id: &ObjectId| run.secrets.iter().any(|secret| secret.namespace() == Some(&id.name));
-        existing.retain(|id| id.kind != "Namespace" || !for_secrets(id));
-        if !existing.is_empty() {
-            let sample: Vec<String> = existing.iter().take(3).map(ObjectId::to_string).collect();
-            return Err(RunError::Exists { count: existing.len(), sample: sample.join(", ") });
-        }
-        lease.begin_bootstrap().await?;
+    // A namespace that somebody made for the key or the credentials in it is no environment.
+    let for_secrets = |id: &ObjectId| run.secrets.iter().any(|secret| secret.namespace() == Some(&id.name));
+    let existing: Vec<&ObjectId> = look.existing.iter().filter(|id| id.kind != "Namespace" || !for_secrets(id)).collect();
+    if existing.is_empty() {
+        return Ok(());
     }
-    let finished = engine::drive(run).await?;
-    // A recovery that ends well ends an unfinished first start too.
-    if finished.success && (bootstrap || lease.unfinished_bootstrap) {
-        lease.finish_bootstrap().await?;
-    }
-    Ok(finished)
+    let sample: Vec<String> = existing.iter().take(3).map(ToString::to_string).collect();
+    Err(RunError::Exists { count: existing.len(), sample: sample.join(", ") })
 }

@@ -129,7 +129,7 @@ struct Engine {
 }
 
 /// Runs all nodes to their end.
-pub(super) async fn drive(mut run: Run) -> Result<Finished, RunError> {
+pub(super) async fn drive(mut run: Run, living: BTreeMap<LayerId, Living>) -> Result<Finished, RunError> {
     let watches = Watches::new(run.cluster.clone());
     let mut changes = watches.subscribe();
     let shared = Arc::new(Shared {
@@ -140,7 +140,7 @@ pub(super) async fn drive(mut run: Run) -> Result<Finished, RunError> {
         stop: run.stop.clone(),
     });
     stand_in(&mut run, &shared).await?;
-    let living = Arc::new(living(&run, &shared).await?);
+    let living = Arc::new(without_leaving(living, &run, &shared).await?);
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut stop = run.stop.clone();
     let mut engine = Engine::new(run, shared, living, sender);
@@ -196,10 +196,13 @@ pub(super) async fn drive(mut run: Run) -> Result<Finished, RunError> {
 
 /// The agent's layers. One that is being deleted takes its objects with it: that is waited for, else the run would find them
 /// all in order and see them vanish.
-async fn living(run: &Run, shared: &Arc<Shared>) -> Result<BTreeMap<LayerId, Living>, RunError> {
+async fn without_leaving(
+    mut living: BTreeMap<LayerId, Living>,
+    run: &Run,
+    shared: &Arc<Shared>,
+) -> Result<BTreeMap<LayerId, Living>, RunError> {
     let deadline = Instant::now() + LEAVING;
     loop {
-        let living = agent::living(&run.cluster).await?;
         let leaving = living.iter().find(|(_, living)| living.object.pointer("/metadata/deletionTimestamp").is_some());
         let Some((layer, _)) = leaving else { return Ok(living) };
         let id = agent::kustomization_id(layer);
@@ -213,6 +216,7 @@ async fn living(run: &Run, shared: &Arc<Shared>) -> Result<BTreeMap<LayerId, Liv
             shared.send(Happening::Warning { node: Some(layer.node()), message: error.to_string() });
             return Ok(living);
         }
+        living = agent::living(&run.cluster).await?;
     }
 }
 
