@@ -139,7 +139,6 @@ async fn two_runs_do_not_meet(stage: &Stage) {
 
 /// A layer that fails beside a living agent is resumed all the same; a Job that cannot be changed is made anew, as `spec.force` asks.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes long: an agent that is at work on the same new commit looks at its dependencies only every 30 s"]
 async fn a_fault_in_a_new_commit_leaves_nothing_suspended() {
     if life::absent() {
         return;

@@ -156,13 +156,24 @@ pub fn confirmation(object: &Value, source: &SourceId, revision: Option<&str>) -
         return Confirmation::Waiting("suspended".into());
     }
     let applied = object.pointer("/status/lastAppliedRevision").and_then(Value::as_str).unwrap_or_default();
-    let digest = |revision: &str| revision.rsplit_once('@').map_or(revision, |(_, digest)| digest).to_owned();
     match revision {
-        Some(revision) if source.kind == "GitRepository" && digest(applied) != digest(revision) => {
+        Some(revision) if source.kind == "GitRepository" && !is_same(applied, revision) => {
             Confirmation::Waiting(format!("it is at {applied}, we are at {revision}"))
         }
         _ => Confirmation::Ready,
     }
+}
+
+/// Whether the agent has another commit than ours: of a Kustomization the one that it applied last, of a GitRepository its artifact's.
+pub fn is_at_another(object: &Value, revision: Option<&str>) -> bool {
+    let has = ["/status/lastAppliedRevision", "/status/artifact/revision"].iter().find_map(|pointer| object.pointer(pointer));
+    revision.is_some_and(|revision| !is_same(has.and_then(Value::as_str).unwrap_or_default(), revision))
+}
+
+/// Whether two revisions (`main@sha1:…`) are of the same commit.
+fn is_same(left: &str, right: &str) -> bool {
+    let digest = |revision: &str| revision.rsplit_once('@').map_or(revision, |(_, digest)| digest).to_owned();
+    digest(left) == digest(right)
 }
 
 /// Makes the namespace of the agent's own objects where neither its components nor anything else has.

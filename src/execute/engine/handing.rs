@@ -3,6 +3,7 @@
 use super::{Engine, Message, PATIENCE, QUIET};
 use crate::agent;
 use crate::cluster::ssa;
+use crate::layers::SourceId;
 use crate::manifest::Resource;
 use crate::report::event::Happening;
 use serde_json::Value;
@@ -16,6 +17,7 @@ impl Engine {
         if !self.agent_ready || !calm || self.stopping {
             return;
         }
+        self.nudge_sources();
         for position in self.handover.take_due() {
             let layer = &self.run.reading.layers[position].layer;
             // Never less than two of the agent's own looks at a dependency (30 s each).
@@ -57,9 +59,7 @@ impl Engine {
             return;
         }
         let layer = &self.run.reading.layers[position].layer;
-        let revision =
-            self.run.reading.sources.get(&layer.source).and_then(|source| source.tree.as_ref()).map(|tree| tree.revision.as_str());
-        match agent::confirmation(object, &layer.source, revision) {
+        match agent::confirmation(object, &layer.source, self.revision(&layer.source)) {
             agent::Confirmation::Ready => {
                 let node = layer.id.node();
                 self.shared.send(Happening::HandedOver { node, changed: Vec::new() });
@@ -83,11 +83,38 @@ impl Engine {
         }
     }
 
+    /// Asks the agent to look at a layer now. Where nothing was written it is left to its own pace, unless it is on its way to our commit.
     pub(super) fn nudge_layer(&self, position: usize) {
-        if !self.wrote {
+        let layer = &self.run.reading.layers[position].layer;
+        let id = layer.declaration.id();
+        let is_git = layer.source.kind == "GitRepository";
+        let newest = self.shared.watches.get(&id);
+        let is_behind = is_git && newest.is_some_and(|object| agent::is_at_another(&object, self.revision(&layer.source)));
+        if self.wrote || is_behind {
+            let cluster = self.run.cluster.clone();
+            tokio::spawn(async move { agent::nudge(&cluster, &id).await });
+        }
+    }
+
+    /// A living agent looks for new commits only at its own interval: where it has another one than ours it is asked to look now.
+    fn nudge_sources(&mut self) {
+        if self.living.is_empty() || std::mem::replace(&mut self.sources_asked, true) {
             return;
         }
-        let (cluster, id) = (self.run.cluster.clone(), self.run.reading.layers[position].layer.declaration.id());
-        tokio::spawn(async move { agent::nudge(&cluster, &id).await });
+        for (source, read) in &self.run.reading.sources {
+            let (Some(tree), Some(declaration), "GitRepository") = (&read.tree, &read.declaration, source.kind.as_str()) else { continue };
+            let (cluster, id, revision) = (self.run.cluster.clone(), declaration.id(), tree.revision.clone());
+            tokio::spawn(async move {
+                if let Ok(Some(living)) = cluster.get(&id).await
+                    && agent::is_at_another(&living, Some(&revision))
+                {
+                    agent::nudge(&cluster, &id).await;
+                }
+            });
+        }
+    }
+
+    fn revision(&self, source: &SourceId) -> Option<&str> {
+        self.run.reading.sources.get(source)?.tree.as_ref().map(|tree| tree.revision.as_str())
     }
 }

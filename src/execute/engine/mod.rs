@@ -97,7 +97,7 @@ enum Message {
     Late(Index, String),
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "four facts of a run that change apart from each other")]
+#[expect(clippy::struct_excessive_bools, reason = "five facts of a run that change apart from each other")]
 struct Engine {
     queue: Queue,
     nodes: Vec<Node>,
@@ -113,6 +113,8 @@ struct Engine {
     /// Layers of a living agent that we hold suspended, this run or one that died.
     held: BTreeSet<usize>,
     agent_ready: bool,
+    /// Whether the agent's sources were looked at for our commit.
+    sources_asked: bool,
     /// Whether anything was written; if not, the agent is left to its own pace.
     wrote: bool,
     quiet_since: Instant,
@@ -337,6 +339,7 @@ impl Engine {
             layer_of_object,
             living,
             agent_ready: false,
+            sources_asked: false,
             wrote: false,
             quiet_since: Instant::now(),
             baseline: Baseline::new(&run.reading),
