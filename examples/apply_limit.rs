@@ -97,9 +97,13 @@ async fn main() -> Result<(), Failure> {
     let mut needs: Vec<usize> = input.layers.iter().map(|layer| layer.objects.len() + 1).collect();
     let mut rolled_out = vec![false; needs.len()];
     let mut left = needs.len();
+    let mut last_apply = std::time::Duration::ZERO;
     while left > 0 {
         let at = match news.recv().await.ok_or("nobody is left to wait for")?? {
-            News::Applied(at) => at,
+            News::Applied(at) => {
+                last_apply = began.elapsed();
+                at
+            }
             News::RolledOut(name) => match index.get(name.as_str()) {
                 Some(&at) if !std::mem::replace(&mut rolled_out[at], true) => at,
                 _ => continue,
@@ -117,7 +121,7 @@ async fn main() -> Result<(), Failure> {
         }
     }
     let objects: usize = input.layers.iter().map(|layer| layer.objects.len()).sum();
-    println!("{}", serde_json::json!({ "objects": objects, "seconds": began.elapsed().as_secs_f64() }));
+    println!("{}", serde_json::json!({ "objects": objects, "applied_s": last_apply.as_secs_f64(), "seconds": began.elapsed().as_secs_f64() }));
     Ok(())
 }
 
