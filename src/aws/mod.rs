@@ -1,0 +1,143 @@
+//! Cloud resources through the AWS SDK: one file a service, each kind with its facts and its calls.
+//!
+//! A new kind is one `impl Kind` in the file of its service and one line in [`KINDS`].
+
+pub mod error;
+pub mod kind;
+
+mod sqs;
+
+use crate::layers::infrastructure::{Place, Schema};
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+pub use error::{CloudError, Meaning};
+pub use kind::{Kind, Living, State, Wanted};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// All kinds.
+pub const KINDS: &[&dyn Kind] = &[&sqs::Queue];
+
+/// Facts of all kinds, for rooms that know no AWS.
+pub fn catalogue() -> Vec<&'static Schema> {
+    KINDS.iter().map(|kind| kind.schema()).collect()
+}
+
+/// The calls of a kind.
+pub fn kind(schema: &Schema) -> Option<&'static dyn Kind> {
+    KINDS.iter().copied().find(|kind| kind.schema().service == schema.service && kind.schema().kind == schema.kind)
+}
+
+/// How an account is reached.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Account that may be touched; any where none is named.
+    pub account: Option<String>,
+    /// Region; the one of the user's own configuration where absent.
+    pub region: Option<String>,
+    /// Where all services answer, for a sandbox; credentials are made up then.
+    pub sandbox: Option<String>,
+}
+
+/// One account and region, and the clients of its services.
+#[derive(Debug)]
+pub struct Cloud {
+    config: SdkConfig,
+    place: Place,
+    sandbox: bool,
+    clients: Clients,
+}
+
+/// Why an account cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// No region.
+    #[error("AWS: no region: blackstart.yaml has no spec.aws.region, and the configuration at hand names none")]
+    NoRegion,
+    /// Credentials, network.
+    #[error("AWS: {0}")]
+    Refused(#[from] CloudError),
+    /// The guard.
+    #[error("AWS: these credentials belong to account {found} ({arn}), blackstart.yaml allows {wanted} only; nothing was written")]
+    WrongAccount {
+        /// Account of the credentials.
+        found: String,
+        /// Who they are.
+        arn: String,
+        /// Account of blackstart.yaml.
+        wanted: String,
+    },
+}
+
+macro_rules! clients {
+    ($($name:ident: $client:path, $doc:literal;)*) => {
+        #[derive(Debug, Default)]
+        struct Clients { $($name: OnceLock<$client>,)* }
+
+        impl Cloud {
+            $(#[doc = $doc] pub fn $name(&self) -> &$client { self.clients.$name.get_or_init(|| <$client>::new(&self.config)) })*
+        }
+    };
+}
+
+clients! {
+    dynamodb: aws_sdk_dynamodb::Client, "DynamoDB.";
+    ec2: aws_sdk_ec2::Client, "EC2.";
+    ecr: aws_sdk_ecr::Client, "ECR.";
+    eks: aws_sdk_eks::Client, "EKS.";
+    elbv2: aws_sdk_elasticloadbalancingv2::Client, "Elastic Load Balancing, version 2.";
+    iam: aws_sdk_iam::Client, "IAM.";
+    kms: aws_sdk_kms::Client, "KMS.";
+    logs: aws_sdk_cloudwatchlogs::Client, "CloudWatch Logs.";
+    rds: aws_sdk_rds::Client, "RDS.";
+    route53: aws_sdk_route53::Client, "Route 53.";
+    secretsmanager: aws_sdk_secretsmanager::Client, "Secrets Manager.";
+    sns: aws_sdk_sns::Client, "SNS.";
+    sqs: aws_sdk_sqs::Client, "SQS.";
+    ssm: aws_sdk_ssm::Client, "Systems Manager.";
+    sts: aws_sdk_sts::Client, "STS.";
+}
+
+impl Cloud {
+    /// Connects, asks who we are, and refuses any other account than the allowed one. Writes nothing.
+    pub async fn connect(access: &Access) -> Result<Self, AccessError> {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            // Adaptive: one token bucket a service slows all calls down together when it throttles.
+            .retry_config(RetryConfig::adaptive().with_max_attempts(8))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(5))
+                    .operation_attempt_timeout(Duration::from_secs(30))
+                    .build(),
+            );
+        if let Some(region) = &access.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(endpoint) = &access.sandbox {
+            loader = loader.endpoint_url(endpoint).test_credentials();
+        }
+        let config = loader.load().await;
+        let region = config.region().ok_or(AccessError::NoRegion)?.to_string();
+        let mut cloud = Self { config, place: Place::new("", &region), sandbox: access.sandbox.is_some(), clients: Clients::default() };
+        let who = cloud.sts().get_caller_identity().send().await.map_err(|error| CloudError::new("sts GetCallerIdentity", &error))?;
+        let found = who.account().unwrap_or_default().to_owned();
+        if let Some(wanted) = access.account.as_ref().filter(|wanted| **wanted != found) {
+            let arn = who.arn().unwrap_or_default().to_owned();
+            return Err(AccessError::WrongAccount { found, arn, wanted: wanted.clone() });
+        }
+        cloud.place.account = found;
+        Ok(cloud)
+    }
+
+    /// Account, region, partition.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// S3; addressed by path in a sandbox, which has one host name.
+    pub fn s3(&self) -> aws_sdk_s3::Client {
+        let config = aws_sdk_s3::config::Builder::from(&self.config).force_path_style(self.sandbox).build();
+        aws_sdk_s3::Client::from_conf(config)
+    }
+}
