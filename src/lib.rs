@@ -21,6 +21,7 @@
 //! - Nothing but `cluster` and `agent` writes to a cluster, and nothing is written before all problems of the input are known.
 
 pub mod agent;
+pub mod aws;
 pub mod cli;
 pub mod cluster;
 pub mod environment;

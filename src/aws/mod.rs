@@ -1,10 +1,23 @@
 //! Cloud resources through the AWS SDK: one file a service, each kind with its facts and its calls.
 //!
-//! A new kind is one `impl Kind` in the file of its service and one line in [`KINDS`].
+//! A new kind is one `impl Kind` in the file of its service and one entry in that file's `KINDS`; a new service is one line in [`SERVICES`].
 
 pub mod error;
 pub mod kind;
 
+mod dynamodb;
+mod ec2;
+mod ecr;
+mod eks;
+mod elbv2;
+mod iam;
+mod kms;
+mod logs;
+mod rds;
+mod route53;
+mod s3;
+mod secretsmanager;
+mod sns;
 mod sqs;
 
 use crate::layers::infrastructure::{Place, Schema};
@@ -16,17 +29,37 @@ pub use kind::{Kind, Living, State, Wanted};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+/// All kinds, by service.
+pub const SERVICES: &[&[&dyn Kind]] = &[
+    dynamodb::KINDS,
+    ec2::KINDS,
+    ecr::KINDS,
+    eks::KINDS,
+    elbv2::KINDS,
+    iam::KINDS,
+    kms::KINDS,
+    logs::KINDS,
+    rds::KINDS,
+    route53::KINDS,
+    s3::KINDS,
+    secretsmanager::KINDS,
+    sns::KINDS,
+    sqs::KINDS,
+];
+
 /// All kinds.
-pub const KINDS: &[&dyn Kind] = &[&sqs::Queue];
+pub fn kinds() -> impl Iterator<Item = &'static dyn Kind> {
+    SERVICES.iter().flat_map(|kinds| kinds.iter().copied())
+}
 
 /// Facts of all kinds, for rooms that know no AWS.
 pub fn catalogue() -> Vec<&'static Schema> {
-    KINDS.iter().map(|kind| kind.schema()).collect()
+    kinds().map(Kind::schema).collect()
 }
 
 /// The calls of a kind.
 pub fn kind(schema: &Schema) -> Option<&'static dyn Kind> {
-    KINDS.iter().copied().find(|kind| kind.schema().service == schema.service && kind.schema().kind == schema.kind)
+    kinds().find(|kind| kind.schema().service == schema.service && kind.schema().kind == schema.kind)
 }
 
 /// How an account is reached.

@@ -57,9 +57,9 @@ static QUEUE: Schema = Schema {
     seconds: 2,
 };
 
-/// A queue.
-#[derive(Debug)]
-pub(super) struct Queue;
+pub(super) const KINDS: &[&dyn Kind] = &[&Queue];
+
+struct Queue;
 
 #[async_trait]
 impl Kind for Queue {

@@ -2,6 +2,7 @@
 //! Pure: takes resources, gives layers. Today: Flux (`flux`); Argo CD joins here.
 
 pub mod flux;
+pub mod infrastructure;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,5 @@
+//! DynamoDB.
+
+use super::kind::Kind;
+
+pub(super) const KINDS: &[&dyn Kind] = &[];

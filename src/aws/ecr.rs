@@ -1,0 +1,5 @@
+//! ECR.
+
+use super::kind::Kind;
+
+pub(super) const KINDS: &[&dyn Kind] = &[];

@@ -1,0 +1,5 @@
+//! EKS.
+
+use super::kind::Kind;
+
+pub(super) const KINDS: &[&dyn Kind] = &[];

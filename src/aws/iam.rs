@@ -1,0 +1,5 @@
+//! IAM.
+
+use super::kind::Kind;
+
+pub(super) const KINDS: &[&dyn Kind] = &[];

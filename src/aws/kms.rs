@@ -1,0 +1,5 @@
+//! KMS.
+
+use super::kind::Kind;
+
+pub(super) const KINDS: &[&dyn Kind] = &[];

@@ -1,0 +1,5 @@
+//! CloudWatch Logs.
+
+use super::kind::Kind;
+
+pub(super) const KINDS: &[&dyn Kind] = &[];

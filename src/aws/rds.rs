@@ -1,0 +1,5 @@
+//! RDS.
+
+use super::kind::Kind;
+
+pub(super) const KINDS: &[&dyn Kind] = &[];

@@ -1,0 +1,5 @@
+//! Route 53.
+
+use super::kind::Kind;
+
+pub(super) const KINDS: &[&dyn Kind] = &[];

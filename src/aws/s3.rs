@@ -1,0 +1,5 @@
+//! S3.
+
+use super::kind::Kind;
+
+pub(super) const KINDS: &[&dyn Kind] = &[];

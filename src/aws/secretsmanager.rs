@@ -1,0 +1,5 @@
+//! Secrets Manager.
+
+use super::kind::Kind;
+
+pub(super) const KINDS: &[&dyn Kind] = &[];

@@ -1,0 +1,5 @@
+//! SNS.
+
+use super::kind::Kind;
+
+pub(super) const KINDS: &[&dyn Kind] = &[];
