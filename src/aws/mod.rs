@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod kind;
+pub mod observe;
 
 mod dynamodb;
 mod ec2;
@@ -166,6 +167,11 @@ impl Cloud {
     /// Account, region, partition.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// The time between two looks that a provider asks for; a sandbox is asked ten times a second.
+    pub fn pace(&self, seconds: u32) -> Duration {
+        if self.sandbox { Duration::from_millis(100) } else { Duration::from_secs(u64::from(seconds)) }
     }
 
     /// S3; addressed by path in a sandbox, which has one host name.

@@ -1,5 +1,6 @@
 //! Command line: words to calls, errors to exit codes. Holds no logic of its own.
 
+mod cloud;
 mod failure;
 mod pages;
 mod plan;

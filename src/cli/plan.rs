@@ -2,7 +2,7 @@
 
 use super::Output;
 use super::failure::problem_text;
-use crate::plan::{Constraint, Edge, Plan, PlannedLayer};
+use crate::plan::{Edge, Plan, PlannedLayer};
 use crate::problem::Severity;
 use anstyle::{AnsiColor, Style};
 use std::collections::BTreeMap;
@@ -115,7 +115,7 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     }
     let node = layer.id.node();
     let mut reasons: Vec<String> = Vec::new();
-    for (from, edges) in group(plan.edges.iter().filter(|edge| edge.to == node && edge.constraint != Constraint::ReadyBeforeReady)) {
+    for (from, edges) in group(plan.edges.iter().filter(|edge| edge.to == node && !edge.constraint.is_for_ready())) {
         // Who declares it is told where nothing else holds it back.
         let told: Vec<&str> = edges.iter().filter(|edge| edge.reason != "declared there").map(|edge| edge.reason.as_str()).collect();
         if !told.is_empty() {
@@ -128,7 +128,7 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     let awaited: Vec<&str> = plan
         .edges
         .iter()
-        .filter(|edge| edge.to == node && edge.constraint == Constraint::ReadyBeforeReady)
+        .filter(|edge| edge.to == node && edge.constraint.is_for_ready())
         .map(|edge| short(&edge.from))
         .collect();
     if !awaited.is_empty() {

@@ -8,6 +8,7 @@ use crate::health::Expressions;
 use crate::manifest::Resource;
 use crate::read::{self, Reading};
 use crate::report::event::Happening;
+use crate::sandbox::cloud::Moto;
 use crate::sandbox::{self, AgentFlags, Sandbox, operator, standin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,11 @@ async fn run(
     given: Input,
     stop: tokio::sync::watch::Receiver<u8>,
 ) -> Result<Finished, Failure> {
+    execute::announce(&given.plan, events);
+    let mode = if args.bootstrap { Mode::Bootstrap } else { Mode::Recover };
+    if let Some(ended) = raise(&given, mode, sandbox, events, &stop).await? {
+        return Ok(ended);
+    }
     let Input { reading, plan, secrets, .. } = given;
     let kubeconfig = {
         let sandbox = sandbox.lock().await;
@@ -94,7 +100,6 @@ async fn run(
             sandbox.start_agent(&flags).await.map_err(|error| error.to_string())
         }
     };
-    let mode = if args.bootstrap { Mode::Bootstrap } else { Mode::Recover };
     let look = execute::look(&cluster, &plan.environment, &reading, mode).await?;
     let run = Run {
         mode,
@@ -111,6 +116,25 @@ async fn run(
     let finished = execute::run(run, look).await;
     operator.abort();
     Ok(finished?)
+}
+
+/// The lower storey, in moto.
+async fn raise(
+    given: &Input,
+    mode: Mode,
+    sandbox: &Arc<Mutex<Sandbox>>,
+    events: &Events,
+    stop: &tokio::sync::watch::Receiver<u8>,
+) -> Result<Option<Finished>, Failure> {
+    if given.plan.declared.is_empty() {
+        return Ok(None);
+    }
+    let mut access = super::cloud::access(&given.environment);
+    let logs = sandbox.lock().await.logs().to_owned();
+    let moto = Moto::start(&logs, access.account.as_deref().unwrap_or("123456789012")).await?;
+    events.send(Happening::StandIn { object: "AWS".into(), reason: "moto keeps what is made in memory, and makes it without delay".into() });
+    access.sandbox = Some(moto.endpoint());
+    super::cloud::raise(given, &access, mode, events, stop).await
 }
 
 /// Writes a source; the server lists a kind a moment after its definition is established.

@@ -48,7 +48,7 @@ async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, R
 /// `blackstart plan`.
 pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failure> {
     let (environment, reading) = read_all(&args.input, Revision::WorkingTree).await?;
-    let plan = crate::plan::plan(&reading, &environment);
+    let plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
     super::plan::print(&plan, args.output, quiet)
         .map_err(|error| Failure::new("standard output: cannot be written").because(&error).code(3))?;
     Ok(ExitCode::from(u8::from(super::plan::is_blocked(&plan))))
@@ -58,7 +58,7 @@ pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failur
 pub(super) async fn input(args: &InputArgs, events: &Events) -> Result<Input, Failure> {
     phase(events, "read", "repository and environment");
     let (environment, reading) = read_all(args, Revision::Named("HEAD".into())).await?;
-    let mut plan = crate::plan::plan(&reading, &environment);
+    let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
     let secrets = match read::secrets(&environment).await {
         Ok(secrets) => secrets,
         Err(read::ReadError::Invalid { problems }) => {
@@ -86,8 +86,15 @@ pub(super) async fn start(args: StartArgs, mode: Mode, show: Show) -> Result<Exi
 
 async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result<Finished, Failure> {
     let mut stop = stop_signal();
+    let given = tokio::select! {
+        given = input(&args.run.input, events) => given?,
+        _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
+    };
+    execute::announce(&given.plan, events);
+    if let Some(ended) = super::cloud::raise(&given, &super::cloud::access(&given.environment), mode, events, &stop).await? {
+        return Ok(ended);
+    }
     let prepare = async {
-        let given = input(&args.run.input, events).await?;
         phase(events, "connect", "cluster");
         // Three parties that do not know of each other: the cluster, the agent's remote, the files at hand.
         let remote = super::remote::check(&given.reading, &args.run.input);
@@ -101,9 +108,9 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         let (cluster, look) = look?;
         remote?;
         let installation = Installation { components: components?, start: None };
-        Ok::<_, Failure>((given, cluster, installation, look?))
+        Ok::<_, Failure>((cluster, installation, look?))
     };
-    let (given, cluster, installation, look) = tokio::select! {
+    let (cluster, installation, look) = tokio::select! {
         prepared = prepare => prepared?,
         _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };

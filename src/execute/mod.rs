@@ -3,6 +3,7 @@
 //! `queue` decides (pure); `engine` drives it: one task that owns all state, to which apply tasks and watches send messages;
 //! `layer` writes objects; `lease` keeps runs apart; `existing` guards a first start. Emits events, never prints.
 
+pub mod cloud;
 mod engine;
 pub mod existing;
 pub mod layer;
@@ -169,6 +170,16 @@ impl Shared {
     pub fn send(&self, happening: Happening) {
         self.events.send(happening);
     }
+}
+
+/// Tells the plan; before anything of it is done.
+pub fn announce(plan: &Plan, events: &Events) {
+    events.send(Happening::Planned {
+        environment: plan.environment.clone(),
+        revision: plan.revision.clone(),
+        nodes: plan.nodes.iter().map(|node| (node.id.clone(), node.action)).collect(),
+        edges: plan.edges.iter().map(|edge| (edge.from.clone(), edge.to.clone(), edge.reason.clone())).collect(),
+    });
 }
 
 /// What a run found before its first write.

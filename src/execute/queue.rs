@@ -114,9 +114,7 @@ impl Queue {
         while let Some(candidate) = look.pop() {
             let may = self.stages[candidate] == Stage::Applied
                 && self.healthy[candidate]
-                && self.before[candidate]
-                    .iter()
-                    .all(|link| link.constraint != Constraint::ReadyBeforeReady || self.stages[link.other] == Stage::Ready);
+                && self.before[candidate].iter().all(|link| self.lets_be_ready(link));
             if may {
                 self.stages[candidate] = Stage::Ready;
                 self.fresh.extend(&self.after[candidate]);
@@ -141,8 +139,8 @@ impl Queue {
         while let Some(cause) = look.pop() {
             for &next in &self.after[cause] {
                 let hopeless = self.before[next].iter().filter(|link| link.other == cause).any(|link| match self.stages[next] {
-                    Stage::Waiting => link.constraint == Constraint::ReadyBeforeReady || !self.lets_start(link),
-                    Stage::Applied => link.constraint == Constraint::ReadyBeforeReady,
+                    Stage::Waiting => !self.lets_be_ready(link) || !self.lets_start(link),
+                    Stage::Applied => !self.lets_be_ready(link),
                     _ => false,
                 });
                 // A node that only its readiness holds back may still start: its own objects and children do not suffer.
@@ -150,7 +148,7 @@ impl Queue {
                     && self.before[next]
                         .iter()
                         .filter(|link| link.other == cause)
-                        .all(|link| link.constraint == Constraint::ReadyBeforeReady);
+                        .all(|link| self.lets_start(link));
                 if hopeless && !may_start {
                     self.stages[next] = Stage::Blocked;
                     blocked.push(next);
@@ -163,9 +161,7 @@ impl Queue {
 
     /// Whether a started or applied node can still become ready.
     pub fn is_hopeless(&self, node: Index) -> bool {
-        self.before[node].iter().any(|link| {
-            link.constraint == Constraint::ReadyBeforeReady && matches!(self.stages[link.other], Stage::Failed | Stage::Blocked)
-        })
+        self.before[node].iter().any(|link| !self.lets_be_ready(link) && matches!(self.stages[link.other], Stage::Failed | Stage::Blocked))
     }
 
     /// What holds a node back: `(node, reason)`. For an applied node, what its readiness still waits for.
@@ -174,9 +170,7 @@ impl Queue {
             .iter()
             .filter(|link| match self.stages[node] {
                 Stage::Waiting | Stage::Blocked => !self.lets_start(link),
-                Stage::Started | Stage::Applied => {
-                    link.constraint == Constraint::ReadyBeforeReady && self.stages[link.other] != Stage::Ready
-                }
+                Stage::Started | Stage::Applied => !self.lets_be_ready(link),
                 Stage::Ready | Stage::Failed => false,
             })
             .map(|link| (link.other, link.reason.as_str()))
@@ -202,7 +196,15 @@ impl Queue {
         match link.constraint {
             Constraint::ReadyBeforeStart => self.stages[link.other] == Stage::Ready,
             Constraint::AppliedBeforeStart => self.written[link.other],
-            Constraint::ReadyBeforeReady => true,
+            Constraint::ReadyBeforeReady | Constraint::AppliedBeforeReady => true,
+        }
+    }
+
+    fn lets_be_ready(&self, link: &Link) -> bool {
+        match link.constraint {
+            Constraint::ReadyBeforeReady => self.stages[link.other] == Stage::Ready,
+            Constraint::AppliedBeforeReady => self.written[link.other],
+            Constraint::ReadyBeforeStart | Constraint::AppliedBeforeStart => true,
         }
     }
 }

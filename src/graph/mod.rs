@@ -33,6 +33,7 @@ impl Graph {
             Constraint::ReadyBeforeStart => (ready, start),
             Constraint::AppliedBeforeStart => (applied, start),
             Constraint::ReadyBeforeReady => (ready, to_ready),
+            Constraint::AppliedBeforeReady => (applied, to_ready),
         }
     }
 

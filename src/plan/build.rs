@@ -1,25 +1,28 @@
 //! From what was read to the plan: nodes, edges with reasons, order, and what is wrong with it.
 
 use super::waves::{checked, positions};
+use super::cloud::{self, Cloud};
 use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, implied};
 use crate::environment::Environment;
 use crate::graph::Graph;
 use crate::health;
 use crate::layers::LayerId;
 use crate::layers::flux::Layer;
+use crate::layers::infrastructure::{Catalogue, Declared};
 use crate::problem::{Origin, Problem, Severity, nearest};
 use crate::read::Reading;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The plan for one environment.
-pub fn plan(reading: &Reading, environment: &Environment) -> Plan {
+pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue) -> Plan {
     let name = environment_name(reading, environment);
     let layers: Vec<&Layer> = reading.layers.iter().map(|read| &read.layer).collect();
     let positions = positions(&layers);
     let waves: Vec<u32> = positions.iter().map(|position| position.wave).collect();
 
     let mut builder = Builder { problems: reading.problems.clone(), ..Builder::default() };
-    builder.base(environment, &name, &reading.entry);
+    let cluster = builder.base(environment, &name, &reading.entry);
+    builder.cloud(cloud::cloud(&reading.infrastructure, environment, catalogue, &cluster));
     builder.declared(&layers);
     builder.cycles();
     builder.expressions(&layers);
@@ -62,6 +65,7 @@ pub fn plan(reading: &Reading, environment: &Environment) -> Plan {
         environment: name,
         revision: reading.revision.clone(),
         layers: planned,
+        declared: builder.cloud,
         nodes: builder.nodes,
         edges: builder.edges,
         problems: builder.problems,
@@ -80,6 +84,7 @@ fn environment_name(reading: &Reading, environment: &Environment) -> String {
 #[derive(Default)]
 struct Builder {
     graph: Graph,
+    cloud: Vec<Declared>,
     nodes: Vec<Node>,
     edges: Vec<Edge>,
     problems: Vec<Problem>,
@@ -107,7 +112,7 @@ impl Builder {
     }
 
     /// Cluster, secrets, agent, and what the entry layer needs of them.
-    fn base(&mut self, environment: &Environment, name: &str, entry: &LayerId) {
+    fn base(&mut self, environment: &Environment, name: &str, entry: &LayerId) -> String {
         let given = environment.spec.cluster.as_ref();
         let cluster = given.and_then(|cluster| cluster.eks.as_deref().or(cluster.context.as_deref())).unwrap_or(name);
         let cluster = format!("cluster/{cluster}");
@@ -128,8 +133,20 @@ impl Builder {
             self.edge(secret, agent.clone(), Constraint::ReadyBeforeStart, "written before the agent starts", origin);
         }
         self.nodes.push(Node { id: agent.clone(), action: Action::Apply, owner: "flux" });
-        self.edge(cluster, agent.clone(), Constraint::ReadyBeforeStart, "needs the cluster", None);
+        self.edge(cluster.clone(), agent.clone(), Constraint::ReadyBeforeStart, "needs the cluster", None);
         self.edge(agent, entry.node(), Constraint::AppliedBeforeStart, "Flux's CRDs", None);
+        cluster
+    }
+
+    /// What is built below the cluster comes first.
+    fn cloud(&mut self, cloud: Cloud) {
+        self.cloud = cloud.declared;
+        self.nodes.splice(0..0, cloud.nodes);
+        for edge in cloud.edges {
+            self.graph.add(&edge);
+            self.edges.push(edge);
+        }
+        self.problems.extend(cloud.problems);
     }
 
     /// What the layers say themselves.

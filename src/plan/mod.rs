@@ -1,11 +1,13 @@
 //! The plan: data that can be printed, saved and compared; the run does what it says and nothing else. Pure.
 
 mod build;
+pub mod cloud;
 mod implied;
 mod waves;
 
 pub use build::plan;
 
+use crate::layers::infrastructure::Declared;
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::ObjectId;
 use crate::problem::{Origin, Problem, Unknown};
@@ -25,6 +27,9 @@ pub struct Plan {
     pub revision: String,
     /// Layers in order: by wave, then by name.
     pub layers: Vec<PlannedLayer>,
+    /// The cloud resources among it, with their manifests.
+    #[serde(skip)]
+    pub declared: Vec<Declared>,
     /// Everything that the run does.
     pub nodes: Vec<Node>,
     /// Why it does it in this order.
@@ -93,7 +98,7 @@ pub enum Action {
 /// One thing that the run does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Node {
-    /// `cluster/<name>`, `agent/flux`, `secret/<namespace>/<name>`, `variables/<namespace>/<name>` (a ConfigMap), `layer/<namespace>/<name>`.
+    /// `aws/<service>/<Kind>/<namespace>/<name>`, `cluster/<name>`, `agent/flux`, `secret/<namespace>/<name>`, `variables/<namespace>/<name>` (a ConfigMap), `layer/<namespace>/<name>`.
     pub id: String,
     /// What is done.
     pub action: Action,
@@ -111,6 +116,15 @@ pub enum Constraint {
     AppliedBeforeStart,
     /// `from` is ready before `to` is ready.
     ReadyBeforeReady,
+    /// `from` is made before `to` is ready: resources that name each other.
+    AppliedBeforeReady,
+}
+
+impl Constraint {
+    /// Whether it holds back only that `to` calls itself ready, not its start.
+    pub fn is_for_ready(self) -> bool {
+        matches!(self, Constraint::ReadyBeforeReady | Constraint::AppliedBeforeReady)
+    }
 }
 
 /// Why one node comes before another.

@@ -4,6 +4,7 @@ pub mod charts;
 mod components;
 mod entry;
 mod environment;
+mod infrastructure;
 mod origins;
 mod sources;
 mod variables;
@@ -159,6 +160,10 @@ pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result
     let mut walk = Walk::new(&mut sources, &renderer, &secrets, known);
     let layers = walk.run(entry.layer)?;
     let (mut problems, mut unknowns) = (std::mem::take(&mut walk.problems), std::mem::take(&mut walk.unknowns));
+    let exported = sources.exported();
+    let tree = infrastructure::Tree { root: &exported.root, files: &exported.files, revision: &revision };
+    let (infrastructure, more) = infrastructure::read(environment, &tree, &renderer);
+    problems.extend(more);
     problems.sort_by(|a, b| (&a.origin, a.rule, &a.message).cmp(&(&b.origin, b.rule, &b.message)));
     problems.dedup();
     unknowns.sort();
@@ -168,6 +173,7 @@ pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result
         entry: entry_id.clone(),
         entrypoint: entry.path,
         layers: in_order(layers, &entry_id),
+        infrastructure,
         sources: sources.finish(),
         problems,
         unknowns,
@@ -243,6 +249,8 @@ pub struct Reading {
     pub entrypoint: String,
     /// Every layer, parents before children, otherwise in the order of declaration.
     pub layers: Vec<ReadLayer>,
+    /// Cloud resources of the environment's infrastructure folders.
+    pub infrastructure: Vec<Resource>,
     /// Every source that a layer, a HelmRelease or an ArtifactGenerator names or that is declared.
     pub sources: BTreeMap<SourceId, Source>,
     /// What is wrong.

@@ -29,7 +29,10 @@ const RECIPES: &[(&str, &str, &str)] = &[
     ("sops", include_str!("recipes/sops/go.mod"), include_str!("recipes/sops/go.sum")),
 ];
 
-/// One row of `recipes.json`: a program to build, or files to copy.
+/// Packages of Python programs, by the name of their component.
+const REQUIREMENTS: &[(&str, &str)] = &[("moto", include_str!("recipes/moto/requirements.txt"))];
+
+/// One row of `recipes.json`: a Go program to build, files to copy, or a Python program with its packages.
 #[derive(Clone, Debug, Deserialize)]
 struct Row {
     name: String,
@@ -45,6 +48,9 @@ struct Row {
     /// For files: where their join goes, from the cache folder.
     #[serde(default)]
     output: String,
+    /// A folder for PYTHONPATH rather than a program.
+    #[serde(default)]
+    python: bool,
     /// Measured on 2 cores with a warm build cache.
     expect_seconds: u64,
 }
@@ -99,7 +105,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
     provided(name).or_else(|| {
         let cache = cache().ok()?;
         let row = rows().ok()?.into_iter().find(|row| row.name == name)?;
-        Some(row.place(&cache)).filter(|path| path.is_file())
+        Some(row.place(&cache)).filter(|path| path.is_file() || row.python && path.is_dir())
     })
 }
 
@@ -230,7 +236,9 @@ async fn make(row: &Row, go: &Path, cache: &Path) -> Result<(), SandboxError> {
     let failed = |source| SandboxError::Io { what: format!("{} {}: install", row.name, row.version), source };
     let work = tempfile::Builder::new().prefix(BUILD_PREFIX).tempdir_in(cache).map_err(failed)?;
     let made = work.path().join("made");
-    if row.files.is_empty() {
+    if row.python {
+        packages(row, work.path(), &made).await?;
+    } else if row.files.is_empty() {
         let (_, module, sums) =
             RECIPES.iter().find(|(name, ..)| *name == row.recipe).ok_or_else(|| failed(std::io::Error::other("no such recipe")))?;
         std::fs::write(work.path().join("go.mod"), module).map_err(failed)?;
@@ -256,18 +264,36 @@ async fn make(row: &Row, go: &Path, cache: &Path) -> Result<(), SandboxError> {
     std::fs::rename(&made, &place).map_err(failed)
 }
 
-/// Runs `go`; an error carries its last lines.
+/// Python packages in a folder of their own: nothing is installed beside it.
+async fn packages(row: &Row, work: &Path, made: &Path) -> Result<(), SandboxError> {
+    let python = provided("python3").ok_or(SandboxError::NoPython)?;
+    let failed = |source| SandboxError::Io { what: format!("{} {}: install", row.name, row.version), source };
+    let (_, list) =
+        REQUIREMENTS.iter().find(|(name, _)| *name == row.name).ok_or_else(|| failed(std::io::Error::other("no such list of packages")))?;
+    let requirements = work.join("requirements.txt");
+    std::fs::write(&requirements, list).map_err(failed)?;
+    let mut command = tokio::process::Command::new(&python);
+    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--target"]);
+    command.arg(made).arg("--requirement").arg(&requirements);
+    output(row, command).await.map(drop)
+}
+
+/// Runs `go`.
 async fn run_go(row: &Row, go: &Path, folder: &Path, args: &[&str]) -> Result<Vec<u8>, SandboxError> {
-    let output = tokio::process::Command::new(go)
-        .args(args)
-        .current_dir(folder)
-        .env("CGO_ENABLED", "0")
-        .env("GOWORK", "off")
+    let mut command = tokio::process::Command::new(go);
+    command.args(args).current_dir(folder).env("CGO_ENABLED", "0").env("GOWORK", "off");
+    output(row, command).await
+}
+
+/// The output of a program; an error carries its last lines.
+async fn output(row: &Row, mut command: tokio::process::Command) -> Result<Vec<u8>, SandboxError> {
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let output = command
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
         .await
-        .map_err(|source| SandboxError::Io { what: format!("{}: {}", row.name, go.display()), source })?;
+        .map_err(|source| SandboxError::Io { what: format!("{}: {program}", row.name), source })?;
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -318,13 +344,14 @@ mod tests {
     #[test]
     fn every_row_has_its_recipe() {
         for row in rows().unwrap() {
-            assert!(!row.files.is_empty() || RECIPES.iter().any(|(name, ..)| *name == row.recipe), "{}", row.name);
+            let has_packages = row.python && REQUIREMENTS.iter().any(|(name, _)| *name == row.name);
+            assert!(has_packages || !row.files.is_empty() || RECIPES.iter().any(|(name, ..)| *name == row.recipe), "{}", row.name);
         }
     }
 
     #[test]
     fn every_recipe_pins_the_version_that_its_row_names() {
-        for row in rows().unwrap().iter().filter(|row| row.files.is_empty()) {
+        for row in rows().unwrap().iter().filter(|row| row.files.is_empty() && !row.python) {
             let (_, module, _) = RECIPES.iter().find(|(name, ..)| *name == row.recipe).unwrap();
             assert!(module.contains(&format!("v{}", row.version)), "{}", row.name);
         }

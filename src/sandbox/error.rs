@@ -31,6 +31,9 @@ pub enum SandboxError {
         "go: not found on PATH; it builds the sandbox's components once. Install it: apt-get install golang-go (1.26 or later), or https://go.dev/dl"
     )]
     NoGo,
+    /// Python is not at hand.
+    #[error("python3: not found on PATH; the sandbox's AWS needs it. Install it: apt-get install python3 python3-pip (3.10 or later)")]
+    NoPython,
     /// A build failed.
     #[error("{component}: build failed:\n{last}")]
     Build {

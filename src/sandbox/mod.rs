@@ -18,6 +18,7 @@
 
 mod agent;
 mod artifacts;
+pub mod cloud;
 pub mod components;
 mod control_plane;
 mod credentials;

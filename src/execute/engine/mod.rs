@@ -259,6 +259,8 @@ impl Engine {
             .plan
             .nodes
             .iter()
+            // The storey below is built.
+            .filter(|node| !node.id.starts_with("aws/"))
             .enumerate()
             .map(|(index, node)| {
                 let mut patience = PATIENCE;
@@ -353,16 +355,9 @@ impl Engine {
         }
     }
 
-    /// Tells the plan, and what waits for what.
+    /// Tells what waits for what.
     fn announce(&mut self) {
         self.shared.send(Happening::Phase { name: "run".into(), detail: "layers in order, each as soon as it is free".into() });
-        let edges = self.run.plan.edges.iter().map(|edge| (edge.from.clone(), edge.to.clone(), edge.reason.clone())).collect();
-        self.shared.send(Happening::Planned {
-            environment: self.run.plan.environment.clone(),
-            revision: self.run.plan.revision.clone(),
-            nodes: self.nodes.iter().map(|node| (node.id.clone(), node.action)).collect(),
-            edges,
-        });
         for node in 0..self.nodes.len() {
             self.tell_waiting(node);
         }

@@ -1,0 +1,66 @@
+//! The lower storey of a run: AWS is looked at, and what is missing is made, before the cluster is asked.
+
+use super::Failure;
+use super::start::{Input, phase};
+use crate::aws::observe::observe;
+use crate::aws::{Access, AccessError, Cloud};
+use crate::environment::Environment;
+use crate::execute::cloud::{Build, build, refuse};
+use crate::execute::{Events, Finished, Mode};
+use crate::layers::infrastructure::needs;
+use crate::report::event::Happening;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Account and region of an environment.
+pub(super) fn access(environment: &Environment) -> Access {
+    let aws = environment.spec.aws.as_ref();
+    Access { account: aws.map(|aws| aws.account_id.clone()), region: aws.map(|aws| aws.region.clone()), sandbox: None }
+}
+
+/// Makes what is missing. None where all is there and the run goes on; else how it ended.
+pub(super) async fn raise(
+    given: &Input,
+    access: &Access,
+    mode: Mode,
+    events: &Events,
+    stop: &watch::Receiver<u8>,
+) -> Result<Option<Finished>, Failure> {
+    let declared = given.plan.declared.clone();
+    if declared.is_empty() {
+        return Ok(None);
+    }
+    phase(events, "aws", "what lives in the account");
+    let cloud = Arc::new(Cloud::connect(access).await.map_err(|error| {
+        let hint = match &error {
+            AccessError::NoRegion => Some("add spec.aws.region to blackstart.yaml, or set AWS_REGION"),
+            AccessError::WrongAccount { .. } => Some("choose the right profile: AWS_PROFILE=… blackstart …"),
+            AccessError::Refused(error) => error.hint(),
+        };
+        let failure = Failure::new(error.to_string());
+        hint.map_or_else(|| Failure::new(error.to_string()), |hint| failure.hint(hint))
+    })?);
+    let (needs, _) = needs(&declared, cloud.place());
+    let environment = &given.plan.environment;
+    let (observation, mut problems) = observe(&cloud, environment, &declared, &needs).await.map_err(|errors| {
+        let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let failure = Failure::new(format!("AWS: cannot be looked at: {}; nothing was written", words.join("; ")));
+        match errors.iter().find_map(crate::aws::CloudError::hint) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    })?;
+    problems.extend(refuse(&declared, &observation, mode == Mode::Bootstrap));
+    if !problems.is_empty() {
+        return Err(Failure::problems(problems));
+    }
+    let edges = given.plan.edges.iter().filter(|edge| edge.to.starts_with("aws/")).cloned().collect();
+    let work = Build { cloud, environment: environment.clone(), declared, edges, observation, events: events.clone(), stop: stop.clone() };
+    let built = build(work).await;
+    if built.success {
+        return Ok(None);
+    }
+    let summary = if built.interrupted { "Interrupted. The same command goes on from here." } else { "The same command goes on from here." };
+    events.send(Happening::Ended { success: false, summary: summary.to_owned() });
+    Ok(Some(Finished { interrupted: built.interrupted, ..Finished::default() }))
+}
