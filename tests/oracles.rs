@@ -71,7 +71,7 @@ fn check(case: &Case) {
     let entrypoint = case.entrypoint.map(str::to_owned);
     let options = ReadOptions { path, entrypoint, revision: Revision::WorkingTree, sources, decrypt: true };
     let reading = read::read_blocking(&options, &environment).expect("read");
-    let plan = plan(&reading, &environment);
+    let plan = plan(&reading, &environment, &[]);
 
     let lacking: BTreeMap<&str, &str> =
         LACKING.iter().filter(|(oracle, ..)| *oracle == case.oracle).map(|(_, layer, file)| (*layer, *file)).collect();

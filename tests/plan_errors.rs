@@ -188,6 +188,70 @@ fn a_wrong_environment_is_told_at_once() {
     );
 }
 
+fn with_infrastructure(aws: &str, manifests: &str) -> tempfile::TempDir {
+    let environment = format!(
+        "apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: a}}\nspec:\n  {aws}\n  infrastructure: [{{path: infra}}]\n"
+    );
+    repository(&[
+        ("blackstart.yaml", environment),
+        ("clusters/a/one.yaml", layer("one", "")),
+        ("apps/one/a.yaml", config_map("a", "x")),
+        ("infra/all.yaml", manifests.to_owned()),
+    ])
+}
+
+const ACCOUNT: &str = "aws: {accountID: \"111122223333\", region: eu-west-1}";
+
+#[test]
+fn cloud_manifests_with_unknown_kinds_fields_variables_and_references() {
+    let manifests = "\
+apiVersion: sqs.services.k8s.aws/v1alpha1
+kind: Queue
+metadata: {name: orders, namespace: ack}
+spec:
+  queueName: orders
+  visibiltyTimeout: \"30\"
+  kmsMasterKeyRef: {from: {name: gone}}
+---
+apiVersion: sagemaker.services.k8s.aws/v1alpha1
+kind: Model
+metadata: {name: m, namespace: ack}
+spec: {}
+---
+apiVersion: sqs.services.k8s.aws/v1alpha1
+kind: Queue
+metadata: {name: dead, namespace: ack}
+spec: {queueName: \"${STACK_NAME}-dead\"}
+---
+apiVersion: sqs.services.k8s.aws/v1alpha1
+kind: Queue
+metadata: {name: keyed, namespace: ack}
+spec: {queueName: keyed, kmsMasterKeyRef: {from: {name: gone}}}
+";
+    let folder = with_infrastructure(ACCOUNT, manifests);
+    assert_says(
+        folder.path(),
+        &[],
+        &[
+            "infra/all.yaml:1 Queue ack/orders: spec.visibiltyTimeout is not honoured by blackstart",
+            "did you mean spec.visibilityTimeout?",
+            "infra/all.yaml:9 Model ack/m: blackstart does not make sagemaker resources of this kind",
+            "infra/all.yaml:17 Queue ack/dead: variable STACK_NAME is not defined",
+            "infra/all.yaml:19 Queue ack/keyed: kmsMasterKeyRef names Key ack/gone, which is not declared",
+            "declare the Key, or give its value in kmsMasterKeyID",
+        ],
+    );
+}
+
+#[test]
+fn infrastructure_without_an_account_and_a_folder_that_is_not_there() {
+    let manifests = "apiVersion: sqs.services.k8s.aws/v1alpha1\nkind: Queue\nmetadata: {name: a, namespace: ack}\nspec: {queueName: a}\n";
+    let folder = with_infrastructure("cluster: {eks: {name: a}}", manifests);
+    assert_says(folder.path(), &[], &["infra/all.yaml:1 spec.aws is missing", "accountID"]);
+    std::fs::rename(folder.path().join("infra"), folder.path().join("infra2")).expect("a folder");
+    assert_says(folder.path(), &[], &["blackstart.yaml:6", "infra is no folder of the repository", "did you mean infra2?"]);
+}
+
 #[test]
 fn json_is_the_only_thing_on_standard_output() {
     let folder =

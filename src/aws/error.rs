@@ -73,6 +73,11 @@ impl CloudError {
         Self { operation, code: String::new(), message: message.into(), meaning: Meaning::Invalid }
     }
 
+    /// No usable credentials.
+    pub fn credentials(operation: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self { operation, code: String::new(), message: chain(error), meaning: Meaning::Credentials }
+    }
+
     /// Whether what is named is not there.
     pub fn is_absent(&self) -> bool {
         self.meaning == Meaning::Absent

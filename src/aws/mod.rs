@@ -5,6 +5,7 @@
 pub mod error;
 pub mod kind;
 pub mod observe;
+pub mod token;
 
 mod dynamodb;
 mod ec2;
@@ -162,6 +163,10 @@ impl Cloud {
         }
         cloud.place.account = found;
         Ok(cloud)
+    }
+
+    fn config(&self) -> &SdkConfig {
+        &self.config
     }
 
     /// Account, region, partition.

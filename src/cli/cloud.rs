@@ -18,6 +18,19 @@ pub(super) fn access(environment: &Environment) -> Access {
     Access { account: aws.map(|aws| aws.account_id.clone()), region: aws.map(|aws| aws.region.clone()), sandbox: None }
 }
 
+/// An account that cannot be used, with what to do.
+pub(super) fn refused(error: &AccessError) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match error {
+        AccessError::NoRegion => failure.hint("add spec.aws.region to blackstart.yaml, or set AWS_REGION"),
+        AccessError::WrongAccount { .. } => failure.hint("choose the right profile: AWS_PROFILE=… blackstart …"),
+        AccessError::Refused(error) => match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        },
+    }
+}
+
 /// Makes what is missing. None where all is there and the run goes on; else how it ended.
 pub(super) async fn raise(
     given: &Input,
@@ -31,15 +44,7 @@ pub(super) async fn raise(
         return Ok(None);
     }
     phase(events, "aws", "what lives in the account");
-    let cloud = Arc::new(Cloud::connect(access).await.map_err(|error| {
-        let hint = match &error {
-            AccessError::NoRegion => Some("add spec.aws.region to blackstart.yaml, or set AWS_REGION"),
-            AccessError::WrongAccount { .. } => Some("choose the right profile: AWS_PROFILE=… blackstart …"),
-            AccessError::Refused(error) => error.hint(),
-        };
-        let failure = Failure::new(error.to_string());
-        hint.map_or_else(|| Failure::new(error.to_string()), |hint| failure.hint(hint))
-    })?);
+    let cloud = Arc::new(Cloud::connect(access).await.map_err(|error| refused(&error))?);
     let (needs, _) = needs(&declared, cloud.place());
     let environment = &given.plan.environment;
     let (observation, mut problems) = observe(&cloud, environment, &declared, &needs).await.map_err(|errors| {

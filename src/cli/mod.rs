@@ -2,6 +2,7 @@
 
 mod cloud;
 mod failure;
+mod kubeconfig;
 mod pages;
 mod plan;
 mod rehearse;
@@ -48,6 +49,10 @@ enum Verb {
     /// Do it all on this machine, in a sandbox with a real control plane and agent; needs no cluster
     #[command(after_help = REHEARSE_EXAMPLES)]
     Rehearse(RehearseArgs),
+    /// Print a kubeconfig for the environment's EKS cluster; it needs this program, and no other
+    Kubeconfig(KubeconfigArgs),
+    /// Print a token for an EKS cluster, as kubectl asks for it
+    Token(TokenArgs),
     /// Build the sandbox's programs; start, list and end sandboxes
     Sandbox(sandbox::SandboxArgs),
     /// Print a shell's completions
@@ -104,6 +109,31 @@ pub struct InputArgs {
     /// Clone of another repository that is used; MATCH is (the end of) its URL or Kind/namespace/name
     #[arg(long = "source", value_name = "MATCH=PATH", help_heading = "Input")]
     pub sources: Vec<String>,
+}
+
+/// `kubeconfig`.
+#[derive(Debug, Args)]
+struct KubeconfigArgs {
+    /// Any folder inside the repository
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    path: PathBuf,
+    /// Environment: a name below environments/, or a file
+    #[arg(short, long, value_name = "NAME|FILE", value_hint = ValueHint::FilePath)]
+    environment: Option<String>,
+    /// Write it there instead of to standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
+}
+
+/// `token`.
+#[derive(Debug, Args)]
+struct TokenArgs {
+    /// Name of the EKS cluster
+    #[arg(long, value_name = "NAME")]
+    cluster: String,
+    /// Region of the cluster; the one of your AWS configuration where absent
+    #[arg(long)]
+    region: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -221,6 +251,8 @@ pub fn main() -> ExitCode {
             Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, show).await,
             Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, show).await,
             Verb::Rehearse(args) => start::rehearse(args, show).await,
+            Verb::Kubeconfig(args) => kubeconfig::kubeconfig(args).await,
+            Verb::Token(args) => kubeconfig::token(args).await,
             Verb::Completions(args) => pages::completions(&args),
             Verb::Man(args) => pages::man(&args),
             Verb::Sandbox(args) => sandbox::run(args).await.map(|()| ExitCode::SUCCESS).map_err(Failure::from),

@@ -96,10 +96,35 @@ fn problems(plan: &Plan) -> String {
 
 /// What comes before the first layer.
 fn before_layers(plan: &Plan, text: &mut String) {
-    let names: Vec<&str> = plan.nodes.iter().map(|node| node.id.as_str()).filter(|id| !id.starts_with("layer/")).collect();
+    infrastructure(plan, text);
+    let is_before = |id: &&str| !id.starts_with("layer/") && !id.starts_with("aws/");
+    let names: Vec<&str> = plan.nodes.iter().map(|node| node.id.as_str()).filter(is_before).collect();
     if !names.is_empty() {
         let _ = writeln!(text, "{FAINT}first:{FAINT:#} {}", names.join(", "));
     }
+}
+
+/// Cloud resources, each with what it waits for.
+fn infrastructure(plan: &Plan, text: &mut String) {
+    if plan.declared.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{TITLE}infrastructure{TITLE:#}  {FAINT}{}{FAINT:#}", count(plan.declared.len(), "cloud resource"));
+    let width = plan.declared.iter().map(|one| one.schema.service.len() + one.schema.kind.len() + one.key().len() + 2).max().unwrap_or(0);
+    for declared in &plan.declared {
+        let node = declared.node();
+        let name = format!("{} {} {}", declared.schema.service, declared.schema.kind, declared.key());
+        let after: Vec<String> = group(plan.edges.iter().filter(|edge| edge.to == node))
+            .into_iter()
+            .map(|(from, edges)| {
+                let reasons: Vec<&str> = edges.iter().map(|edge| edge.reason.as_str()).collect();
+                format!("{} {FAINT}({}){FAINT:#}", from.rsplit('/').next().unwrap_or(from), list(&reasons, 3))
+            })
+            .collect();
+        let after = if after.is_empty() { String::new() } else { format!("  after {}", after.join(", ")) };
+        let _ = writeln!(text, "  {NAME}{name:<width$}{NAME:#}{after}");
+    }
+    let _ = writeln!(text);
 }
 
 fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {

@@ -1,6 +1,7 @@
 //! `plan`, `bootstrap`, `recover`, `rehearse`: from arguments to a run.
 
 use super::{Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
+use crate::aws::Cloud;
 use crate::cluster::Cluster;
 use crate::environment::Environment;
 use crate::execute::{self, Events, Finished, Installation, Mode, Run};
@@ -140,8 +141,10 @@ async fn connect(args: &StartArgs, environment: &Environment) -> Result<Cluster,
             (file, args.context.clone().or_else(|| context.clone()))
         }
         Some(Place { eks: Some(name), .. }) => {
-            return Err(Failure::new(format!("cluster {name}: this version does not find the endpoint of an EKS cluster by itself"))
-                .hint(format!("aws eks update-kubeconfig --name {name} --kubeconfig FILE, then --kubeconfig FILE")));
+            let access = super::cloud::access(environment);
+            let cloud = Cloud::connect(&access).await.map_err(|error| super::cloud::refused(&error))?;
+            let config = super::kubeconfig::of_eks(&cloud, &access, name).await?;
+            return Ok(Cluster::connect_with(&config, name).await?);
         }
     };
     Ok(Cluster::connect(file.as_deref(), context.as_deref()).await?)

@@ -114,6 +114,19 @@ impl Cluster {
             },
         }
         .map_err(|error| unusable(chain(&error)))?;
+        Self::from_config(config, &place).await
+    }
+
+    /// The same with a kubeconfig at hand, as JSON.
+    pub async fn connect_with(kubeconfig: &serde_json::Value, place: &str) -> Result<Self, ClusterError> {
+        let unusable = |reason: String| ClusterError::Kubeconfig { place: place.to_owned(), reason };
+        let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig.clone()).map_err(|error| unusable(error.to_string()))?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        Self::from_config(config.map_err(|error| unusable(chain(&error)))?, place).await
+    }
+
+    async fn from_config(config: Config, place: &str) -> Result<Self, ClusterError> {
+        let unusable = |reason: String| ClusterError::Kubeconfig { place: place.to_owned(), reason };
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         // An exec plugin runs while the client is built, and may take seconds.
         let client = tokio::task::spawn_blocking(move || client(&config))

@@ -1,12 +1,13 @@
 //! The folders that an environment builds before its cluster: rendered as a layer would be, with the environment's variables.
 
+use super::ReadLayer;
 use super::origins::Origins;
 use super::variables::{Fault, apply};
 use crate::environment::{Environment, Infrastructure};
 use crate::layers::flux::{Layer, PostBuild, Spec};
 use crate::layers::{LayerId, SourceId, infrastructure};
 use crate::manifest::Resource;
-use crate::problem::{Origin, Problem, nearest};
+use crate::problem::{Origin, Problem, Severity, nearest};
 use crate::render::{RenderError, Renderer, Request, join};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +20,12 @@ pub(crate) struct Tree<'a> {
 }
 
 /// All cloud resources of the environment's folders, in order, and all that is wrong with them.
-pub(crate) fn read(environment: &Environment, tree: &Tree<'_>, renderer: &Renderer) -> (Vec<Resource>, Vec<Problem>) {
+pub(crate) fn read(
+    environment: &Environment,
+    tree: &Tree<'_>,
+    renderer: &Renderer,
+    layers: &[ReadLayer],
+) -> (Vec<Resource>, Vec<Problem>) {
     let (mut resources, mut problems) = (Vec::new(), Vec::new());
     if environment.spec.infrastructure.is_empty() {
         return (resources, problems);
@@ -47,13 +53,14 @@ pub(crate) fn read(environment: &Environment, tree: &Tree<'_>, renderer: &Render
                             continue;
                         }
                     }
-                    // A namespace is where the manifests go later; it is no cloud resource.
+                    let id = resource.id();
                     if infrastructure::service(&resource).is_some() {
                         resources.push(resource);
-                    } else if resource.kind() != "Namespace" {
-                        let message = format!("{}: spec.infrastructure holds AWS resources as ACK manifests only", resource.id());
-                        let hint = "what lives in a cluster belongs into a layer";
-                        problems.push(Problem::blocks("cloud-kind-unknown", message).at(resource.origin.clone()).hint(hint));
+                    } else if !layers.iter().any(|layer| layer.objects.iter().any(|object| object.id() == id)) {
+                        let message = format!("{id}: is no AWS resource, and no layer holds it: nobody makes it");
+                        let mut problem = Problem::blocks("cloud-stray", message).at(resource.origin.clone());
+                        problem.severity = Severity::Risk;
+                        problems.push(problem.hint("put what lives in a cluster into a layer"));
                     }
                 }
             }

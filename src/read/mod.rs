@@ -162,7 +162,7 @@ pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result
     let (mut problems, mut unknowns) = (std::mem::take(&mut walk.problems), std::mem::take(&mut walk.unknowns));
     let exported = sources.exported();
     let tree = infrastructure::Tree { root: &exported.root, files: &exported.files, revision: &revision };
-    let (infrastructure, more) = infrastructure::read(environment, &tree, &renderer);
+    let (infrastructure, more) = infrastructure::read(environment, &tree, &renderer, &layers);
     problems.extend(more);
     problems.sort_by(|a, b| (&a.origin, a.rule, &a.message).cmp(&(&b.origin, b.rule, &b.message)));
     problems.dedup();

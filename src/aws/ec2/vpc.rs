@@ -8,7 +8,9 @@ use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field};
 use async_trait::async_trait;
 use aws_sdk_ec2::operation::describe_vpc_attribute::DescribeVpcAttributeOutput;
 use aws_sdk_ec2::operation::modify_vpc_attribute::builders::ModifyVpcAttributeFluentBuilder;
-use aws_sdk_ec2::types::{self, AttributeBooleanValue, IpPermission, ResourceType, Tenancy, VpcAttributeName, VpcCidrBlockState, VpcCidrBlockStateCode};
+use aws_sdk_ec2::types::{
+    self, AttributeBooleanValue, IpPermission, ResourceType, Tenancy, VpcAttributeName, VpcCidrBlockState, VpcCidrBlockStateCode,
+};
 use futures::future::{try_join, try_join_all};
 use serde_json::{Map, Value, json};
 
@@ -66,7 +68,7 @@ impl Kind for Vpc {
             pages.try_collect().await.map_err(|error| CloudError::new("ec2 DescribeVpcs", &error))
         };
         let (vpcs, groups) = try_join(vpcs, default_groups(cloud, None)).await?;
-        let found = try_join_all(vpcs.iter().map(async |vpc| or_absent(complete(cloud, vpc, &groups).await))).await?;
+        let found = try_join_all(vpcs.iter().map(|vpc| complete(cloud, vpc, &groups))).await?;
         Ok(found.into_iter().flatten().collect())
     }
 
@@ -115,7 +117,7 @@ impl Kind for Vpc {
         };
         let Some((found, groups)) = or_absent(try_join(vpc, default_groups(cloud, Some(&living.id))).await)? else { return Ok(None) };
         let Some(vpc) = found.vpcs().first() else { return Ok(None) };
-        or_absent(complete(cloud, vpc, &groups).await)
+        complete(cloud, vpc, &groups).await
     }
 
     async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
@@ -125,16 +127,17 @@ impl Kind for Vpc {
 }
 
 /// With what only further calls tell.
-async fn complete(cloud: &Cloud, vpc: &types::Vpc, groups: &[types::SecurityGroup]) -> Result<Living, CloudError> {
-    let read = ATTRIBUTES.iter().map(async |(field, name, told, _)| {
+async fn complete(cloud: &Cloud, vpc: &types::Vpc, groups: &[types::SecurityGroup]) -> Result<Option<Living>, CloudError> {
+    let read = ATTRIBUTES.iter().map(|(field, name, told, _)| async move {
         let call = cloud.ec2().describe_vpc_attribute().set_vpc_id(vpc.vpc_id.clone()).attribute(VpcAttributeName::from(*name));
         let answer = call.send().await.map_err(|error| CloudError::new("ec2 DescribeVpcAttribute", &error))?;
         Ok(((*field).to_owned(), told(&answer).and_then(AttributeBooleanValue::value).into()))
     });
-    let mut more: Map<String, Value> = try_join_all(read).await?.into_iter().collect();
+    let Some(attributes) = or_absent(try_join_all(read).await)? else { return Ok(None) };
+    let mut more: Map<String, Value> = attributes.into_iter().collect();
     let group = groups.iter().find(|group| group.vpc_id() == vpc.vpc_id());
     more.insert("disallowSecurityGroupDefaultRules".into(), group.map(|group| default_rules(group) == (vec![], vec![])).into());
-    Ok(living(cloud, vpc, more))
+    Ok(Some(living(cloud, vpc, more)))
 }
 
 fn living(cloud: &Cloud, vpc: &types::Vpc, more: Map<String, Value>) -> Living {
@@ -207,7 +210,10 @@ fn default_rules(group: &types::SecurityGroup) -> (Vec<IpPermission>, Vec<IpPerm
     let ipv6_ranges = egress().flat_map(IpPermission::ipv6_ranges).filter(|range| range.cidr_ipv6() == Some("::/0"));
     (
         ingress.filter(|pair| pair.group_id() == group.group_id()).map(|pair| all().user_id_group_pairs(pair.clone()).build()).collect(),
-        ranges.map(|range| all().ip_ranges(range.clone()).build()).chain(ipv6_ranges.map(|range| all().ipv6_ranges(range.clone()).build())).collect(),
+        ranges
+            .map(|range| all().ip_ranges(range.clone()).build())
+            .chain(ipv6_ranges.map(|range| all().ipv6_ranges(range.clone()).build()))
+            .collect(),
     )
 }
 

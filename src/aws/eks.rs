@@ -1,5 +1,0 @@
-//! EKS.
-
-use super::kind::Kind;
-
-pub(super) const KINDS: &[&dyn Kind] = &[];

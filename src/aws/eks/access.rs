@@ -1,0 +1,283 @@
+//! Who may do what: principals of IAM in the cluster, and service accounts of the cluster in IAM.
+
+use super::{CLUSTER, Member, ROLE, busy, elements, members, new_tags, place, refused, tag, tags, text, texts, time, token};
+use crate::aws::error::or_absent;
+use crate::aws::kind::{Kind, Living, State, Wanted, differs};
+use crate::aws::{Cloud, CloudError};
+use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, refers};
+use async_trait::async_trait;
+use aws_sdk_eks::types::{self, AccessScope, AccessScopeType, AssociatedAccessPolicy};
+use futures::future::join;
+use serde_json::{Value, json};
+
+static ACCESS_ENTRY: Schema = Schema {
+    service: "eks",
+    kind: "AccessEntry",
+    identity: Identity::Name(&["clusterName", "principalARN"]),
+    fields: &[
+        field("accessPolicies").set(),
+        field("clusterName").fixed(),
+        field("kubernetesGroups").set(),
+        field("principalARN").fixed(),
+        field("type").fixed(),
+        field("username"),
+    ],
+    references: &[CLUSTER, refers("principalARN", "principalARN", "iam", "Role", "arn")],
+    tags: Tags::Map("tags"),
+    arn: None,
+    seconds: 2,
+};
+
+static POD_IDENTITY_ASSOCIATION: Schema = Schema {
+    service: "eks",
+    kind: "PodIdentityAssociation",
+    identity: Identity::Name(&["clusterName", "namespace", "serviceAccount"]),
+    fields: &[
+        field("clientRequestToken").once(),
+        field("clusterName").fixed(),
+        field("disableSessionTags"),
+        field("namespace").fixed(),
+        field("policy").policy(),
+        field("roleARN"),
+        field("serviceAccount").fixed(),
+        field("targetRoleARN"),
+    ],
+    references: &[CLUSTER, ROLE, refers("targetRoleARN", "targetRoleARN", "iam", "Role", "arn")],
+    tags: Tags::Map("tags"),
+    arn: None,
+    seconds: 2,
+};
+
+pub(super) struct AccessEntry;
+
+#[async_trait]
+impl Member for AccessEntry {
+    fn key(wanted: &Wanted) -> Option<String> {
+        wanted.text("principalARN").map(str::to_owned)
+    }
+
+    async fn ids(cloud: &Cloud, cluster: &str) -> Result<Vec<(String, String)>, CloudError> {
+        let principals = cloud.eks().list_access_entries().cluster_name(cluster).into_paginator().items().send().try_collect().await;
+        match principals.map_err(|error| CloudError::new("eks ListAccessEntries", &error)) {
+            Ok(principals) => Ok(principals.into_iter().map(|principal| (principal.clone(), principal)).collect()),
+            // The cluster knows aws-auth only, and changes to what Git declares before any entry is made.
+            Err(error) if error.message.contains("authentication mode must be set") => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read(cloud: &Cloud, cluster: &str, principal: &str) -> Result<Option<Living>, CloudError> {
+        let entry = async {
+            let found = cloud.eks().describe_access_entry().cluster_name(cluster).principal_arn(principal).send().await;
+            or_absent(found.map_err(|error| CloudError::new("eks DescribeAccessEntry", &error)))
+        };
+        let policies = async {
+            let call = cloud.eks().list_associated_access_policies().cluster_name(cluster).principal_arn(principal);
+            let found = call.into_paginator().items().send().try_collect().await;
+            or_absent(found.map_err(|error| CloudError::new("eks ListAssociatedAccessPolicies", &error)))
+        };
+        let (entry, policies) = join(entry, policies).await;
+        let (entry, policies) = (entry?, policies?.unwrap_or_default());
+        Ok(entry.as_ref().and_then(|found| found.access_entry()).map(|entry| living_entry(entry, &policies)))
+    }
+}
+
+#[async_trait]
+impl Kind for AccessEntry {
+    fn schema(&self) -> &'static Schema {
+        &ACCESS_ENTRY
+    }
+
+    async fn list(&self, cloud: &Cloud, wanted: &[Wanted]) -> Result<Vec<Living>, CloudError> {
+        members::<Self>(cloud, wanted).await
+    }
+
+    async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
+        let spec = &wanted.spec;
+        let call = cloud.eks().create_access_entry().set_cluster_name(text(spec, "clusterName")).set_principal_arn(text(spec, "principalARN"));
+        let call = call.set_kubernetes_groups(texts(spec, "kubernetesGroups")).set_type(text(spec, "type")).set_username(text(spec, "username"));
+        let made = call.client_request_token(token(wanted)).set_tags(Some(new_tags(wanted))).send().await;
+        let made = made.map_err(|error| refused("eks CreateAccessEntry", &error))?;
+        let entry = made.access_entry().ok_or_else(|| CloudError::malformed("eks CreateAccessEntry", "accessEntry"))?;
+        Ok(living_entry(entry, &[]))
+    }
+
+    async fn update(&self, cloud: &Cloud, wanted: &Wanted, living: &Living, differences: &[Difference]) -> Result<(), CloudError> {
+        if differs(differences, "tags") {
+            tag(cloud, wanted, living).await?;
+        }
+        if differs(differences, "kubernetesGroups") || differs(differences, "username") {
+            let (cluster, principal) = place(living, "principalARN");
+            let call = cloud.eks().update_access_entry().cluster_name(cluster).principal_arn(principal);
+            let call = call.set_kubernetes_groups(texts(&wanted.spec, "kubernetesGroups")).set_username(text(&wanted.spec, "username"));
+            call.send().await.map_err(|error| busy("eks UpdateAccessEntry", &error))?;
+        }
+        if differs(differences, "accessPolicies") {
+            associate(cloud, wanted, living).await?;
+        }
+        Ok(())
+    }
+
+    async fn look(&self, cloud: &Cloud, living: &Living) -> Result<Option<Living>, CloudError> {
+        let (cluster, principal) = place(living, "principalARN");
+        Self::read(cloud, cluster, principal).await
+    }
+
+    async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
+        let (cluster, principal) = place(living, "principalARN");
+        let deleted = cloud.eks().delete_access_entry().cluster_name(cluster).principal_arn(principal).send().await;
+        or_absent(deleted.map_err(|error| busy("eks DeleteAccessEntry", &error))).map(drop)
+    }
+}
+
+/// Gives the declared policies their scope, and takes away what Git does not declare, as ACK does.
+async fn associate(cloud: &Cloud, wanted: &Wanted, living: &Living) -> Result<(), CloudError> {
+    let (cluster, principal) = place(living, "principalARN");
+    let declared = elements(&wanted.spec, "accessPolicies").unwrap_or_default();
+    for policy in declared {
+        let kind = text(policy, "accessScope.type").map(|kind| AccessScopeType::from(kind.as_str()));
+        let scope = AccessScope::builder().set_type(kind).set_namespaces(texts(policy, "accessScope.namespaces")).build();
+        let call = cloud.eks().associate_access_policy().cluster_name(cluster).principal_arn(principal);
+        let call = call.set_policy_arn(text(policy, "policyARN")).access_scope(scope);
+        call.send().await.map_err(|error| busy("eks AssociateAccessPolicy", &error))?;
+    }
+    for policy in elements(&living.spec, "accessPolicies").unwrap_or_default() {
+        let arn = at(policy, "policyARN");
+        if declared.iter().all(|one| at(one, "policyARN") != arn) {
+            let call = cloud.eks().disassociate_access_policy().cluster_name(cluster).principal_arn(principal);
+            let call = call.set_policy_arn(arn.and_then(Value::as_str).map(str::to_owned));
+            call.send().await.map_err(|error| busy("eks DisassociateAccessPolicy", &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn living_entry(entry: &types::AccessEntry, policies: &[AssociatedAccessPolicy]) -> Living {
+    let (cluster, principal) = (entry.cluster_name().unwrap_or_default(), entry.principal_arn().unwrap_or_default());
+    let policies = policies.iter().map(|policy| {
+        let scope = policy.access_scope();
+        json!({
+            "policyARN": policy.policy_arn(),
+            "accessScope": {
+                "namespaces": scope.map(AccessScope::namespaces),
+                "type": scope.and_then(AccessScope::r#type).map(AccessScopeType::as_str),
+            },
+        })
+    });
+    let created = time(entry.created_at());
+    Living {
+        id: format!("{cluster}/{principal}"),
+        spec: json!({
+            "accessPolicies": policies.collect::<Vec<_>>(),
+            "clusterName": cluster,
+            "kubernetesGroups": entry.kubernetes_groups(),
+            "principalARN": principal,
+            "type": entry.r#type(),
+            "username": entry.username(),
+        }),
+        status: json!({"ackResourceMetadata": {"arn": entry.access_entry_arn()}, "createdAt": created}),
+        tags: tags(entry.tags()),
+        state: State::Ready,
+        created,
+    }
+}
+
+pub(super) struct PodIdentityAssociation;
+
+#[async_trait]
+impl Member for PodIdentityAssociation {
+    fn key(wanted: &Wanted) -> Option<String> {
+        Some(format!("{}/{}", wanted.text("namespace")?, wanted.text("serviceAccount")?))
+    }
+
+    async fn ids(cloud: &Cloud, cluster: &str) -> Result<Vec<(String, String)>, CloudError> {
+        let found = cloud.eks().list_pod_identity_associations().cluster_name(cluster).into_paginator().items().send().try_collect().await;
+        let found = found.map_err(|error| CloudError::new("eks ListPodIdentityAssociations", &error))?;
+        let ids = found.iter().map(|one| {
+            let key = format!("{}/{}", one.namespace().unwrap_or_default(), one.service_account().unwrap_or_default());
+            (key, one.association_id().unwrap_or_default().to_owned())
+        });
+        Ok(ids.collect())
+    }
+
+    async fn read(cloud: &Cloud, cluster: &str, id: &str) -> Result<Option<Living>, CloudError> {
+        let found = cloud.eks().describe_pod_identity_association().cluster_name(cluster).association_id(id).send().await;
+        let found = or_absent(found.map_err(|error| CloudError::new("eks DescribePodIdentityAssociation", &error)))?;
+        Ok(found.as_ref().and_then(|found| found.association()).map(living_association))
+    }
+}
+
+#[async_trait]
+impl Kind for PodIdentityAssociation {
+    fn schema(&self) -> &'static Schema {
+        &POD_IDENTITY_ASSOCIATION
+    }
+
+    async fn list(&self, cloud: &Cloud, wanted: &[Wanted]) -> Result<Vec<Living>, CloudError> {
+        members::<Self>(cloud, wanted).await
+    }
+
+    async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
+        let spec = &wanted.spec;
+        let call = cloud.eks().create_pod_identity_association().set_cluster_name(text(spec, "clusterName"));
+        let call = call.set_namespace(text(spec, "namespace")).set_service_account(text(spec, "serviceAccount"));
+        let call = call.set_role_arn(text(spec, "roleARN")).set_target_role_arn(text(spec, "targetRoleARN"));
+        let call = call.set_disable_session_tags(wanted.flag("disableSessionTags")).set_policy(text(spec, "policy"));
+        let made = call.client_request_token(token(wanted)).set_tags(Some(new_tags(wanted))).send().await;
+        let made = made.map_err(|error| refused("eks CreatePodIdentityAssociation", &error))?;
+        let association = made.association().ok_or_else(|| CloudError::malformed("eks CreatePodIdentityAssociation", "association"))?;
+        Ok(living_association(association))
+    }
+
+    async fn update(&self, cloud: &Cloud, wanted: &Wanted, living: &Living, differences: &[Difference]) -> Result<(), CloudError> {
+        if differs(differences, "tags") {
+            tag(cloud, wanted, living).await?;
+        }
+        if differences.iter().all(|difference| difference.path == "tags") {
+            return Ok(());
+        }
+        let (cluster, _) = place(living, "serviceAccount");
+        let spec = &wanted.spec;
+        let call = cloud.eks().update_pod_identity_association().cluster_name(cluster).association_id(&living.id);
+        let call = call.set_role_arn(text(spec, "roleARN")).set_target_role_arn(text(spec, "targetRoleARN"));
+        let call = call.set_disable_session_tags(wanted.flag("disableSessionTags")).set_policy(text(spec, "policy"));
+        call.send().await.map_err(|error| busy("eks UpdatePodIdentityAssociation", &error)).map(drop)
+    }
+
+    async fn look(&self, cloud: &Cloud, living: &Living) -> Result<Option<Living>, CloudError> {
+        let (cluster, _) = place(living, "serviceAccount");
+        Self::read(cloud, cluster, &living.id).await
+    }
+
+    async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
+        let (cluster, _) = place(living, "serviceAccount");
+        let deleted = cloud.eks().delete_pod_identity_association().cluster_name(cluster).association_id(&living.id).send().await;
+        or_absent(deleted.map_err(|error| busy("eks DeletePodIdentityAssociation", &error))).map(drop)
+    }
+}
+
+fn living_association(association: &types::PodIdentityAssociation) -> Living {
+    let created = time(association.created_at());
+    Living {
+        id: association.association_id().unwrap_or_default().to_owned(),
+        spec: json!({
+            "clusterName": association.cluster_name(),
+            "disableSessionTags": association.disable_session_tags(),
+            "namespace": association.namespace(),
+            "policy": association.policy(),
+            "roleARN": association.role_arn(),
+            "serviceAccount": association.service_account(),
+            "targetRoleARN": association.target_role_arn(),
+        }),
+        status: json!({
+            "ackResourceMetadata": {"arn": association.association_arn()},
+            "associationARN": association.association_arn(),
+            "associationID": association.association_id(),
+            "createdAt": created,
+            "externalID": association.external_id(),
+        }),
+        tags: tags(association.tags()),
+        state: State::Ready,
+        created,
+    }
+}
