@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
     GlobalSecondaryIndexDescription, GlobalSecondaryIndexUpdate, IndexStatus, KeySchemaElement, KeyType, LocalSecondaryIndex,
     LocalSecondaryIndexDescription, OnDemandThroughput, PointInTimeRecoverySpecification, PointInTimeRecoveryStatus, Projection,
     ProjectionType, ProvisionedThroughput, ProvisionedThroughputDescription, ScalarAttributeType, SseSpecification, SseStatus, SseType,
-    StreamSpecification, StreamViewType, TableClass, TableDescription, TableStatus, Tag, TimeToLiveDescription, TimeToLiveSpecification,
+    StreamSpecification, StreamViewType, TableClass, TableDescription, TableStatus, Tag, TimeToLiveSpecification,
     TimeToLiveStatus, UpdateGlobalSecondaryIndexAction,
 };
 use futures::future::{try_join3, try_join_all};
@@ -101,6 +101,7 @@ forms! {
         "projection": projection set_projection,
         "provisionedThroughput": provisioned_throughput set_provisioned_throughput,
     }
+    DeleteGlobalSecondaryIndexAction { "indexName": index_name set_index_name }
     UpdateGlobalSecondaryIndexAction {
         "indexName": index_name set_index_name,
         "onDemandThroughput": on_demand_throughput set_on_demand_throughput,
@@ -247,9 +248,14 @@ fn same_name<'a>(index: &Value, others: &'a Value) -> Option<&'a Value> {
     indexes(others).find(|other| other.get("indexName") == index.get("indexName"))
 }
 
-/// Whether all that is declared of these keys lives so.
+/// Whether what is declared of these keys lives so.
 fn is_as_declared(declared: &Value, living: &Value, keys: &[&str]) -> bool {
-    keys.iter().filter_map(|key| Some((declared.get(key)?, living.get(key)?))).all(|(declared, living)| declared == living)
+    keys.iter().all(|key| declared.get(key).is_none_or(|declared| living.get(key) == Some(declared)))
+}
+
+/// An index with these keys alone.
+fn only<const COUNT: usize>(index: &Value, keys: [&str; COUNT]) -> Value {
+    object(keys.map(|key| (key, index.get(key).cloned().unwrap_or_default())))
 }
 
 const THROUGHPUT: &[&str] = &["provisionedThroughput", "onDemandThroughput"];
@@ -260,8 +266,7 @@ fn resized<'a>(spec: &'a Value, living: &'a Value) -> impl Iterator<Item = &'a V
 }
 
 fn resize(index: &Value) -> Result<GlobalSecondaryIndexUpdate, CloudError> {
-    let keys = ["indexName", "provisionedThroughput", "onDemandThroughput"];
-    let action = object(keys.map(|key| (key, index.get(key).cloned().unwrap_or_default())));
+    let action = only(index, ["indexName", "provisionedThroughput", "onDemandThroughput"]);
     Ok(GlobalSecondaryIndexUpdate::builder().update(Form::read(&action)?).build())
 }
 
@@ -276,8 +281,7 @@ fn index_updates(spec: &Value, living: &Value) -> Result<Vec<GlobalSecondaryInde
         return Ok(resized);
     }
     let one = if let Some(old) = indexes(living).find(|index| same_name(index, spec).is_none()) {
-        let action = DeleteGlobalSecondaryIndexAction::builder().set_index_name(take(old, "indexName")?).build();
-        GlobalSecondaryIndexUpdate::builder().delete(action.map_err(|error| form::invalid("index", &error.to_string()))?)
+        GlobalSecondaryIndexUpdate::builder().delete(Form::read(&only(old, ["indexName"]))?)
     } else {
         let new = indexes(spec).find(|index| same_name(index, living).is_none());
         GlobalSecondaryIndexUpdate::builder().set_create(new.map(Form::read).transpose()?)
@@ -306,15 +310,16 @@ async fn read(cloud: &Cloud, name: &str, declared: &Value) -> Result<Option<Livi
         let told = db.describe_continuous_backups().table_name(name).send().await;
         or_absent(told.map_err(|error| CloudError::new("dynamodb DescribeContinuousBackups", &error)))
     };
-    let (tags, time_to_live, backups) = try_join3(tags, time_to_live, backups).await?;
+    let (tags, time_to_live, backups) = Box::pin(try_join3(tags, time_to_live, backups)).await?;
     let mut living = living(&table, declared, tags);
-    if let Some(declared) = declared.get("timeToLive") {
-        put(&mut living.spec, "timeToLive", expiry(time_to_live.and_then(|told| told.time_to_live_description).as_ref(), declared));
+    if let Some(told) = time_to_live.and_then(|told| told.time_to_live_description)
+        && matches!(told.time_to_live_status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
+    {
+        put(&mut living.spec, "timeToLive", json!({"attributeName": told.attribute_name, "enabled": true}));
     }
-    if declared.get("continuousBackups").is_some() {
-        let recovery = backups.and_then(|told| told.continuous_backups_description?.point_in_time_recovery_description);
-        let is_on = recovery.is_some_and(|recovery| recovery.point_in_time_recovery_status == Some(PointInTimeRecoveryStatus::Enabled));
-        put(&mut living.spec, "continuousBackups.pointInTimeRecoveryEnabled", is_on.into());
+    let recovery = backups.and_then(|told| told.continuous_backups_description?.point_in_time_recovery_description);
+    if recovery.is_some_and(|recovery| recovery.point_in_time_recovery_status == Some(PointInTimeRecoveryStatus::Enabled)) {
+        put(&mut living.spec, "continuousBackups.pointInTimeRecoveryEnabled", true.into());
     }
     Ok(Some(living))
 }
@@ -342,6 +347,7 @@ fn living(table: &TableDescription, declared: &Value, tags: BTreeMap<String, Str
         ("tableName", name.write()),
         ("attributeDefinitions", attributes(table)),
         ("billingMode", billing.write()),
+        ("continuousBackups", off(declared.get("continuousBackups"), "pointInTimeRecoveryEnabled")),
         ("deletionProtectionEnabled", table.deletion_protection_enabled.write()),
         ("globalSecondaryIndexes", in_declared_order(table.global_secondary_indexes.write(), declared.get("globalSecondaryIndexes"))),
         ("keySchema", table.key_schema.write()),
@@ -351,6 +357,7 @@ fn living(table: &TableDescription, declared: &Value, tags: BTreeMap<String, Str
         ("sseSpecification", encryption(table, declared.get("sseSpecification"))),
         ("streamSpecification", table.stream_specification.as_ref().map_or_else(|| off(declared.get("streamSpecification"), "streamEnabled"), Form::write)),
         ("tableClass", class.write()),
+        ("timeToLive", off(declared.get("timeToLive"), "enabled")),
     ]);
     let status = object([
         ("tableStatus", table.table_status.write()),
@@ -379,12 +386,12 @@ fn state(table: &TableDescription) -> State {
 
 /// Definitions of the attributes that are keys; those of a removed index linger.
 fn attributes(table: &TableDescription) -> Value {
-    let indexes = table.global_secondary_indexes().iter().flat_map(|index| index.key_schema());
+    let indexes = table.global_secondary_indexes().iter().flat_map(GlobalSecondaryIndexDescription::key_schema);
     let keys: Vec<&str> = table
         .key_schema()
         .iter()
         .chain(indexes)
-        .chain(table.local_secondary_indexes().iter().flat_map(|index| index.key_schema()))
+        .chain(table.local_secondary_indexes().iter().flat_map(LocalSecondaryIndexDescription::key_schema))
         .map(|key| key.attribute_name.as_str())
         .collect();
     let used = table.attribute_definitions().iter().filter(|attribute| keys.contains(&attribute.attribute_name.as_str()));
@@ -422,18 +429,9 @@ fn encryption(table: &TableDescription, declared: Option<&Value>) -> Value {
     }
 }
 
-fn expiry(told: Option<&TimeToLiveDescription>, declared: &Value) -> Value {
-    match told {
-        Some(told) if matches!(told.time_to_live_status, Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)) => {
-            object([("attributeName", told.attribute_name.write()), ("enabled", true.into())])
-        }
-        _ => off(Some(declared), "enabled"),
-    }
-}
-
-/// What is off has no more to tell; the rest counts as declared.
+/// What is off has no more to tell; the rest counts as declared. Null where nothing is declared.
 fn off(declared: Option<&Value>, switch: &str) -> Value {
-    let mut off = declared.cloned().unwrap_or_default();
+    let Some(mut off) = declared.cloned() else { return Value::Null };
     put(&mut off, switch, false.into());
     off
 }

@@ -7,7 +7,10 @@ use super::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, refers};
 use async_trait::async_trait;
 use aws_sdk_ecr::primitives::{DateTime, DateTimeFormat};
-use aws_sdk_ecr::types::{EncryptionConfiguration, ImageScanningConfiguration, PullThroughCacheRule as Rule, Repository as Described, Tag};
+use aws_sdk_ecr::types::{
+    EncryptionConfiguration, ImageScanningConfiguration, ImageTagMutability, PullThroughCacheRule as Rule, Repository as Described, Tag,
+    UpstreamRegistry,
+};
 use futures::future::{try_join_all, try_join3};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,7 +84,8 @@ impl Kind for Repository {
         let call = cloud.ecr().create_repository().set_repository_name(wanted.text("name").map(str::to_owned));
         let call = call.set_image_tag_mutability(wanted.text("imageTagMutability").map(Into::into));
         let call = call.set_image_scanning_configuration(scanning(wanted)).set_encryption_configuration(encryption(wanted));
-        let made = call.set_tags(Some(to_tags(&wanted.tags))).send().await.map_err(|error| CloudError::new("ecr CreateRepository", &error))?;
+        let made = call.set_tags(Some(to_tags(&wanted.tags))).send().await;
+        let made = made.map_err(|error| CloudError::new("ecr CreateRepository", &error))?;
         let made = made.repository().ok_or_else(|| CloudError::malformed("ecr CreateRepository", "repository"))?;
         Ok(living(made, &wanted.spec, [None, None], wanted.tags.clone()))
     }
@@ -159,7 +163,7 @@ async fn complete(cloud: &Cloud, repository: &Described, declared: &Value) -> Re
         let call = ecr.list_tags_for_resource().set_resource_arn(repository.repository_arn.clone()).send().await;
         or_absent(call.map_err(|error| CloudError::new("ecr ListTagsForResource", &error)))
     };
-    let (policy, lifecycle, tags) = try_join3(policy, lifecycle, tags).await?;
+    let (policy, lifecycle, tags) = Box::pin(try_join3(policy, lifecycle, tags)).await?;
     let tags = tags.and_then(|answer| answer.tags).unwrap_or_default().into_iter();
     let tags = tags.filter(|tag| !tag.key.starts_with("aws:")).map(|tag| (tag.key, tag.value)).collect();
     let policies = [policy.and_then(|answer| answer.policy_text), lifecycle.and_then(|answer| answer.lifecycle_policy_text)];
@@ -170,6 +174,7 @@ fn living(repository: &Described, declared: &Value, policies: [Option<String>; 2
     let [policy, lifecycle] = policies;
     let name = repository.repository_name().unwrap_or_default();
     let encryption = repository.encryption_configuration();
+    let scanning = repository.image_scanning_configuration().map(ImageScanningConfiguration::scan_on_push);
     let key = at(declared, "encryptionConfiguration.kmsKey").and_then(Value::as_str);
     let created = time(repository.created_at());
     Living {
@@ -180,8 +185,8 @@ fn living(repository: &Described, declared: &Value, policies: [Option<String>; 2
                 "encryptionType": encryption.map(|encryption| encryption.encryption_type().as_str()),
                 "kmsKey": encryption.and_then(EncryptionConfiguration::kms_key).map(|found| as_declared(found, key)),
             },
-            "imageScanningConfiguration": {"scanOnPush": repository.image_scanning_configuration().map(ImageScanningConfiguration::scan_on_push)},
-            "imageTagMutability": repository.image_tag_mutability().map(|mutability| mutability.as_str()),
+            "imageScanningConfiguration": {"scanOnPush": scanning},
+            "imageTagMutability": repository.image_tag_mutability().map(ImageTagMutability::as_str),
             "lifecyclePolicy": lifecycle,
             "policy": policy,
         }),
@@ -263,7 +268,7 @@ fn living_rule(rule: &Rule) -> Living {
         spec: json!({
             "ecrRepositoryPrefix": rule.ecr_repository_prefix(),
             "upstreamRegistryURL": rule.upstream_registry_url(),
-            "upstreamRegistry": rule.upstream_registry().map(|registry| registry.as_str()),
+            "upstreamRegistry": rule.upstream_registry().map(UpstreamRegistry::as_str),
             "upstreamRepositoryPrefix": rule.upstream_repository_prefix(),
             "credentialARN": rule.credential_arn(),
             "customRoleARN": rule.custom_role_arn(),

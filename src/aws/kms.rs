@@ -6,7 +6,7 @@ use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Schema, TAG_RESOURCE, Tags, field, refers};
 use async_trait::async_trait;
 use aws_sdk_kms::primitives::DateTimeFormat;
-use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyState, OriginType, Tag};
+use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyState, KeyUsageType, OriginType, Tag};
 use futures::future::{try_join_all, try_join3};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -197,8 +197,8 @@ async fn read(cloud: &Cloud, id: &str) -> Result<Option<Living>, CloudError> {
         let call = kms.get_key_rotation_status().key_id(id).send().await;
         call.map(|answer| Some(answer.key_rotation_enabled)).map_err(|error| CloudError::new("kms GetKeyRotationStatus", &error))
     };
-    let found = or_absent(try_join3(policy, rotation, tags(cloud, id)).await)?;
-    Ok(found.map(|(policy, rotation, tags)| living(&key, policy, rotation, tags)))
+    let found = or_absent(Box::pin(try_join3(policy, rotation, tags(cloud, id))).await)?;
+    Ok(found.map(|(policy, rotation, tags)| living(&key, policy.as_deref(), rotation, tags)))
 }
 
 /// By ID, ARN or alias.
@@ -218,22 +218,22 @@ fn state(key: &KeyMetadata) -> State {
     }
 }
 
-fn living(key: &KeyMetadata, policy: Option<String>, rotation: Option<bool>, tags: BTreeMap<String, String>) -> Living {
+fn living(key: &KeyMetadata, policy: Option<&str>, rotation: Option<bool>, tags: BTreeMap<String, String>) -> Living {
     let created = key.creation_date().and_then(|time| time.fmt(DateTimeFormat::DateTime).ok());
     Living {
         id: key.key_id().to_owned(),
         spec: json!({
             "description": key.description(),
             "enableKeyRotation": rotation,
-            "keySpec": key.key_spec().map(|spec| spec.as_str()),
-            "keyUsage": key.key_usage().map(|usage| usage.as_str()),
+            "keySpec": key.key_spec().map(KeySpec::as_str),
+            "keyUsage": key.key_usage().map(KeyUsageType::as_str),
             "multiRegion": key.multi_region(),
-            "origin": key.origin().map(|origin| origin.as_str()),
+            "origin": key.origin().map(OriginType::as_str),
             "policy": policy,
         }),
         status: json!({
             "keyID": key.key_id(),
-            "keyState": key.key_state().map(|state| state.as_str()),
+            "keyState": key.key_state().map(KeyState::as_str),
             "enabled": key.enabled(),
             "creationDate": created,
             "ackResourceMetadata": {"arn": key.arn()},

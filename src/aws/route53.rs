@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use aws_sdk_route53::error::BuildError;
 use aws_sdk_route53::operation::get_hosted_zone::GetHostedZoneOutput;
 use aws_sdk_route53::types::{
-    AliasTarget, Change, ChangeAction, ChangeBatch, CidrRoutingConfig, GeoLocation, HostedZone as Zone, HostedZoneConfig, ResourceRecord,
-    ResourceRecordSet, Tag, TagResourceType, Vpc,
+    AliasTarget, Change, ChangeAction, ChangeBatch, CidrRoutingConfig, DelegationSet, GeoLocation, HostedZone as Zone, HostedZoneConfig,
+    ResourceRecord, ResourceRecordSet, ResourceRecordSetFailover, ResourceRecordSetRegion, Tag, TagResourceType, Vpc, VpcRegion,
 };
 use futures::future::{try_join, try_join_all};
 use serde_json::{Value, json};
@@ -121,13 +121,14 @@ impl Kind for HostedZone {
             HostedZoneConfig::builder().set_comment(comment).private_zone(is_private(&wanted.spec)).build()
         });
         let call = cloud.route53().create_hosted_zone().set_name(wanted.text("name").map(str::to_owned)).caller_reference(&wanted.token);
-        let call = call.set_vpc(vpc).set_hosted_zone_config(config).set_delegation_set_id(wanted.text("delegationSetID").map(str::to_owned));
+        let call =
+            call.set_delegation_set_id(wanted.text("delegationSetID").map(str::to_owned)).set_hosted_zone_config(config).set_vpc(vpc);
         let made = call.send().await.map_err(|error| CloudError::new("route53 CreateHostedZone", &error))?;
         let zone = made.hosted_zone().ok_or_else(|| CloudError::malformed("route53 CreateHostedZone", "HostedZone"))?;
         let id = bare(zone.id());
         // The call takes no tags. Where this one fails, the declared ones are still a difference.
         drop(tag(cloud, id, &wanted.tags).await);
-        let status = json!({"id": id, "delegationSet": {"nameServers": made.delegation_set().map(|set| set.name_servers())}});
+        let status = json!({"id": id, "delegationSet": {"nameServers": made.delegation_set().map(DelegationSet::name_servers)}});
         Ok(Living { id: id.to_owned(), spec: wanted.spec.clone(), status, tags: wanted.tags.clone(), state: State::Ready, created: None })
     }
 
@@ -164,8 +165,8 @@ fn is_meant(spec: &Value, zone: &Zone) -> bool {
 
 async fn tag(cloud: &Cloud, zone: &str, tags: &BTreeMap<String, String>) -> Result<(), CloudError> {
     let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-    let call = cloud.route53().change_tags_for_resource().resource_type(TagResourceType::Hostedzone).resource_id(zone).set_add_tags(Some(tags));
-    call.send().await.map_err(|error| CloudError::new("route53 ChangeTagsForResource", &error)).map(drop)
+    let call = cloud.route53().change_tags_for_resource().resource_type(TagResourceType::Hostedzone).resource_id(zone);
+    call.set_add_tags(Some(tags)).send().await.map_err(|error| CloudError::new("route53 ChangeTagsForResource", &error)).map(drop)
 }
 
 /// `declared` gives the form of its values.
@@ -188,7 +189,7 @@ fn living_zone(cloud: &Cloud, id: &str, answer: &GetHostedZoneOutput, declared: 
     let (zone, set) = (answer.hosted_zone()?, answer.delegation_set());
     let same = |vpc: &&Vpc| vpc.vpc_id() == text(declared, "vpc.vpcID");
     let vpc = answer.vpcs().iter().find(same).or_else(|| answer.vpcs().first());
-    let set_id = set.and_then(|set| set.id()).map(|id| as_declared(id, text(declared, "delegationSetID"), |id| bare(id).to_owned()));
+    let set_id = set.and_then(DelegationSet::id).map(|id| as_declared(id, text(declared, "delegationSetID"), |id| bare(id).to_owned()));
     Some(Living {
         id: id.to_owned(),
         spec: json!({
@@ -198,11 +199,11 @@ fn living_zone(cloud: &Cloud, id: &str, answer: &GetHostedZoneOutput, declared: 
                 "comment": zone.config().and_then(HostedZoneConfig::comment),
                 "privateZone": zone.config().map(HostedZoneConfig::private_zone),
             },
-            "vpc": vpc.map(|vpc| json!({"vpcID": vpc.vpc_id(), "vpcRegion": vpc.vpc_region().map(|region| region.as_str())})),
+            "vpc": vpc.map(|vpc| json!({"vpcID": vpc.vpc_id(), "vpcRegion": vpc.vpc_region().map(VpcRegion::as_str)})),
         }),
         status: json!({
             "id": id,
-            "delegationSet": {"nameServers": set.map(|set| set.name_servers())},
+            "delegationSet": {"nameServers": set.map(DelegationSet::name_servers)},
             "ackResourceMetadata": {"arn": format!("arn:{}:route53:::hostedzone/{id}", cloud.place().partition)},
         }),
         tags,
@@ -230,7 +231,8 @@ impl Kind for RecordSet {
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
         let id = wanted.text("hostedZoneID").unwrap_or_default();
-        let zone = cloud.route53().get_hosted_zone().id(id).send().await.map_err(|error| CloudError::new("route53 GetHostedZone", &error))?;
+        let zone = cloud.route53().get_hosted_zone().id(id).send().await;
+        let zone = zone.map_err(|error| CloudError::new("route53 GetHostedZone", &error))?;
         let domain = zone.hosted_zone().map(Zone::name).unwrap_or_default();
         let record = record(&full_name(wanted.text("name"), domain), wanted)?;
         let made = living(id, &record, &wanted.spec);
@@ -313,14 +315,14 @@ async fn find(cloud: &Cloud, living: &Living) -> Result<Option<ResourceRecordSet
 }
 
 async fn change(cloud: &Cloud, zone: &str, action: ChangeAction, record: ResourceRecordSet) -> Result<(), CloudError> {
-    let change = Change::builder().action(action).resource_record_set(record).build().map_err(incomplete)?;
-    let batch = ChangeBatch::builder().changes(change).build().map_err(incomplete)?;
+    let change = complete(Change::builder().action(action).resource_record_set(record).build())?;
+    let batch = complete(ChangeBatch::builder().changes(change).build())?;
     let call = cloud.route53().change_resource_record_sets().hosted_zone_id(zone).change_batch(batch).send().await;
     call.map_err(|error| CloudError::new("route53 ChangeResourceRecordSets", &error)).map(drop)
 }
 
-fn incomplete(error: BuildError) -> CloudError {
-    CloudError::invalid("route53 ChangeResourceRecordSets", error.to_string())
+fn complete<T>(built: Result<T, BuildError>) -> Result<T, CloudError> {
+    built.map_err(|error| CloudError::invalid("route53 ChangeResourceRecordSets", error.to_string()))
 }
 
 /// The declared record.
@@ -328,15 +330,16 @@ fn record(name: &str, wanted: &Wanted) -> Result<ResourceRecordSet, CloudError> 
     let owned = |path: &str| wanted.text(path).map(str::to_owned);
     let values = at(&wanted.spec, "resourceRecords").and_then(Value::as_array).map(|records| {
         let values = records.iter().map(|record| ResourceRecord::builder().set_value(text(record, "value").map(str::to_owned)).build());
-        values.collect::<Result<Vec<_>, _>>().map_err(incomplete)
+        complete(values.collect::<Result<Vec<_>, _>>())
     });
     let alias = wanted.spec.get("aliasTarget").map(|_| {
-        let target = AliasTarget::builder().set_dns_name(owned("aliasTarget.dnsName")).set_hosted_zone_id(owned("aliasTarget.hostedZoneID"));
-        target.evaluate_target_health(wanted.flag("aliasTarget.evaluateTargetHealth").unwrap_or_default()).build().map_err(incomplete)
+        let target = AliasTarget::builder().set_dns_name(owned("aliasTarget.dnsName"));
+        let target = target.set_hosted_zone_id(owned("aliasTarget.hostedZoneID"));
+        complete(target.evaluate_target_health(wanted.flag("aliasTarget.evaluateTargetHealth").unwrap_or_default()).build())
     });
     let cidr = wanted.spec.get("cidrRoutingConfig").map(|_| {
         let config = CidrRoutingConfig::builder().set_collection_id(owned("cidrRoutingConfig.collectionID"));
-        config.set_location_name(owned("cidrRoutingConfig.locationName")).build().map_err(incomplete)
+        complete(config.set_location_name(owned("cidrRoutingConfig.locationName")).build())
     });
     let location = wanted.spec.get("geoLocation").map(|_| {
         let location = GeoLocation::builder().set_continent_code(owned("geoLocation.continentCode"));
@@ -357,7 +360,7 @@ fn record(name: &str, wanted: &Wanted) -> Result<ResourceRecordSet, CloudError> 
         .set_resource_records(values.transpose()?)
         .set_ttl(wanted.number("ttl"))
         .set_weight(wanted.number("weight"));
-    record.build().map_err(incomplete)
+    complete(record.build())
 }
 
 /// `declared` gives the form of its values.
@@ -388,11 +391,11 @@ fn living(zone: &str, record: &ResourceRecordSet, declared: &Value) -> Living {
             "setIdentifier": record.set_identifier(),
             "aliasTarget": alias,
             "cidrRoutingConfig": cidr.map(|cidr| json!({"collectionID": cidr.collection_id(), "locationName": cidr.location_name()})),
-            "failover": record.failover().map(|failover| failover.as_str()),
+            "failover": record.failover().map(ResourceRecordSetFailover::as_str),
             "geoLocation": location,
             "healthCheckID": record.health_check_id(),
             "multiValueAnswer": record.multi_value_answer(),
-            "region": record.region().map(|region| region.as_str()),
+            "region": record.region().map(ResourceRecordSetRegion::as_str),
             "resourceRecords": values,
             "ttl": record.ttl(),
             "weight": record.weight(),

@@ -45,20 +45,22 @@ impl Kind for Secret {
 
     /// One that is scheduled for deletion still has its name, and its value: it is taken back.
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
+        let name = wanted.text("name").unwrap_or_default();
         let text = |path: &str| wanted.text(path).map(str::to_owned);
-        let call = cloud.secretsmanager().create_secret().set_name(text("name")).set_description(text("description"));
+        let call = cloud.secretsmanager().create_secret().name(name).set_description(text("description"));
         let call = call.set_kms_key_id(text("kmsKeyID")).client_request_token(&wanted.token).set_tags(Some(to_tags(&wanted.tags)));
-        let made = call.send().await.map_err(|error| CloudError::new("secretsmanager CreateSecret", &error));
-        let arn = match made {
+        let arn = match call.send().await.map_err(|error| CloudError::new("secretsmanager CreateSecret", &error)) {
             Ok(made) => made.arn,
-            Err(error) if error.message.contains("scheduled for deletion") => {
-                let restored = cloud.secretsmanager().restore_secret().set_secret_id(text("name")).send().await;
-                restored.map_err(|error| CloudError::new("secretsmanager RestoreSecret", &error))?.arn
-            }
-            Err(error) => return Err(error),
+            Err(error) => match read(cloud, name, &wanted.spec).await? {
+                Some(Living { state: State::Leaving(_), .. }) => {
+                    let restored = cloud.secretsmanager().restore_secret().secret_id(name).send().await;
+                    restored.map_err(|error| CloudError::new("secretsmanager RestoreSecret", &error))?.arn
+                }
+                _ => return Err(error),
+            },
         };
         Ok(Living {
-            id: text("name").unwrap_or_default(),
+            id: name.to_owned(),
             spec: wanted.spec.clone(),
             status: status(arn.as_deref()),
             tags: wanted.tags.clone(),
@@ -113,6 +115,8 @@ async fn read(cloud: &Cloud, name: &str, declared: &Value) -> Result<Option<Livi
     let described = or_absent(described.map_err(|error| CloudError::new("secretsmanager DescribeSecret", &error)))?;
     let Some(secret) = described else { return Ok(None) };
     let key = declared.get("kmsKeyID").and_then(Value::as_str);
+    let tags = secret.tags().iter().filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())));
+    let tags = tags.filter(|(key, _)| !key.starts_with("aws:")).collect();
     let state = match time(secret.deleted_date()) {
         Some(day) => State::Leaving(format!("scheduled for deletion on {day}")),
         None => State::Ready,
@@ -126,7 +130,7 @@ async fn read(cloud: &Cloud, name: &str, declared: &Value) -> Result<Option<Livi
         }),
         status: status(secret.arn()),
         created: time(secret.created_date()),
-        tags: secret.tags.unwrap_or_default().into_iter().filter_map(|tag| Some((tag.key?, tag.value?))).filter(|(key, _)| !key.starts_with("aws:")).collect(),
+        tags,
         state,
     }))
 }

@@ -193,7 +193,7 @@ async fn read(cloud: &Cloud, arn: &str, declared: &Value) -> Result<Option<Livin
         let told = cloud.sns().get_data_protection_policy().resource_arn(arn).send().await;
         or_absent(told.map_err(|error| CloudError::new("sns GetDataProtectionPolicy", &error)))
     };
-    let (attributes, tags, protection) = try_join3(attributes, tags, protection).await?;
+    let (attributes, tags, protection) = Box::pin(try_join3(attributes, tags, protection)).await?;
     let (Some(attributes), Some(tags)) = (attributes, tags) else { return Ok(None) };
     let protection = declared.get("dataProtectionPolicy").map(|_| protection.and_then(|told| told.data_protection_policy).into());
     Ok(Some(living(arn, &attributes.attributes.unwrap_or_default(), protection, form::tag_map(&tags.tags))))

@@ -22,6 +22,7 @@ pub mod cloud;
 pub mod components;
 mod control_plane;
 mod credentials;
+pub mod edge;
 mod error;
 pub mod operator;
 mod process;

@@ -94,7 +94,7 @@ impl Kind for InternetGateway {
             call.send().await.map_err(|error| CloudError::new("ec2 AttachInternetGateway", &error))?;
         }
         if differs(differences, "routeTables") {
-            associate(cloud, wanted, &living.id, wanted.text("vpc")).await?;
+            associate(cloud, &wanted.texts("routeTables"), &living.id, wanted.text("vpc")).await?;
         }
         if differs(differences, "tags") { tag(cloud, &living.id, wanted).await } else { Ok(()) }
     }
@@ -110,6 +110,7 @@ impl Kind for InternetGateway {
 
     async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
         if let Some(vpc) = attached_to(living) {
+            associate(cloud, &[], &living.id, Some(vpc)).await?;
             let detached = cloud.ec2().detach_internet_gateway().internet_gateway_id(&living.id).vpc_id(vpc).send().await;
             or_absent(detached.map_err(|error| CloudError::new("ec2 DetachInternetGateway", &error)))?;
         }

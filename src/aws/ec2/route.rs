@@ -4,7 +4,6 @@ use super::gateway::expect_internet_gateway;
 use super::{arn, filter, tag, tag_specifications, tagged, tags, text};
 use crate::aws::error::or_absent;
 use crate::aws::kind::{Kind, Living, State, Wanted, differs};
-use crate::aws::words::known;
 use crate::aws::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, refers};
 use async_trait::async_trait;
@@ -119,7 +118,6 @@ impl Kind for RouteTable {
 
     async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
         let Some(table) = read(cloud, &living.id).await? else { return Ok(()) };
-        // Subnets are gone by now; a gateway stays until the tables that lead to it are gone.
         for association in table.associations().iter().filter(|association| association.main() != Some(true)) {
             disassociate(cloud, association).await?;
         }
@@ -163,9 +161,12 @@ async fn update_routes(cloud: &Cloud, wanted: &Wanted, living: &Living) -> Resul
     let (declared, lives): (&[Value], &[Value]) = (list(&wanted.spec), list(&living.spec));
     let same_way = |one: &Value, other: &Value| DESTINATIONS.into_iter().all(|field| one[field] == other[field]);
     for route in declared.iter().filter(|route| route["gatewayID"] != "local") {
-        let parts = known(route, PARTS).map_err(|error| CloudError::invalid("ec2 CreateRoute", format!("spec.routes[]{error}")))?;
+        let fields = route.as_object().into_iter().flatten();
+        if let Some((field, _)) = fields.clone().find(|(field, _)| !PARTS.contains(&field.as_str())) {
+            return Err(CloudError::invalid("ec2 CreateRoute", format!("spec.routes[].{field} is not honoured by blackstart")));
+        }
         let there = lives.iter().find(|there| same_way(there, route));
-        if there.is_some_and(|there| parts.iter().all(|(field, value)| there[field] == *value)) {
+        if there.is_some_and(|there| fields.clone().all(|(field, value)| there[field] == *value)) {
             continue;
         }
         if part(route, "gatewayID").is_some_and(|id| id.starts_with("igw-")) {
@@ -206,10 +207,9 @@ pub(super) fn associated<'a>(tables: &'a [types::RouteTable], id: &str) -> Vec<&
     associations(tables, id).filter_map(RouteTableAssociation::route_table_id).collect()
 }
 
-/// Associates a subnet or gateway with the tables in `routeTables`, and with no other, as ACK does.
-pub(super) async fn associate(cloud: &Cloud, wanted: &Wanted, id: &str, vpc: Option<&str>) -> Result<(), CloudError> {
+/// Associates a subnet or gateway with these tables, and with no other, as ACK does.
+pub(super) async fn associate(cloud: &Cloud, declared: &[String], id: &str, vpc: Option<&str>) -> Result<(), CloudError> {
     let tables = tables(cloud, vpc).await?;
-    let declared = wanted.texts("routeTables");
     let lives = associated(&tables, id);
     let is_declared =
         |association: &&RouteTableAssociation| declared.iter().any(|table| Some(table.as_str()) == association.route_table_id());

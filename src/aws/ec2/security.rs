@@ -1,14 +1,14 @@
 //! Security groups. They are made empty, as they may name each other; their rules follow as differences.
 
 use super::{arn, tag, tag_specifications, tags, text};
-use crate::aws::elbv2::words::{ToWords, Words, words};
 use crate::aws::error::or_absent;
 use crate::aws::kind::{Kind, Living, State, Wanted, differs};
-use crate::aws::{Cloud, CloudError};
+use crate::aws::s3::form::{Form, forms, take};
+use crate::aws::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field, refers};
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{self, IpPermission, IpRange, Ipv6Range, PrefixListId, ResourceType, UserIdGroupPair};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,9 +25,11 @@ static SECURITY_GROUP: Schema = Schema {
     ],
     references: &[
         refers("vpcID", "vpcRef", "ec2", "VPC", "vpcID"),
-        refers("egressRules[].userIDGroupPairs[].groupID", "egressRules[].userIDGroupPairs[].groupRef", "ec2", "SecurityGroup", "id").late(),
+        refers("egressRules[].userIDGroupPairs[].groupID", "egressRules[].userIDGroupPairs[].groupRef", "ec2", "SecurityGroup", "id")
+            .late(),
         refers("egressRules[].userIDGroupPairs[].vpcID", "egressRules[].userIDGroupPairs[].vpcRef", "ec2", "VPC", "vpcID"),
-        refers("ingressRules[].userIDGroupPairs[].groupID", "ingressRules[].userIDGroupPairs[].groupRef", "ec2", "SecurityGroup", "id").late(),
+        refers("ingressRules[].userIDGroupPairs[].groupID", "ingressRules[].userIDGroupPairs[].groupRef", "ec2", "SecurityGroup", "id")
+            .late(),
         refers("ingressRules[].userIDGroupPairs[].vpcID", "ingressRules[].userIDGroupPairs[].vpcRef", "ec2", "VPC", "vpcID"),
     ],
     tags: Tags::List("tags"),
@@ -35,36 +37,36 @@ static SECURITY_GROUP: Schema = Schema {
     seconds: 2,
 };
 
-words! {
-    [IpPermission] => [IpPermission] {
-        from_port "fromPort"
-        ip_protocol "ipProtocol"
-        ip_ranges "ipRanges"
-        ipv6_ranges "ipv6Ranges"
-        prefix_list_ids "prefixListIDs"
-        to_port "toPort"
-        user_id_group_pairs "userIDGroupPairs"
+forms! {
+    IpPermission {
+        "fromPort": from_port set_from_port,
+        "ipProtocol": ip_protocol set_ip_protocol,
+        "ipRanges": ip_ranges set_ip_ranges,
+        "ipv6Ranges": ipv6_ranges set_ipv6_ranges,
+        "prefixListIDs": prefix_list_ids set_prefix_list_ids,
+        "toPort": to_port set_to_port,
+        "userIDGroupPairs": user_id_group_pairs set_user_id_group_pairs,
     }
-    [IpRange] => [IpRange] {
-        cidr_ip "cidrIP"
-        description "description"
+    IpRange {
+        "cidrIP": cidr_ip set_cidr_ip,
+        "description": description set_description,
     }
-    [Ipv6Range] => [Ipv6Range] {
-        cidr_ipv6 "cidrIPv6"
-        description "description"
+    Ipv6Range {
+        "cidrIPv6": cidr_ipv6 set_cidr_ipv6,
+        "description": description set_description,
     }
-    [PrefixListId] => [PrefixListId] {
-        description "description"
-        prefix_list_id "prefixListID"
+    PrefixListId {
+        "description": description set_description,
+        "prefixListID": prefix_list_id set_prefix_list_id,
     }
-    [UserIdGroupPair] => [UserIdGroupPair] {
-        description "description"
-        group_id "groupID"
-        group_name "groupName"
-        peering_status "peeringStatus"
-        user_id "userID"
-        vpc_id "vpcID"
-        vpc_peering_connection_id "vpcPeeringConnectionID"
+    UserIdGroupPair {
+        "description": description set_description,
+        "groupID": group_id set_group_id,
+        "groupName": group_name set_group_name,
+        "peeringStatus": peering_status set_peering_status,
+        "userID": user_id set_user_id,
+        "vpcID": vpc_id set_vpc_id,
+        "vpcPeeringConnectionID": vpc_peering_connection_id set_vpc_peering_connection_id,
     }
 }
 
@@ -96,10 +98,11 @@ impl Kind for SecurityGroup {
     }
 
     async fn update(&self, cloud: &Cloud, wanted: &Wanted, living: &Living, differences: &[Difference]) -> Result<(), CloudError> {
-        for (rules, side) in [("ingressRules", Side::Ingress), ("egressRules", Side::Egress)] {
+        for (rules, side) in SIDES {
             // A rule whose group is not known yet would look like one that Git no longer declares.
             if differs(differences, rules) && !wanted.unknown.iter().any(|path| path.starts_with(rules)) {
-                change(cloud, wanted, living, rules, side).await?;
+                let declared = grants(take(&wanted.spec, rules)?, &living.id)?;
+                change(cloud, &living.id, *side, &declared, &grants(take(&living.spec, rules)?, &living.id)?).await?;
             }
         }
         if differs(differences, "tags") { tag(cloud, &living.id, wanted).await } else { Ok(()) }
@@ -112,6 +115,13 @@ impl Kind for SecurityGroup {
     }
 
     async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
+        // Groups that name each other could not go, neither first.
+        for (rules, side) in SIDES {
+            let lives = grants(take(&living.spec, rules)?, &living.id)?;
+            let is_kept = |grant: &Grant| grant.permission.user_id_group_pairs().is_empty();
+            let kept = lives.iter().filter(|(_, grant)| is_kept(grant)).map(|(key, grant)| (key.clone(), grant.clone())).collect();
+            change(cloud, &living.id, *side, &kept, &lives).await?;
+        }
         let deleted = cloud.ec2().delete_security_group().group_id(&living.id).send().await;
         or_absent(deleted.map_err(|error| CloudError::new("ec2 DeleteSecurityGroup", &error))).map(drop)
     }
@@ -124,8 +134,8 @@ fn living(cloud: &Cloud, group: &types::SecurityGroup) -> Living {
         id: id.to_owned(),
         spec: json!({
             "description": group.description(),
-            "egressRules": group.ip_permissions_egress.to_words(),
-            "ingressRules": group.ip_permissions.to_words(),
+            "egressRules": group.ip_permissions_egress.write(),
+            "ingressRules": group.ip_permissions.write(),
             "name": group.group_name(),
             "vpcID": group.vpc_id(),
         }),
@@ -137,15 +147,19 @@ fn living(cloud: &Cloud, group: &types::SecurityGroup) -> Living {
 }
 
 /// What AWS counts as one rule: one protocol and port range for one peer.
+#[derive(Clone)]
 struct Grant {
     permission: IpPermission,
     description: Option<String>,
 }
 
-/// Rules one by one, by what AWS tells them apart. A pair that names no group means the group itself, as it does for ACK.
-fn grants(rules: &[IpPermission], own: &str) -> Result<BTreeMap<String, Grant>, String> {
+/// Rules by what AWS tells them apart by.
+type Grants = BTreeMap<String, Grant>;
+
+/// Rules one by one. A pair that names no group means the group itself, as it does for ACK.
+fn grants(rules: Option<Vec<IpPermission>>, own: &str) -> Result<Grants, CloudError> {
     let mut grants = BTreeMap::new();
-    for rule in rules {
+    for rule in rules.into_iter().flatten() {
         let protocol = protocol(rule.ip_protocol().unwrap_or_default());
         let (from, to) = match protocol.as_str() {
             "tcp" | "udp" => (rule.from_port(), rule.to_port()),
@@ -170,7 +184,10 @@ fn grants(rules: &[IpPermission], own: &str) -> Result<BTreeMap<String, Grant>, 
         for pair in rule.user_id_group_pairs() {
             let mut pair = pair.clone();
             if let (Some(name), None) = (pair.group_name(), pair.group_id()) {
-                return Err(format!("groupName {name}: AWS tells only IDs of groups, name it by groupID or groupRef"));
+                return Err(CloudError::invalid(
+                    "manifest",
+                    format!("groupName {name}: AWS tells only IDs of groups, give groupID or groupRef"),
+                ));
             }
             let id = pair.group_id.get_or_insert_with(|| own.to_owned()).clone();
             add(format!("group {id}"), pair.description(), one().user_id_group_pairs(pair.clone()).build());
@@ -212,40 +229,41 @@ enum Side {
     Egress,
 }
 
-/// Authorises what Git declares more than lives, and revokes what lives more than Git declares.
-async fn change(cloud: &Cloud, wanted: &Wanted, living: &Living, rules: &'static str, side: Side) -> Result<(), CloudError> {
-    let read = |operation, spec: &Value| {
-        let list: Vec<IpPermission> = Words::of(operation, spec).get(rules)?.unwrap_or_default();
-        grants(&list, &living.id).map_err(|error| CloudError::invalid(operation, format!("spec.{rules}: {error}")))
+const SIDES: &[(&str, Side)] = &[("ingressRules", Side::Ingress), ("egressRules", Side::Egress)];
+
+/// Authorises what is declared more than lives, and revokes what lives more than is declared.
+async fn change(cloud: &Cloud, id: &str, side: Side, declared: &Grants, lives: &Grants) -> Result<(), CloudError> {
+    let is_renamed = |key: &str, grant: &Grant| {
+        grant.description.is_some() && lives.get(key).is_some_and(|other| other.description != grant.description)
     };
-    let declared = read("ec2 AuthorizeSecurityGroup", &wanted.spec)?;
-    let lives = read("ec2 DescribeSecurityGroups", &living.spec)?;
-    let of = |grants: &BTreeMap<String, Grant>, is_meant: &dyn Fn(&str, &Grant) -> bool| -> Vec<IpPermission> {
+    let of = |grants: &Grants, is_meant: &dyn Fn(&str, &Grant) -> bool| -> Vec<IpPermission> {
         grants.iter().filter(|(key, grant)| is_meant(key, grant)).map(|(_, grant)| grant.permission.clone()).collect()
     };
-    let missing = of(&declared, &|key, _| !lives.contains_key(key));
-    let renamed = of(&declared, &|key, grant| {
-        grant.description.is_some() && lives.get(key).is_some_and(|other| other.description != grant.description)
-    });
-    let surplus = of(&lives, &|key, _| !declared.contains_key(key));
+    let missing = of(declared, &|key, _| !lives.contains_key(key));
+    let renamed = of(declared, &is_renamed);
+    let surplus = of(lives, &|key, _| !declared.contains_key(key));
     macro_rules! send {
-        ($permissions:ident, $call:ident, $operation:literal) => {
+        ($permissions:ident, $call:ident, $operation:literal, $done:ident) => {
             if !$permissions.is_empty() {
-                let sent = cloud.ec2().$call().group_id(&living.id).set_ip_permissions(Some($permissions)).send().await;
-                sent.map_err(|error| CloudError::new($operation, &error))?;
+                let sent = cloud.ec2().$call().group_id(id).set_ip_permissions(Some($permissions)).send().await;
+                match sent.map_err(|error| CloudError::new($operation, &error)) {
+                    // An earlier attempt did it, or a part of it: the next look tells what is left.
+                    Err(CloudError { meaning: Meaning::$done, .. }) => return Ok(()),
+                    sent => sent.map(drop)?,
+                }
             }
         };
     }
     match side {
         Side::Ingress => {
-            send!(missing, authorize_security_group_ingress, "ec2 AuthorizeSecurityGroupIngress");
-            send!(renamed, update_security_group_rule_descriptions_ingress, "ec2 UpdateSecurityGroupRuleDescriptionsIngress");
-            send!(surplus, revoke_security_group_ingress, "ec2 RevokeSecurityGroupIngress");
+            send!(missing, authorize_security_group_ingress, "ec2 AuthorizeSecurityGroupIngress", Exists);
+            send!(renamed, update_security_group_rule_descriptions_ingress, "ec2 UpdateSecurityGroupRuleDescriptionsIngress", Absent);
+            send!(surplus, revoke_security_group_ingress, "ec2 RevokeSecurityGroupIngress", Absent);
         }
         Side::Egress => {
-            send!(missing, authorize_security_group_egress, "ec2 AuthorizeSecurityGroupEgress");
-            send!(renamed, update_security_group_rule_descriptions_egress, "ec2 UpdateSecurityGroupRuleDescriptionsEgress");
-            send!(surplus, revoke_security_group_egress, "ec2 RevokeSecurityGroupEgress");
+            send!(missing, authorize_security_group_egress, "ec2 AuthorizeSecurityGroupEgress", Exists);
+            send!(renamed, update_security_group_rule_descriptions_egress, "ec2 UpdateSecurityGroupRuleDescriptionsEgress", Absent);
+            send!(surplus, revoke_security_group_egress, "ec2 RevokeSecurityGroupEgress", Absent);
         }
     }
     Ok(())

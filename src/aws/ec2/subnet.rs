@@ -8,7 +8,9 @@ use crate::aws::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, refers};
 use async_trait::async_trait;
 use aws_sdk_ec2::operation::modify_subnet_attribute::builders::ModifySubnetAttributeFluentBuilder as Modify;
-use aws_sdk_ec2::types::{self, AttributeBooleanValue, HostnameType, ResourceType, SubnetCidrBlockStateCode};
+use aws_sdk_ec2::types::{
+    self, AttributeBooleanValue, HostnameType, PrivateDnsNameOptionsOnLaunch as Names, ResourceType, SubnetCidrBlockStateCode,
+};
 use futures::future::try_join;
 use serde_json::{Value, json};
 
@@ -43,8 +45,10 @@ static SUBNET: Schema = Schema {
     seconds: 3,
 };
 
+type Set = fn(Modify, &Value) -> Modify;
+
 /// What only `ModifySubnetAttribute` sets, one in each call.
-const ATTRIBUTES: &[(&str, fn(Modify, &Value) -> Modify)] = &[
+const ATTRIBUTES: &[(&str, Set)] = &[
     ("assignIPv6AddressOnCreation", |call, value| call.assign_ipv6_address_on_creation(flag(value))),
     ("customerOwnedIPv4Pool", |call, value| call.map_customer_owned_ip_on_launch(truth(true)).set_customer_owned_ipv4_pool(word(value))),
     ("enableDNS64", |call, value| call.enable_dns64(flag(value))),
@@ -103,7 +107,7 @@ impl Kind for Subnet {
             call.send().await.map_err(|error| CloudError::new("ec2 ModifySubnetAttribute", &error))?;
         }
         if differs(differences, "routeTables") {
-            associate(cloud, wanted, &living.id, vpc_of(living)).await?;
+            associate(cloud, &wanted.texts("routeTables"), &living.id, vpc_of(living)).await?;
         }
         if differs(differences, "tags") { tag(cloud, &living.id, wanted).await } else { Ok(()) }
     }
@@ -139,9 +143,9 @@ fn living(subnet: &types::Subnet, tables: &[types::RouteTable]) -> Living {
     let ipv6 = ipv6.find(|block| !is_gone(block.ipv6_cidr_block_state().and_then(|state| state.state())));
     let names = subnet.private_dns_name_options_on_launch();
     let names = json!({
-        "hostnameType": names.and_then(|names| names.hostname_type()).map(HostnameType::as_str),
-        "enableResourceNameDNSARecord": names.and_then(|names| names.enable_resource_name_dns_a_record()),
-        "enableResourceNameDNSAAAARecord": names.and_then(|names| names.enable_resource_name_dns_aaaa_record()),
+        "hostnameType": names.and_then(Names::hostname_type).map(HostnameType::as_str),
+        "enableResourceNameDNSARecord": names.and_then(Names::enable_resource_name_dns_a_record),
+        "enableResourceNameDNSAAAARecord": names.and_then(Names::enable_resource_name_dns_aaaa_record),
     });
     let mut spec = json!({
         "assignIPv6AddressOnCreation": subnet.assign_ipv6_address_on_creation(),

@@ -7,7 +7,7 @@ use crate::aws::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field};
 use async_trait::async_trait;
 use aws_sdk_ec2::operation::describe_vpc_attribute::DescribeVpcAttributeOutput;
-use aws_sdk_ec2::operation::modify_vpc_attribute::builders::ModifyVpcAttributeFluentBuilder;
+use aws_sdk_ec2::operation::modify_vpc_attribute::builders::ModifyVpcAttributeFluentBuilder as Modify;
 use aws_sdk_ec2::types::{
     self, AttributeBooleanValue, IpPermission, ResourceType, Tenancy, VpcAttributeName, VpcCidrBlockState, VpcCidrBlockStateCode,
 };
@@ -40,10 +40,10 @@ static VPC: Schema = Schema {
 };
 
 type Told = fn(&DescribeVpcAttributeOutput) -> Option<&AttributeBooleanValue>;
-type Modify = ModifyVpcAttributeFluentBuilder;
+type Set = fn(Modify, AttributeBooleanValue) -> Modify;
 
 /// Attributes, each read and set by a call of its own: ACK's field, AWS' name, how it is told, how it is set. Host names need support.
-const ATTRIBUTES: &[(&str, &str, Told, fn(Modify, AttributeBooleanValue) -> Modify)] = &[
+const ATTRIBUTES: &[(&str, &str, Told, Set)] = &[
     ("enableDNSSupport", "enableDnsSupport", DescribeVpcAttributeOutput::enable_dns_support, Modify::enable_dns_support),
     ("enableDNSHostnames", "enableDnsHostnames", DescribeVpcAttributeOutput::enable_dns_hostnames, Modify::enable_dns_hostnames),
     (

@@ -1,5 +1,7 @@
 //! The parts of a bucket, as its manifest declares them.
 
+#![expect(deprecated, reason = "older manifests name the prefix of a rule beside its filter")]
+
 use super::form::{Form, forms, invalid, words};
 use crate::aws::CloudError;
 use aws_sdk_s3::types::{

@@ -1,6 +1,7 @@
 //! The parts of launch templates and instances, field by field. What AWS no longer offers (elastic graphics, elastic inference) has no table.
 
-use crate::aws::elbv2::words::{enumerations, words};
+use crate::aws::CloudError;
+use crate::aws::s3::form::{Form, object, refuse_unknown, take, words};
 use aws_sdk_ec2::types::{
     AmdSevSnpSpecification, BlockDeviceMapping, CapacityReservationPreference, CapacityReservationSpecification,
     CapacityReservationSpecificationResponse, CapacityReservationTarget, CapacityReservationTargetResponse, CpuOptions, CpuOptionsRequest,
@@ -28,234 +29,244 @@ use aws_sdk_ec2::types::{
     RequestLaunchTemplateData, ResourceType, ResponseLaunchTemplateData, RunInstancesMonitoringEnabled, ShutdownBehavior, SpotInstanceType,
     SpotMarketOptions, Tag, Tenancy, VolumeType,
 };
-
-enumerations! {
-    AmdSevSnpSpecification
-    CapacityReservationPreference
-    HostnameType
-    HttpTokensState
-    InstanceAutoRecoveryState
-    InstanceInterruptionBehavior
-    InstanceMetadataEndpointState
-    InstanceMetadataProtocolState
-    InstanceMetadataTagsState
-    InstanceType
-    LaunchTemplateAutoRecoveryState
-    LaunchTemplateHttpTokensState
-    LaunchTemplateInstanceMetadataEndpointState
-    LaunchTemplateInstanceMetadataProtocolIpv6
-    LaunchTemplateInstanceMetadataTagsState
-    MarketType
-    ResourceType
-    ShutdownBehavior
-    SpotInstanceType
-    Tenancy
-    VolumeType
-}
+use serde_json::Value;
 
 words! {
-    [RequestLaunchTemplateData] => [ResponseLaunchTemplateData] {
-        block_device_mappings "blockDeviceMappings"
-        capacity_reservation_specification "capacityReservationSpecification"
-        cpu_options "cpuOptions"
-        credit_specification "creditSpecification"
-        disable_api_stop "disableAPIStop"
-        disable_api_termination "disableAPITermination"
-        ebs_optimized "ebsOptimized"
-        enclave_options "enclaveOptions"
-        hibernation_options "hibernationOptions"
-        iam_instance_profile "iamInstanceProfile"
-        image_id "imageID"
-        instance_initiated_shutdown_behavior "instanceInitiatedShutdownBehavior"
-        instance_market_options "instanceMarketOptions"
-        instance_type "instanceType"
-        kernel_id "kernelID"
-        key_name "keyName"
-        license_specifications "licenseSpecifications"
-        maintenance_options "maintenanceOptions"
-        metadata_options "metadataOptions"
-        monitoring "monitoring"
-        network_interfaces "networkInterfaces"
-        placement "placement"
-        private_dns_name_options "privateDNSNameOptions"
-        ram_disk_id "ramDiskID"
-        security_group_ids "securityGroupIDs"
-        security_groups "securityGroups"
-        tag_specifications "tagSpecifications"
-        user_data "userData"
+    AmdSevSnpSpecification,
+    CapacityReservationPreference,
+    HostnameType,
+    HttpTokensState,
+    InstanceAutoRecoveryState,
+    InstanceInterruptionBehavior,
+    InstanceMetadataEndpointState,
+    InstanceMetadataProtocolState,
+    InstanceMetadataTagsState,
+    InstanceType,
+    LaunchTemplateAutoRecoveryState,
+    LaunchTemplateHttpTokensState,
+    LaunchTemplateInstanceMetadataEndpointState,
+    LaunchTemplateInstanceMetadataProtocolIpv6,
+    LaunchTemplateInstanceMetadataTagsState,
+    MarketType,
+    ResourceType,
+    ShutdownBehavior,
+    SpotInstanceType,
+    Tenancy,
+    VolumeType,
+}
+
+/// Structures with the same fields, none of them required: AWS often has one for the request and another for the answer.
+macro_rules! alike {
+    (@one $type:ident { $($key:literal: $field:ident),* $(,)? }) => {
+        impl Form for $type {
+            fn read(value: &Value) -> Result<Self, CloudError> {
+                refuse_unknown(stringify!($type), value, &[$($key),*])?;
+                let mut made = Self::builder().build();
+                $(made.$field = take(value, $key)?;)*
+                Ok(made)
+            }
+
+            fn write(&self) -> Value {
+                object([$(($key, self.$field.write())),*])
+            }
+        }
+    };
+    ($([$($type:ident),* $(,)?] $table:tt)*) => { $($(alike!(@one $type $table);)*)* };
+}
+
+alike! {
+    [RequestLaunchTemplateData, ResponseLaunchTemplateData] {
+        "blockDeviceMappings": block_device_mappings,
+        "capacityReservationSpecification": capacity_reservation_specification,
+        "cpuOptions": cpu_options,
+        "creditSpecification": credit_specification,
+        "disableAPIStop": disable_api_stop,
+        "disableAPITermination": disable_api_termination,
+        "ebsOptimized": ebs_optimized,
+        "enclaveOptions": enclave_options,
+        "hibernationOptions": hibernation_options,
+        "iamInstanceProfile": iam_instance_profile,
+        "imageID": image_id,
+        "instanceInitiatedShutdownBehavior": instance_initiated_shutdown_behavior,
+        "instanceMarketOptions": instance_market_options,
+        "instanceType": instance_type,
+        "kernelID": kernel_id,
+        "keyName": key_name,
+        "licenseSpecifications": license_specifications,
+        "maintenanceOptions": maintenance_options,
+        "metadataOptions": metadata_options,
+        "monitoring": monitoring,
+        "networkInterfaces": network_interfaces,
+        "placement": placement,
+        "privateDNSNameOptions": private_dns_name_options,
+        "ramDiskID": ram_disk_id,
+        "securityGroupIDs": security_group_ids,
+        "securityGroups": security_groups,
+        "tagSpecifications": tag_specifications,
+        "userData": user_data,
     }
-    [LaunchTemplateBlockDeviceMappingRequest BlockDeviceMapping] => [LaunchTemplateBlockDeviceMapping] {
-        device_name "deviceName"
-        ebs "ebs"
-        no_device "noDevice"
-        virtual_name "virtualName"
+    [LaunchTemplateBlockDeviceMappingRequest, BlockDeviceMapping, LaunchTemplateBlockDeviceMapping] {
+        "deviceName": device_name,
+        "ebs": ebs,
+        "noDevice": no_device,
+        "virtualName": virtual_name,
     }
-    [LaunchTemplateEbsBlockDeviceRequest EbsBlockDevice] => [LaunchTemplateEbsBlockDevice] {
-        delete_on_termination "deleteOnTermination"
-        encrypted "encrypted"
-        iops "iops"
-        kms_key_id "kmsKeyID"
-        snapshot_id "snapshotID"
-        throughput "throughput"
-        volume_size "volumeSize"
-        volume_type "volumeType"
-    }
-    [
-        LaunchTemplateCapacityReservationSpecificationRequest CapacityReservationSpecification
-    ] => [
-        LaunchTemplateCapacityReservationSpecificationResponse CapacityReservationSpecificationResponse
-    ] {
-        capacity_reservation_preference "capacityReservationPreference"
-        capacity_reservation_target "capacityReservationTarget"
-    }
-    [CapacityReservationTarget] => [CapacityReservationTargetResponse] {
-        capacity_reservation_id "capacityReservationID"
-        capacity_reservation_resource_group_arn "capacityReservationResourceGroupARN"
-    }
-    [LaunchTemplateCpuOptionsRequest CpuOptionsRequest] => [LaunchTemplateCpuOptions CpuOptions] {
-        amd_sev_snp "amdSevSnp"
-        core_count "coreCount"
-        threads_per_core "threadsPerCore"
-    }
-    [CreditSpecificationRequest] => [CreditSpecification] {
-        cpu_credits "cpuCredits"
-    }
-    [
-        LaunchTemplateEnclaveOptionsRequest LaunchTemplatesMonitoringRequest EnclaveOptionsRequest RunInstancesMonitoringEnabled
-    ] => [
-        LaunchTemplateEnclaveOptions LaunchTemplatesMonitoring EnclaveOptions
-    ] {
-        enabled "enabled"
-    }
-    [LaunchTemplateHibernationOptionsRequest HibernationOptionsRequest] => [LaunchTemplateHibernationOptions HibernationOptions] {
-        configured "configured"
-    }
-    [
-        LaunchTemplateIamInstanceProfileSpecificationRequest IamInstanceProfileSpecification
-    ] => [
-        LaunchTemplateIamInstanceProfileSpecification
-    ] {
-        arn "arn"
-        name "name"
-    }
-    [LaunchTemplateInstanceMarketOptionsRequest InstanceMarketOptionsRequest] => [LaunchTemplateInstanceMarketOptions] {
-        market_type "marketType"
-        spot_options "spotOptions"
-    }
-    [LaunchTemplateSpotMarketOptionsRequest SpotMarketOptions] => [LaunchTemplateSpotMarketOptions] {
-        block_duration_minutes "blockDurationMinutes"
-        instance_interruption_behavior "instanceInterruptionBehavior"
-        max_price "maxPrice"
-        spot_instance_type "spotInstanceType"
-        valid_until "validUntil"
-    }
-    [LaunchTemplateLicenseConfigurationRequest LicenseConfigurationRequest] => [LaunchTemplateLicenseConfiguration] {
-        license_configuration_arn "licenseConfigurationARN"
+    [LaunchTemplateEbsBlockDeviceRequest, EbsBlockDevice, LaunchTemplateEbsBlockDevice] {
+        "deleteOnTermination": delete_on_termination,
+        "encrypted": encrypted,
+        "iops": iops,
+        "kmsKeyID": kms_key_id,
+        "snapshotID": snapshot_id,
+        "throughput": throughput,
+        "volumeSize": volume_size,
+        "volumeType": volume_type,
     }
     [
-        LaunchTemplateInstanceMaintenanceOptionsRequest InstanceMaintenanceOptionsRequest
-    ] => [
-        LaunchTemplateInstanceMaintenanceOptions InstanceMaintenanceOptions
+        LaunchTemplateCapacityReservationSpecificationRequest, CapacityReservationSpecification,
+        LaunchTemplateCapacityReservationSpecificationResponse, CapacityReservationSpecificationResponse,
     ] {
-        auto_recovery "autoRecovery"
+        "capacityReservationPreference": capacity_reservation_preference,
+        "capacityReservationTarget": capacity_reservation_target,
+    }
+    [CapacityReservationTarget, CapacityReservationTargetResponse] {
+        "capacityReservationID": capacity_reservation_id,
+        "capacityReservationResourceGroupARN": capacity_reservation_resource_group_arn,
+    }
+    [LaunchTemplateCpuOptionsRequest, CpuOptionsRequest, LaunchTemplateCpuOptions, CpuOptions] {
+        "amdSevSnp": amd_sev_snp,
+        "coreCount": core_count,
+        "threadsPerCore": threads_per_core,
+    }
+    [CreditSpecificationRequest, CreditSpecification] {
+        "cpuCredits": cpu_credits,
     }
     [
-        LaunchTemplateInstanceMetadataOptionsRequest InstanceMetadataOptionsRequest
-    ] => [
-        LaunchTemplateInstanceMetadataOptions InstanceMetadataOptionsResponse
+        LaunchTemplateEnclaveOptionsRequest, LaunchTemplatesMonitoringRequest, EnclaveOptionsRequest, RunInstancesMonitoringEnabled,
+        LaunchTemplateEnclaveOptions, LaunchTemplatesMonitoring, EnclaveOptions,
     ] {
-        http_endpoint "httpEndpoint"
-        http_protocol_ipv6 "httpProtocolIPv6"
-        http_put_response_hop_limit "httpPutResponseHopLimit"
-        http_tokens "httpTokens"
-        instance_metadata_tags "instanceMetadataTags"
+        "enabled": enabled,
+    }
+    [LaunchTemplateHibernationOptionsRequest, HibernationOptionsRequest, LaunchTemplateHibernationOptions, HibernationOptions] {
+        "configured": configured,
+    }
+    [LaunchTemplateIamInstanceProfileSpecificationRequest, IamInstanceProfileSpecification, LaunchTemplateIamInstanceProfileSpecification] {
+        "arn": arn,
+        "name": name,
+    }
+    [LaunchTemplateInstanceMarketOptionsRequest, InstanceMarketOptionsRequest, LaunchTemplateInstanceMarketOptions] {
+        "marketType": market_type,
+        "spotOptions": spot_options,
+    }
+    [LaunchTemplateSpotMarketOptionsRequest, SpotMarketOptions, LaunchTemplateSpotMarketOptions] {
+        "blockDurationMinutes": block_duration_minutes,
+        "instanceInterruptionBehavior": instance_interruption_behavior,
+        "maxPrice": max_price,
+        "spotInstanceType": spot_instance_type,
+        "validUntil": valid_until,
+    }
+    [LaunchTemplateLicenseConfigurationRequest, LicenseConfigurationRequest, LaunchTemplateLicenseConfiguration] {
+        "licenseConfigurationARN": license_configuration_arn,
     }
     [
-        LaunchTemplateInstanceNetworkInterfaceSpecificationRequest InstanceNetworkInterfaceSpecification
-    ] => [
-        LaunchTemplateInstanceNetworkInterfaceSpecification
+        LaunchTemplateInstanceMaintenanceOptionsRequest, InstanceMaintenanceOptionsRequest, LaunchTemplateInstanceMaintenanceOptions,
+        InstanceMaintenanceOptions,
     ] {
-        associate_carrier_ip_address "associateCarrierIPAddress"
-        associate_public_ip_address "associatePublicIPAddress"
-        delete_on_termination "deleteOnTermination"
-        description "description"
-        device_index "deviceIndex"
-        groups "groups"
-        interface_type "interfaceType"
-        ipv4_prefix_count "ipv4PrefixCount"
-        ipv4_prefixes "ipv4Prefixes"
-        ipv6_address_count "ipv6AddressCount"
-        ipv6_addresses "ipv6Addresses"
-        ipv6_prefix_count "ipv6PrefixCount"
-        ipv6_prefixes "ipv6Prefixes"
-        network_card_index "networkCardIndex"
-        network_interface_id "networkInterfaceID"
-        private_ip_address "privateIPAddress"
-        private_ip_addresses "privateIPAddresses"
-        secondary_private_ip_address_count "secondaryPrivateIPAddressCount"
-        subnet_id "subnetID"
-    }
-    [Ipv4PrefixSpecificationRequest] => [Ipv4PrefixSpecificationResponse] {
-        ipv4_prefix "ipv4Prefix"
-    }
-    [Ipv6PrefixSpecificationRequest] => [Ipv6PrefixSpecificationResponse] {
-        ipv6_prefix "ipv6Prefix"
-    }
-    [InstanceIpv6AddressRequest InstanceIpv6Address] => [InstanceIpv6Address] {
-        ipv6_address "ipv6Address"
-    }
-    [PrivateIpAddressSpecification] => [PrivateIpAddressSpecification] {
-        primary "primary"
-        private_ip_address "privateIPAddress"
-    }
-    [LaunchTemplatePlacementRequest Placement] => [LaunchTemplatePlacement Placement] {
-        affinity "affinity"
-        availability_zone "availabilityZone"
-        group_name "groupName"
-        host_id "hostID"
-        host_resource_group_arn "hostResourceGroupARN"
-        partition_number "partitionNumber"
-        spread_domain "spreadDomain"
-        tenancy "tenancy"
+        "autoRecovery": auto_recovery,
     }
     [
-        LaunchTemplatePrivateDnsNameOptionsRequest PrivateDnsNameOptionsRequest
-    ] => [
-        LaunchTemplatePrivateDnsNameOptions PrivateDnsNameOptionsResponse
+        LaunchTemplateInstanceMetadataOptionsRequest, InstanceMetadataOptionsRequest, LaunchTemplateInstanceMetadataOptions,
+        InstanceMetadataOptionsResponse,
     ] {
-        enable_resource_name_dns_a_record "enableResourceNameDNSARecord"
-        enable_resource_name_dns_aaaa_record "enableResourceNameDNSAAAARecord"
-        hostname_type "hostnameType"
+        "httpEndpoint": http_endpoint,
+        "httpProtocolIPv6": http_protocol_ipv6,
+        "httpPutResponseHopLimit": http_put_response_hop_limit,
+        "httpTokens": http_tokens,
+        "instanceMetadataTags": instance_metadata_tags,
     }
-    [LaunchTemplateTagSpecificationRequest] => [LaunchTemplateTagSpecification] {
-        resource_type "resourceType"
-        tags "tags"
+    [
+        LaunchTemplateInstanceNetworkInterfaceSpecificationRequest, InstanceNetworkInterfaceSpecification,
+        LaunchTemplateInstanceNetworkInterfaceSpecification,
+    ] {
+        "associateCarrierIPAddress": associate_carrier_ip_address,
+        "associatePublicIPAddress": associate_public_ip_address,
+        "deleteOnTermination": delete_on_termination,
+        "description": description,
+        "deviceIndex": device_index,
+        "groups": groups,
+        "interfaceType": interface_type,
+        "ipv4PrefixCount": ipv4_prefix_count,
+        "ipv4Prefixes": ipv4_prefixes,
+        "ipv6AddressCount": ipv6_address_count,
+        "ipv6Addresses": ipv6_addresses,
+        "ipv6PrefixCount": ipv6_prefix_count,
+        "ipv6Prefixes": ipv6_prefixes,
+        "networkCardIndex": network_card_index,
+        "networkInterfaceID": network_interface_id,
+        "privateIPAddress": private_ip_address,
+        "privateIPAddresses": private_ip_addresses,
+        "secondaryPrivateIPAddressCount": secondary_private_ip_address_count,
+        "subnetID": subnet_id,
     }
-    [Tag] => [Tag] {
-        key "key"
-        value "value"
+    [Ipv4PrefixSpecificationRequest, Ipv4PrefixSpecificationResponse] {
+        "ipv4Prefix": ipv4_prefix,
     }
-    [] => [Instance] {
-        capacity_reservation_specification "capacityReservationSpecification"
-        cpu_options "cpuOptions"
-        ebs_optimized "ebsOptimized"
-        enclave_options "enclaveOptions"
-        hibernation_options "hibernationOptions"
-        image_id "imageID"
-        instance_type "instanceType"
-        kernel_id "kernelID"
-        key_name "keyName"
-        maintenance_options "maintenanceOptions"
-        metadata_options "metadataOptions"
-        placement "placement"
-        private_dns_name_options "privateDNSNameOptions"
-        private_ip_address "privateIPAddress"
-        ramdisk_id "ramDiskID"
-        subnet_id "subnetID"
+    [Ipv6PrefixSpecificationRequest, Ipv6PrefixSpecificationResponse] {
+        "ipv6Prefix": ipv6_prefix,
     }
-    [LaunchTemplateSpecification] => [] {
-        launch_template_id "launchTemplateID"
-        launch_template_name "launchTemplateName"
-        version "version"
+    [InstanceIpv6AddressRequest, InstanceIpv6Address] {
+        "ipv6Address": ipv6_address,
+    }
+    [PrivateIpAddressSpecification] {
+        "primary": primary,
+        "privateIPAddress": private_ip_address,
+    }
+    [LaunchTemplatePlacementRequest, Placement, LaunchTemplatePlacement] {
+        "affinity": affinity,
+        "availabilityZone": availability_zone,
+        "groupName": group_name,
+        "hostID": host_id,
+        "hostResourceGroupARN": host_resource_group_arn,
+        "partitionNumber": partition_number,
+        "spreadDomain": spread_domain,
+        "tenancy": tenancy,
+    }
+    [
+        LaunchTemplatePrivateDnsNameOptionsRequest, PrivateDnsNameOptionsRequest, LaunchTemplatePrivateDnsNameOptions,
+        PrivateDnsNameOptionsResponse,
+    ] {
+        "enableResourceNameDNSARecord": enable_resource_name_dns_a_record,
+        "enableResourceNameDNSAAAARecord": enable_resource_name_dns_aaaa_record,
+        "hostnameType": hostname_type,
+    }
+    [LaunchTemplateTagSpecificationRequest, LaunchTemplateTagSpecification] {
+        "resourceType": resource_type,
+        "tags": tags,
+    }
+    [Tag] {
+        "key": key,
+        "value": value,
+    }
+    [Instance] {
+        "capacityReservationSpecification": capacity_reservation_specification,
+        "cpuOptions": cpu_options,
+        "ebsOptimized": ebs_optimized,
+        "enclaveOptions": enclave_options,
+        "hibernationOptions": hibernation_options,
+        "imageID": image_id,
+        "instanceType": instance_type,
+        "kernelID": kernel_id,
+        "keyName": key_name,
+        "maintenanceOptions": maintenance_options,
+        "metadataOptions": metadata_options,
+        "placement": placement,
+        "privateDNSNameOptions": private_dns_name_options,
+        "privateIPAddress": private_ip_address,
+        "ramDiskID": ramdisk_id,
+        "subnetID": subnet_id,
+    }
+    [LaunchTemplateSpecification] {
+        "launchTemplateID": launch_template_id,
+        "launchTemplateName": launch_template_name,
+        "version": version,
     }
 }

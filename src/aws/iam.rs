@@ -1,5 +1,0 @@
-//! IAM.
-
-use super::kind::Kind;
-
-pub(super) const KINDS: &[&dyn Kind] = &[];

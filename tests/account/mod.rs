@@ -1,0 +1,123 @@
+//! An account for tests: moto behind the sandbox's edge, manifests from files, whole runs against it.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use blackstart::aws::observe::observe;
+use blackstart::aws::{self, Access, Cloud};
+use blackstart::execute::Events;
+use blackstart::execute::cloud::{self, Build, Built};
+use blackstart::layers::infrastructure::{Declared, needs};
+use blackstart::manifest::{Resource, yaml};
+use blackstart::plan::{Action, Constraint, Edge as Ordered};
+use blackstart::problem::Origin;
+use blackstart::sandbox::cloud::Moto;
+use blackstart::sandbox::edge::Edge;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+pub(crate) const ACCOUNT: &str = "123456789012";
+pub(crate) const ENVIRONMENT: &str = "tests";
+
+pub(crate) struct Account {
+    pub(crate) cloud: Arc<Cloud>,
+    pub(crate) edge: Edge,
+    moto: Moto,
+    _folder: tempfile::TempDir,
+}
+
+impl Account {
+    /// None, with a printed line, where moto is not at hand.
+    pub(crate) async fn open(seed: u64) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let moto = match Moto::start(folder.path(), ACCOUNT).await {
+            Ok(moto) => moto,
+            Err(error) => {
+                println!("skipped: {error}");
+                return None;
+            }
+        };
+        let edge = Edge::start(&moto.endpoint(), seed).await.unwrap();
+        let cloud = connect(&edge.endpoint()).await;
+        edge.take_calls();
+        Some(Self { cloud, edge, moto, _folder: folder })
+    }
+
+    /// Calls since the last look that could change something.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        self.edge.take_calls().into_iter().filter(|call| call.writes).map(|call| format!("{} {}", call.service, call.operation)).collect()
+    }
+
+    pub(crate) async fn actions(&self, declared: &[Declared]) -> Vec<Action> {
+        let (needs, _) = needs(declared, self.cloud.place());
+        let (observation, problems) = observe(&self.cloud, ENVIRONMENT, declared, &needs).await.unwrap_or_else(|errors| panic!("{errors:#?}"));
+        assert_eq!(problems, []);
+        for (position, found) in &observation.found {
+            if !found.differences.is_empty() {
+                println!("{}: differs: {:?}", declared[*position].node(), found.differences);
+            }
+        }
+        (0..declared.len()).map(|position| cloud::action(observation.found.get(&position))).collect()
+    }
+
+    /// One whole run: looks, makes, completes.
+    pub(crate) async fn run(&self, declared: &[Declared]) -> Built {
+        run(&self.cloud, declared).await
+    }
+}
+
+pub(crate) async fn connect(endpoint: &str) -> Arc<Cloud> {
+    let access = Access { account: Some(ACCOUNT.into()), region: Some("eu-west-1".into()), sandbox: Some(endpoint.to_owned()) };
+    Arc::new(Cloud::connect(&access).await.unwrap())
+}
+
+pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared]) -> Built {
+    let (needs, problems) = needs(declared, cloud.place());
+    assert_eq!(problems, []);
+    let (observation, problems) = observe(cloud, ENVIRONMENT, declared, &needs).await.unwrap_or_else(|errors| panic!("{errors:#?}"));
+    assert_eq!(problems, []);
+    let edges = needs
+        .iter()
+        .map(|need| Ordered {
+            from: declared[need.from].node(),
+            to: declared[need.to].node(),
+            constraint: if need.late { Constraint::AppliedBeforeReady } else { Constraint::ReadyBeforeStart },
+            reason: need.reason.clone(),
+            origin: None,
+        })
+        .collect();
+    let (sink, mut events) = mpsc::unbounded_channel();
+    let (_stop, stop) = watch::channel(0);
+    let build = Build {
+        cloud: cloud.clone(),
+        environment: ENVIRONMENT.into(),
+        declared: declared.to_vec(),
+        edges,
+        observation,
+        events: Events::new(sink),
+        stop,
+    };
+    let built = tokio::time::timeout(Duration::from_secs(150), cloud::build(build)).await.expect("ends within 150 s");
+    while let Ok(event) = events.try_recv() {
+        let text = serde_json::to_string(&event.happening).unwrap();
+        if text.contains("\"error\"") {
+            println!("{text}");
+        }
+    }
+    built
+}
+
+/// Manifests of a file.
+pub(crate) fn manifests(path: &Path) -> Vec<Resource> {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let file = path.file_name().unwrap().to_string_lossy().into_owned();
+    let documents = yaml::documents(&text).expect("YAML");
+    documents.into_iter().map(|one| Resource { value: one.value, origin: Some(Origin { file: file.clone(), line: one.line }) }).collect()
+}
+
+pub(crate) fn declared(resources: &[Resource]) -> Vec<Declared> {
+    let catalogue = aws::catalogue();
+    let read = |resource: &Resource| Declared::read(resource, &catalogue).expect("an ACK manifest").unwrap_or_else(|problems| panic!("{problems:#?}"));
+    resources.iter().map(read).collect()
+}
