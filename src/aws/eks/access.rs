@@ -1,21 +1,24 @@
 //! Who may do what: principals of IAM in the cluster, and service accounts of the cluster in IAM.
 
-use super::{CLUSTER, Member, ROLE, busy, elements, members, new_tags, place, refused, tag, tags, text, texts, time, token};
+use super::{CLUSTER, Member, ROLE, busy, members, named, new_tags, place, refused, tag, tags, token};
 use crate::aws::error::or_absent;
 use crate::aws::kind::{Kind, Living, State, Wanted, differs};
-use crate::aws::{Cloud, CloudError};
-use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, refers};
+use crate::aws::s3::form::{Form, given, take, time};
+use crate::aws::{Cloud, CloudError, Meaning};
+use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field, put, refers};
 use async_trait::async_trait;
-use aws_sdk_eks::types::{self, AccessScope, AccessScopeType, AssociatedAccessPolicy};
-use futures::future::join;
-use serde_json::{Value, json};
+use aws_sdk_eks::types::{self, AssociatedAccessPolicy};
+use futures::future::try_join;
+use serde_json::json;
+
+const POLICIES: &str = "accessPolicies";
 
 static ACCESS_ENTRY: Schema = Schema {
     service: "eks",
     kind: "AccessEntry",
     identity: Identity::Name(&["clusterName", "principalARN"]),
     fields: &[
-        field("accessPolicies").set(),
+        field(POLICIES).set(),
         field("clusterName").fixed(),
         field("kubernetesGroups").set(),
         field("principalARN").fixed(),
@@ -59,8 +62,8 @@ impl Member for AccessEntry {
     async fn ids(cloud: &Cloud, cluster: &str) -> Result<Vec<(String, String)>, CloudError> {
         let principals = cloud.eks().list_access_entries().cluster_name(cluster).into_paginator().items().send().try_collect().await;
         match principals.map_err(|error| CloudError::new("eks ListAccessEntries", &error)) {
-            Ok(principals) => Ok(principals.into_iter().map(|principal| (principal.clone(), principal)).collect()),
-            // The cluster knows aws-auth only, and changes to what Git declares before any entry is made.
+            Ok(principals) => Ok(named(principals)),
+            // The cluster knows aws-auth only, and is changed to what Git declares before any entry is made.
             Err(error) if error.message.contains("authentication mode must be set") => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -69,16 +72,15 @@ impl Member for AccessEntry {
     async fn read(cloud: &Cloud, cluster: &str, principal: &str) -> Result<Option<Living>, CloudError> {
         let entry = async {
             let found = cloud.eks().describe_access_entry().cluster_name(cluster).principal_arn(principal).send().await;
-            or_absent(found.map_err(|error| CloudError::new("eks DescribeAccessEntry", &error)))
+            found.map_err(|error| CloudError::new("eks DescribeAccessEntry", &error))
         };
         let policies = async {
             let call = cloud.eks().list_associated_access_policies().cluster_name(cluster).principal_arn(principal);
             let found = call.into_paginator().items().send().try_collect().await;
-            or_absent(found.map_err(|error| CloudError::new("eks ListAssociatedAccessPolicies", &error)))
+            found.map_err(|error| CloudError::new("eks ListAssociatedAccessPolicies", &error))
         };
-        let (entry, policies) = join(entry, policies).await;
-        let (entry, policies) = (entry?, policies?.unwrap_or_default());
-        Ok(entry.as_ref().and_then(|found| found.access_entry()).map(|entry| living_entry(entry, &policies)))
+        let Some((entry, policies)) = or_absent(try_join(entry, policies).await)? else { return Ok(None) };
+        Ok(entry.access_entry().map(|entry| living_entry(entry, &policies)))
     }
 }
 
@@ -93,13 +95,26 @@ impl Kind for AccessEntry {
     }
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
-        let spec = &wanted.spec;
-        let call = cloud.eks().create_access_entry().set_cluster_name(text(spec, "clusterName")).set_principal_arn(text(spec, "principalARN"));
-        let call = call.set_kubernetes_groups(texts(spec, "kubernetesGroups")).set_type(text(spec, "type")).set_username(text(spec, "username"));
+        const OPERATION: &str = "eks CreateAccessEntry";
+        let call = given!(cloud.eks().create_access_entry(), &wanted.spec;
+            "clusterName" set_cluster_name,
+            "kubernetesGroups" set_kubernetes_groups,
+            "principalARN" set_principal_arn,
+            "type" set_type,
+            "username" set_username,
+        );
         let made = call.client_request_token(token(wanted)).set_tags(Some(new_tags(wanted))).send().await;
-        let made = made.map_err(|error| refused("eks CreateAccessEntry", &error))?;
-        let entry = made.access_entry().ok_or_else(|| CloudError::malformed("eks CreateAccessEntry", "accessEntry"))?;
-        Ok(living_entry(entry, &[]))
+        match made.map_err(|error| refused(OPERATION, &error)) {
+            Ok(made) => {
+                made.access_entry().map(|entry| living_entry(entry, &[])).ok_or_else(|| CloudError::malformed(OPERATION, "accessEntry"))
+            }
+            // EKS itself makes entries in a new cluster: for the roles of its nodes, and for who made it.
+            Err(error) if error.meaning == Meaning::Exists => {
+                let (cluster, principal) = (wanted.text("clusterName"), wanted.text("principalARN"));
+                Self::read(cloud, cluster.unwrap_or_default(), principal.unwrap_or_default()).await?.ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn update(&self, cloud: &Cloud, wanted: &Wanted, living: &Living, differences: &[Difference]) -> Result<(), CloudError> {
@@ -109,10 +124,10 @@ impl Kind for AccessEntry {
         if differs(differences, "kubernetesGroups") || differs(differences, "username") {
             let (cluster, principal) = place(living, "principalARN");
             let call = cloud.eks().update_access_entry().cluster_name(cluster).principal_arn(principal);
-            let call = call.set_kubernetes_groups(texts(&wanted.spec, "kubernetesGroups")).set_username(text(&wanted.spec, "username"));
+            let call = given!(call, &wanted.spec; "kubernetesGroups" set_kubernetes_groups, "username" set_username);
             call.send().await.map_err(|error| busy("eks UpdateAccessEntry", &error))?;
         }
-        if differs(differences, "accessPolicies") {
+        if differs(differences, POLICIES) {
             associate(cloud, wanted, living).await?;
         }
         Ok(())
@@ -133,48 +148,28 @@ impl Kind for AccessEntry {
 /// Gives the declared policies their scope, and takes away what Git does not declare, as ACK does.
 async fn associate(cloud: &Cloud, wanted: &Wanted, living: &Living) -> Result<(), CloudError> {
     let (cluster, principal) = place(living, "principalARN");
-    let declared = elements(&wanted.spec, "accessPolicies").unwrap_or_default();
-    for policy in declared {
-        let kind = text(policy, "accessScope.type").map(|kind| AccessScopeType::from(kind.as_str()));
-        let scope = AccessScope::builder().set_type(kind).set_namespaces(texts(policy, "accessScope.namespaces")).build();
+    let declared: Vec<AssociatedAccessPolicy> = take(&wanted.spec, POLICIES)?;
+    let there: Vec<AssociatedAccessPolicy> = take(&living.spec, POLICIES)?;
+    for policy in declared.iter().filter(|policy| !there.contains(policy)) {
         let call = cloud.eks().associate_access_policy().cluster_name(cluster).principal_arn(principal);
-        let call = call.set_policy_arn(text(policy, "policyARN")).access_scope(scope);
+        let call = call.set_policy_arn(policy.policy_arn.clone()).set_access_scope(policy.access_scope.clone());
         call.send().await.map_err(|error| busy("eks AssociateAccessPolicy", &error))?;
     }
-    for policy in elements(&living.spec, "accessPolicies").unwrap_or_default() {
-        let arn = at(policy, "policyARN");
-        if declared.iter().all(|one| at(one, "policyARN") != arn) {
-            let call = cloud.eks().disassociate_access_policy().cluster_name(cluster).principal_arn(principal);
-            let call = call.set_policy_arn(arn.and_then(Value::as_str).map(str::to_owned));
-            call.send().await.map_err(|error| busy("eks DisassociateAccessPolicy", &error))?;
-        }
+    for policy in there.iter().filter(|policy| declared.iter().all(|one| one.policy_arn != policy.policy_arn)) {
+        let call = cloud.eks().disassociate_access_policy().cluster_name(cluster).principal_arn(principal);
+        let call = call.set_policy_arn(policy.policy_arn.clone());
+        call.send().await.map_err(|error| busy("eks DisassociateAccessPolicy", &error))?;
     }
     Ok(())
 }
 
 fn living_entry(entry: &types::AccessEntry, policies: &[AssociatedAccessPolicy]) -> Living {
-    let (cluster, principal) = (entry.cluster_name().unwrap_or_default(), entry.principal_arn().unwrap_or_default());
-    let policies = policies.iter().map(|policy| {
-        let scope = policy.access_scope();
-        json!({
-            "policyARN": policy.policy_arn(),
-            "accessScope": {
-                "namespaces": scope.map(AccessScope::namespaces),
-                "type": scope.and_then(AccessScope::r#type).map(AccessScopeType::as_str),
-            },
-        })
-    });
+    let mut spec = entry.write();
+    put(&mut spec, POLICIES, policies.iter().map(Form::write).collect());
     let created = time(entry.created_at());
     Living {
-        id: format!("{cluster}/{principal}"),
-        spec: json!({
-            "accessPolicies": policies.collect::<Vec<_>>(),
-            "clusterName": cluster,
-            "kubernetesGroups": entry.kubernetes_groups(),
-            "principalARN": principal,
-            "type": entry.r#type(),
-            "username": entry.username(),
-        }),
+        id: format!("{}/{}", entry.cluster_name().unwrap_or_default(), entry.principal_arn().unwrap_or_default()),
+        spec,
         status: json!({"ackResourceMetadata": {"arn": entry.access_entry_arn()}, "createdAt": created}),
         tags: tags(entry.tags()),
         state: State::Ready,
@@ -218,15 +213,19 @@ impl Kind for PodIdentityAssociation {
     }
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
-        let spec = &wanted.spec;
-        let call = cloud.eks().create_pod_identity_association().set_cluster_name(text(spec, "clusterName"));
-        let call = call.set_namespace(text(spec, "namespace")).set_service_account(text(spec, "serviceAccount"));
-        let call = call.set_role_arn(text(spec, "roleARN")).set_target_role_arn(text(spec, "targetRoleARN"));
-        let call = call.set_disable_session_tags(wanted.flag("disableSessionTags")).set_policy(text(spec, "policy"));
+        const OPERATION: &str = "eks CreatePodIdentityAssociation";
+        let call = given!(cloud.eks().create_pod_identity_association(), &wanted.spec;
+            "clusterName" set_cluster_name,
+            "disableSessionTags" set_disable_session_tags,
+            "namespace" set_namespace,
+            "policy" set_policy,
+            "roleARN" set_role_arn,
+            "serviceAccount" set_service_account,
+            "targetRoleARN" set_target_role_arn,
+        );
         let made = call.client_request_token(token(wanted)).set_tags(Some(new_tags(wanted))).send().await;
-        let made = made.map_err(|error| refused("eks CreatePodIdentityAssociation", &error))?;
-        let association = made.association().ok_or_else(|| CloudError::malformed("eks CreatePodIdentityAssociation", "association"))?;
-        Ok(living_association(association))
+        let made = made.map_err(|error| refused(OPERATION, &error))?;
+        made.association().map(living_association).ok_or_else(|| CloudError::malformed(OPERATION, "association"))
     }
 
     async fn update(&self, cloud: &Cloud, wanted: &Wanted, living: &Living, differences: &[Difference]) -> Result<(), CloudError> {
@@ -237,10 +236,13 @@ impl Kind for PodIdentityAssociation {
             return Ok(());
         }
         let (cluster, _) = place(living, "serviceAccount");
-        let spec = &wanted.spec;
         let call = cloud.eks().update_pod_identity_association().cluster_name(cluster).association_id(&living.id);
-        let call = call.set_role_arn(text(spec, "roleARN")).set_target_role_arn(text(spec, "targetRoleARN"));
-        let call = call.set_disable_session_tags(wanted.flag("disableSessionTags")).set_policy(text(spec, "policy"));
+        let call = given!(call, &wanted.spec;
+            "disableSessionTags" set_disable_session_tags,
+            "policy" set_policy,
+            "roleARN" set_role_arn,
+            "targetRoleARN" set_target_role_arn,
+        );
         call.send().await.map_err(|error| busy("eks UpdatePodIdentityAssociation", &error)).map(drop)
     }
 
@@ -260,15 +262,7 @@ fn living_association(association: &types::PodIdentityAssociation) -> Living {
     let created = time(association.created_at());
     Living {
         id: association.association_id().unwrap_or_default().to_owned(),
-        spec: json!({
-            "clusterName": association.cluster_name(),
-            "disableSessionTags": association.disable_session_tags(),
-            "namespace": association.namespace(),
-            "policy": association.policy(),
-            "roleARN": association.role_arn(),
-            "serviceAccount": association.service_account(),
-            "targetRoleARN": association.target_role_arn(),
-        }),
+        spec: association.write(),
         status: json!({
             "ackResourceMetadata": {"arn": association.association_arn()},
             "associationARN": association.association_arn(),

@@ -1,12 +1,13 @@
 //! Add-ons.
 
-use super::{CLUSTER, Member, busy, elements, issue, members, new_tags, place, refused, state, tag, tags, text, time, token};
+use super::{CLUSTER, Member, busy, issue, members, named, new_tags, place, refused, state, tag, tags, token};
 use crate::aws::error::or_absent;
 use crate::aws::kind::{Kind, Living, State, Wanted, differs};
+use crate::aws::s3::form::{Form, given, take, time};
 use crate::aws::{Cloud, CloudError};
-use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field, refers};
+use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field, put, refers};
 use async_trait::async_trait;
-use aws_sdk_eks::types::{self, AddonPodIdentityAssociations, ResolveConflicts};
+use aws_sdk_eks::types::{self, AddonHealth, AddonIssueCode, AddonStatus};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
@@ -44,8 +45,7 @@ impl Member for Addon {
 
     async fn ids(cloud: &Cloud, cluster: &str) -> Result<Vec<(String, String)>, CloudError> {
         let names = cloud.eks().list_addons().cluster_name(cluster).into_paginator().items().send().try_collect().await;
-        let names = names.map_err(|error| CloudError::new("eks ListAddons", &error))?;
-        Ok(names.into_iter().map(|name| (name.clone(), name)).collect())
+        names.map(named).map_err(|error| CloudError::new("eks ListAddons", &error))
     }
 
     async fn read(cloud: &Cloud, cluster: &str, name: &str) -> Result<Option<Living>, CloudError> {
@@ -53,9 +53,11 @@ impl Member for Addon {
         let found = or_absent(found.map_err(|error| CloudError::new("eks DescribeAddon", &error)))?;
         let Some(addon) = found.as_ref().and_then(|found| found.addon()) else { return Ok(None) };
         // The add-on tells their ARNs only.
-        let associations = addon.pod_identity_associations().iter().map(|arn| association(cloud, cluster, arn));
-        let associations = try_join_all(associations).await?;
-        Ok(Some(living(addon, associations.into_iter().flatten().collect())))
+        let identities = addon.pod_identity_associations().iter().map(|arn| identity(cloud, cluster, arn));
+        let identities: Value = try_join_all(identities).await?.into_iter().flatten().collect();
+        let mut living = living(addon);
+        put(&mut living.spec, "podIdentityAssociations", identities);
+        Ok(Some(living))
     }
 }
 
@@ -71,33 +73,39 @@ impl Kind for Addon {
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
         const OPERATION: &str = "eks CreateAddon";
-        let spec = &wanted.spec;
-        let call = cloud.eks().create_addon().set_cluster_name(text(spec, "clusterName")).set_addon_name(text(spec, "name"));
-        let call = call.set_addon_version(text(spec, "addonVersion")).set_configuration_values(text(spec, "configurationValues"));
-        let call = call.set_pod_identity_associations(identities(spec, OPERATION)?).set_resolve_conflicts(conflicts(spec));
-        let call = call.set_service_account_role_arn(text(spec, "serviceAccountRoleARN"));
+        let call = given!(cloud.eks().create_addon(), &wanted.spec;
+            "name" set_addon_name,
+            "addonVersion" set_addon_version,
+            "clusterName" set_cluster_name,
+            "configurationValues" set_configuration_values,
+            "podIdentityAssociations" set_pod_identity_associations,
+            "resolveConflicts" set_resolve_conflicts,
+            "serviceAccountRoleARN" set_service_account_role_arn,
+        );
         let made = call.client_request_token(token(wanted)).set_tags(Some(new_tags(wanted))).send().await;
         let made = made.map_err(|error| refused(OPERATION, &error))?;
-        let addon = made.addon().ok_or_else(|| CloudError::malformed(OPERATION, "addon"))?;
-        Ok(living(addon, Vec::new()))
+        made.addon().map(living).ok_or_else(|| CloudError::malformed(OPERATION, "addon"))
     }
 
     async fn update(&self, cloud: &Cloud, wanted: &Wanted, living: &Living, differences: &[Difference]) -> Result<(), CloudError> {
-        const OPERATION: &str = "eks UpdateAddon";
         if differs(differences, "tags") {
             tag(cloud, wanted, living).await?;
         }
         if differences.iter().all(|difference| difference.path == "tags") {
             return Ok(());
         }
-        let spec = &wanted.spec;
         let (cluster, name) = place(living, "name");
+        let call = cloud.eks().update_addon().cluster_name(cluster).addon_name(name);
+        let call = given!(call, &wanted.spec;
+            "addonVersion" set_addon_version,
+            "configurationValues" set_configuration_values,
+            "podIdentityAssociations" set_pod_identity_associations,
+            "resolveConflicts" set_resolve_conflicts,
+        );
         // A role that is not named again would be taken away.
-        let role = text(spec, "serviceAccountRoleARN").or_else(|| text(&living.spec, "serviceAccountRoleARN"));
-        let call = cloud.eks().update_addon().cluster_name(cluster).addon_name(name).set_addon_version(text(spec, "addonVersion"));
-        let call = call.set_configuration_values(text(spec, "configurationValues")).set_service_account_role_arn(role);
-        let call = call.set_pod_identity_associations(identities(spec, OPERATION)?).set_resolve_conflicts(conflicts(spec));
-        call.send().await.map_err(|error| busy(OPERATION, &error)).map(drop)
+        let role: Option<String> = take(&wanted.spec, "serviceAccountRoleARN")?;
+        let call = call.set_service_account_role_arn(role.or(take(&living.spec, "serviceAccountRoleARN")?));
+        call.send().await.map_err(|error| busy("eks UpdateAddon", &error)).map(drop)
     }
 
     async fn look(&self, cloud: &Cloud, living: &Living) -> Result<Option<Living>, CloudError> {
@@ -112,22 +120,8 @@ impl Kind for Addon {
     }
 }
 
-fn conflicts(spec: &Value) -> Option<ResolveConflicts> {
-    text(spec, "resolveConflicts").map(|how| ResolveConflicts::from(how.as_str()))
-}
-
-fn identities(spec: &Value, operation: &'static str) -> Result<Option<Vec<AddonPodIdentityAssociations>>, CloudError> {
-    let Some(declared) = elements(spec, "podIdentityAssociations") else { return Ok(None) };
-    let identities = declared.iter().map(|one| {
-        let identity = AddonPodIdentityAssociations::builder();
-        let identity = identity.set_role_arn(text(one, "roleARN")).set_service_account(text(one, "serviceAccount")).build();
-        identity.map_err(|error| CloudError::invalid(operation, error.to_string()))
-    });
-    identities.collect::<Result<_, _>>().map(Some)
-}
-
 /// One of an add-on's associations, in the words of its manifest.
-async fn association(cloud: &Cloud, cluster: &str, arn: &str) -> Result<Option<Value>, CloudError> {
+async fn identity(cloud: &Cloud, cluster: &str, arn: &str) -> Result<Option<Value>, CloudError> {
     let id = arn.rsplit('/').next().unwrap_or(arn);
     let found = cloud.eks().describe_pod_identity_association().cluster_name(cluster).association_id(id).send().await;
     let found = or_absent(found.map_err(|error| CloudError::new("eks DescribePodIdentityAssociation", &error)))?;
@@ -135,21 +129,13 @@ async fn association(cloud: &Cloud, cluster: &str, arn: &str) -> Result<Option<V
     Ok(association.map(|one| json!({"roleARN": one.role_arn(), "serviceAccount": one.service_account()})))
 }
 
-fn living(addon: &types::Addon, associations: Vec<Value>) -> Living {
-    let (cluster, name) = (addon.cluster_name().unwrap_or_default(), addon.addon_name().unwrap_or_default());
+fn living(addon: &types::Addon) -> Living {
     let created = time(addon.created_at());
-    let status = addon.status().map(|status| status.as_str());
-    let issues = addon.health().map(|health| health.issues()).unwrap_or_default();
+    let status = addon.status().map(AddonStatus::as_str);
+    let issues = addon.health().map(AddonHealth::issues).unwrap_or_default().iter();
     Living {
-        id: format!("{cluster}/{name}"),
-        spec: json!({
-            "name": name,
-            "addonVersion": addon.addon_version(),
-            "clusterName": cluster,
-            "configurationValues": addon.configuration_values(),
-            "podIdentityAssociations": associations,
-            "serviceAccountRoleARN": addon.service_account_role_arn(),
-        }),
+        id: format!("{}/{}", addon.cluster_name().unwrap_or_default(), addon.addon_name().unwrap_or_default()),
+        spec: addon.write(),
         status: json!({
             "ackResourceMetadata": {"arn": addon.addon_arn()},
             "createdAt": created,
@@ -161,7 +147,7 @@ fn living(addon: &types::Addon, associations: Vec<Value>) -> Living {
         state: match status {
             // Installed; its pods may wait for nodes that a layer brings, or its former version runs on.
             Some("DEGRADED" | "UPDATE_FAILED") => State::Ready,
-            status => state(status, issues.iter().map(|one| issue(one.code().map(|code| code.as_str()), one.message()))),
+            status => state(status, issues.map(|one| issue(one.code().map(AddonIssueCode::as_str), one.message()))),
         },
         created,
     }

@@ -5,6 +5,7 @@ mod addon;
 mod capability;
 mod cluster;
 mod nodegroup;
+mod shapes;
 
 use super::error::or_absent;
 use super::kind::{Kind, Living, State, Wanted};
@@ -12,7 +13,6 @@ use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Reference, at, refers};
 use async_trait::async_trait;
 use aws_sdk_eks::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_eks::primitives::DateTime;
 use futures::future::try_join_all;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -60,6 +60,11 @@ async fn members<M: Member>(cloud: &Cloud, wanted: &[Wanted]) -> Result<Vec<Livi
     });
     let found: Vec<Vec<Option<Living>>> = try_join_all(found).await?;
     Ok(found.into_iter().flatten().flatten().collect())
+}
+
+/// Names that are keys and IDs in one.
+fn named(names: Vec<String>) -> Vec<(String, String)> {
+    names.into_iter().map(|name| (name.clone(), name)).collect()
 }
 
 /// The cluster of a living member, and its own name there.
@@ -130,7 +135,8 @@ fn tags(all: Option<&HashMap<String, String>>) -> BTreeMap<String, String> {
 /// Sets all tags that Git declares; others stay.
 async fn tag(cloud: &Cloud, wanted: &Wanted, living: &Living) -> Result<(), CloudError> {
     let arn = living.status.pointer("/ackResourceMetadata/arn").and_then(Value::as_str);
-    let call = cloud.eks().tag_resource().set_resource_arn(arn.map(str::to_owned)).set_tags(Some(wanted.declared.tags().into_iter().collect()));
+    let tags = wanted.declared.tags().into_iter().collect();
+    let call = cloud.eks().tag_resource().set_resource_arn(arn.map(str::to_owned)).set_tags(Some(tags));
     call.send().await.map_err(|error| CloudError::new("eks TagResource", &error)).map(drop)
 }
 
@@ -142,27 +148,4 @@ fn new_tags(wanted: &Wanted) -> HashMap<String, String> {
 /// The token of a create call: the manifest's own where it has one.
 fn token(wanted: &Wanted) -> &str {
     wanted.text("clientRequestToken").unwrap_or(&wanted.token)
-}
-
-fn text(value: &Value, path: &str) -> Option<String> {
-    at(value, path)?.as_str().map(str::to_owned)
-}
-
-/// A list of texts; an empty one is not the same as none.
-fn texts(value: &Value, path: &str) -> Option<Vec<String>> {
-    Some(at(value, path)?.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-}
-
-/// The elements of a list.
-fn elements<'a>(value: &'a Value, path: &str) -> Option<&'a [Value]> {
-    at(value, path)?.as_array().map(Vec::as_slice)
-}
-
-fn number(wanted: &Wanted, path: &str) -> Option<i32> {
-    wanted.number(path).and_then(|number| i32::try_from(number).ok())
-}
-
-/// A time of an answer, RFC 3339.
-fn time(time: Option<&DateTime>) -> Option<String> {
-    jiff::Timestamp::from_second(time?.secs()).ok().map(|time| time.to_string())
 }

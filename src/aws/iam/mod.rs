@@ -6,13 +6,19 @@ mod provider;
 mod role;
 
 use super::kind::Kind;
+use super::s3::form::forms;
 use super::{Cloud, CloudError};
 use aws_sdk_iam::operation::get_account_authorization_details::GetAccountAuthorizationDetailsOutput;
-use aws_sdk_iam::primitives::DateTime;
 use aws_sdk_iam::types::{EntityType, Tag};
-use std::collections::BTreeMap;
 
 pub(super) const KINDS: &[&dyn Kind] = &[&role::Role, &policy::Policy, &profile::InstanceProfile, &provider::OpenIdConnectProvider];
+
+forms! {
+    Tag {
+        "key": key set_key,
+        "value": value set_value,
+    }
+}
 
 /// The most that IAM tells in one answer.
 const PAGE: i32 = 1000;
@@ -23,41 +29,17 @@ async fn details(cloud: &Cloud, kind: EntityType) -> Result<Vec<GetAccountAuthor
     pages.map_err(|error| CloudError::new("iam GetAccountAuthorizationDetails", &error))
 }
 
-/// Tags for a call.
-fn tag_list(tags: &BTreeMap<String, String>, operation: &'static str) -> Result<Vec<Tag>, CloudError> {
-    let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
-    tags.collect::<Result<_, _>>().map_err(|error| CloudError::invalid(operation, error.to_string()))
-}
-
-/// Tags of an answer, those of AWS itself left out.
-fn tags(list: &[Tag]) -> BTreeMap<String, String> {
-    let own = list.iter().filter(|tag| !tag.key().starts_with("aws:"));
-    own.map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()
-}
-
 /// IAM tells documents URL-encoded.
 fn decode(encoded: &str) -> String {
     let mut parts = encoded.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
         let byte = part.split_at_checked(2).and_then(|(digits, rest)| Some((u8::from_str_radix(digits, 16).ok()?, rest)));
-        match byte {
-            Some((byte, rest)) => {
-                bytes.push(byte);
-                bytes.extend(rest.bytes());
-            }
-            None => {
-                bytes.push(b'%');
-                bytes.extend(part.bytes());
-            }
-        }
+        let (byte, rest) = byte.unwrap_or((b'%', part));
+        bytes.push(byte);
+        bytes.extend(rest.bytes());
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// A time of an answer, RFC 3339.
-fn time(time: &DateTime) -> Option<String> {
-    jiff::Timestamp::from_second(time.secs()).ok().map(|time| time.to_string())
 }
 
 #[cfg(test)]

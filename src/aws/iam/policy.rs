@@ -1,11 +1,13 @@
 //! Managed policies of the account.
 
-use super::{decode, details, tag_list, tags, time};
+use super::{decode, details};
 use crate::aws::error::or_absent;
 use crate::aws::kind::{Kind, Living, State, Wanted, differs};
+use crate::aws::s3::form::{given, tag_map, tags, time};
 use crate::aws::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field};
 use async_trait::async_trait;
+use aws_sdk_iam::operation::get_account_authorization_details::GetAccountAuthorizationDetailsOutput;
 use aws_sdk_iam::types::{self, EntityType, ManagedPolicyDetail, PolicyVersion};
 use futures::future::try_join_all;
 use serde_json::json;
@@ -36,16 +38,19 @@ impl Kind for Policy {
     async fn list(&self, cloud: &Cloud, wanted: &[Wanted]) -> Result<Vec<Living>, CloudError> {
         let names: BTreeSet<&str> = wanted.iter().filter_map(|wanted| wanted.text("name")).collect();
         let pages = details(cloud, EntityType::LocalManagedPolicy).await?;
-        let there = pages.iter().flat_map(|page| page.policies());
+        let there = pages.iter().flat_map(GetAccountAuthorizationDetailsOutput::policies);
         let there = there.filter(|detail| detail.policy_name().is_some_and(|name| names.contains(name)));
         try_join_all(there.map(|detail| with_tags(cloud, detail))).await
     }
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
         const OPERATION: &str = "iam CreatePolicy";
-        let text = |path: &str| wanted.text(path).map(str::to_owned);
-        let call = cloud.iam().create_policy().set_policy_name(text("name")).set_path(text("path")).set_description(text("description"));
-        let call = call.set_policy_document(text("policyDocument")).set_tags(Some(tag_list(&wanted.tags, OPERATION)?));
+        let call = given!(cloud.iam().create_policy().set_tags(tags(&wanted.tags)?), &wanted.spec;
+            "description" set_description,
+            "name" set_policy_name,
+            "path" set_path,
+            "policyDocument" set_policy_document,
+        );
         let made = call.send().await.map_err(|error| CloudError::new(OPERATION, &error))?;
         let policy = made.policy().ok_or_else(|| CloudError::malformed(OPERATION, "Policy"))?;
         Ok(living(policy, None))
@@ -60,13 +65,12 @@ impl Kind for Policy {
             {
                 forget(cloud, arn, oldest).await?;
             }
-            let document = wanted.text("policyDocument").map(str::to_owned);
-            let call = cloud.iam().create_policy_version().policy_arn(arn).set_policy_document(document).set_as_default(true);
+            let call = cloud.iam().create_policy_version().policy_arn(arn).set_as_default(true);
+            let call = given!(call, &wanted.spec; "policyDocument" set_policy_document);
             call.send().await.map_err(|error| CloudError::new("iam CreatePolicyVersion", &error))?;
         }
         if differs(differences, "tags") {
-            let tags = tag_list(&wanted.declared.tags(), "iam TagPolicy")?;
-            let call = cloud.iam().tag_policy().policy_arn(arn).set_tags(Some(tags));
+            let call = cloud.iam().tag_policy().policy_arn(arn).set_tags(tags(&wanted.declared.tags())?);
             call.send().await.map_err(|error| CloudError::new("iam TagPolicy", &error))?;
         }
         Ok(())
@@ -79,7 +83,8 @@ impl Kind for Policy {
     /// IAM deletes no policy that still has former versions.
     async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
         let Some(versions) = or_absent(versions(cloud, &living.id).await)? else { return Ok(()) };
-        try_join_all(versions.iter().filter(|version| !version.is_default_version()).map(|version| forget(cloud, &living.id, version))).await?;
+        let former = versions.iter().filter(|version| !version.is_default_version());
+        try_join_all(former.map(|version| forget(cloud, &living.id, version))).await?;
         let deleted = cloud.iam().delete_policy().policy_arn(&living.id).send().await;
         or_absent(deleted.map_err(|error| CloudError::new("iam DeletePolicy", &error))).map(drop)
     }
@@ -126,7 +131,7 @@ async fn read(cloud: &Cloud, arn: &str) -> Result<Living, CloudError> {
 }
 
 fn living(policy: &types::Policy, document: Option<&str>) -> Living {
-    let created = policy.create_date().and_then(time);
+    let created = time(policy.create_date());
     Living {
         id: policy.arn().unwrap_or_default().to_owned(),
         spec: json!({
@@ -141,7 +146,7 @@ fn living(policy: &types::Policy, document: Option<&str>) -> Living {
             "defaultVersionID": policy.default_version_id(),
             "policyID": policy.policy_id(),
         }),
-        tags: tags(policy.tags()),
+        tags: tag_map(&policy.tags),
         state: State::Ready,
         created,
     }

@@ -1,8 +1,9 @@
 //! Instance profiles: the role of an instance.
 
-use super::{PAGE, tag_list, tags, time};
+use super::PAGE;
 use crate::aws::error::or_absent;
 use crate::aws::kind::{Kind, Living, State, Wanted, differs};
+use crate::aws::s3::form::{given, tag_map, tags, time};
 use crate::aws::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, refers};
 use async_trait::async_trait;
@@ -35,17 +36,16 @@ impl Kind for InstanceProfile {
         let there = cloud.iam().list_instance_profiles().max_items(PAGE).into_paginator().items().send().try_collect().await;
         let there = there.map_err(|error| CloudError::new("iam ListInstanceProfiles", &error))?;
         // The list tells no tags.
-        let wanted = there.iter().map(|profile| profile.instance_profile_name()).filter(|name| names.contains(name));
+        let wanted = there.iter().map(types::InstanceProfile::instance_profile_name).filter(|name| names.contains(name));
         let found = try_join_all(wanted.map(|name| read(cloud, name))).await?;
         Ok(found.into_iter().flatten().collect())
     }
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
         const OPERATION: &str = "iam CreateInstanceProfile";
-        let text = |path: &str| wanted.text(path).map(str::to_owned);
-        let call = cloud.iam().create_instance_profile().set_instance_profile_name(text("name")).set_path(text("path"));
-        let made = call.set_tags(Some(tag_list(&wanted.tags, OPERATION)?)).send().await;
-        let made = made.map_err(|error| CloudError::new(OPERATION, &error))?;
+        let call = cloud.iam().create_instance_profile().set_tags(tags(&wanted.tags)?);
+        let call = given!(call, &wanted.spec; "name" set_instance_profile_name, "path" set_path);
+        let made = call.send().await.map_err(|error| CloudError::new(OPERATION, &error))?;
         let profile = made.instance_profile().ok_or_else(|| CloudError::malformed(OPERATION, "InstanceProfile"))?;
         Ok(living(profile))
     }
@@ -55,13 +55,12 @@ impl Kind for InstanceProfile {
         if differs(differences, "role") {
             // A profile has room for one.
             leave(cloud, living).await?;
-            let role = wanted.text("role").map(str::to_owned);
-            let call = cloud.iam().add_role_to_instance_profile().instance_profile_name(name).set_role_name(role);
+            let call = cloud.iam().add_role_to_instance_profile().instance_profile_name(name);
+            let call = given!(call, &wanted.spec; "role" set_role_name);
             call.send().await.map_err(|error| CloudError::new("iam AddRoleToInstanceProfile", &error))?;
         }
         if differs(differences, "tags") {
-            let tags = tag_list(&wanted.declared.tags(), "iam TagInstanceProfile")?;
-            let call = cloud.iam().tag_instance_profile().instance_profile_name(name).set_tags(Some(tags));
+            let call = cloud.iam().tag_instance_profile().instance_profile_name(name).set_tags(tags(&wanted.declared.tags())?);
             call.send().await.map_err(|error| CloudError::new("iam TagInstanceProfile", &error))?;
         }
         Ok(())
@@ -93,7 +92,7 @@ async fn read(cloud: &Cloud, name: &str) -> Result<Option<Living>, CloudError> {
 }
 
 fn living(profile: &types::InstanceProfile) -> Living {
-    let created = time(profile.create_date());
+    let created = time(Some(profile.create_date()));
     Living {
         id: profile.instance_profile_name().to_owned(),
         spec: json!({
@@ -106,7 +105,7 @@ fn living(profile: &types::InstanceProfile) -> Living {
             "createDate": created,
             "instanceProfileID": profile.instance_profile_id(),
         }),
-        tags: tags(profile.tags()),
+        tags: tag_map(&profile.tags),
         state: State::Ready,
         created,
     }

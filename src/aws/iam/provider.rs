@@ -1,8 +1,8 @@
 //! Identity providers that roles trust by OpenID Connect, such as the issuer of a cluster.
 
-use super::{tag_list, tags, time};
 use crate::aws::error::or_absent;
 use crate::aws::kind::{Kind, Living, State, Wanted, differs};
+use crate::aws::s3::form::{given, tag_map, tags, time};
 use crate::aws::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field};
 use async_trait::async_trait;
@@ -43,11 +43,12 @@ impl Kind for OpenIdConnectProvider {
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
         const OPERATION: &str = "iam CreateOpenIDConnectProvider";
-        let call = cloud.iam().create_open_id_connect_provider().set_url(wanted.text("url").map(str::to_owned));
-        let call = call.set_client_id_list(Some(wanted.texts("clientIDs"))).set_tags(Some(tag_list(&wanted.tags, OPERATION)?));
-        // Without thumbprints AWS trusts the issuer's own certificate authority.
-        let thumbprints = Some(wanted.texts("thumbprints")).filter(|list| !list.is_empty());
-        let made = call.set_thumbprint_list(thumbprints).send().await.map_err(|error| CloudError::new(OPERATION, &error))?;
+        let call = given!(cloud.iam().create_open_id_connect_provider().set_tags(tags(&wanted.tags)?), &wanted.spec;
+            "clientIDs" set_client_id_list,
+            "thumbprints" set_thumbprint_list,
+            "url" set_url,
+        );
+        let made = call.send().await.map_err(|error| CloudError::new(OPERATION, &error))?;
         let arn = made.open_id_connect_provider_arn().ok_or_else(|| CloudError::malformed(OPERATION, "OpenIDConnectProviderArn"))?;
         Ok(Living {
             id: arn.to_owned(),
@@ -63,7 +64,7 @@ impl Kind for OpenIdConnectProvider {
         let arn = &living.id;
         if differs(differences, "thumbprints") {
             let call = cloud.iam().update_open_id_connect_provider_thumbprint().open_id_connect_provider_arn(arn);
-            let call = call.set_thumbprint_list(Some(wanted.texts("thumbprints")));
+            let call = given!(call, &wanted.spec; "thumbprints" set_thumbprint_list);
             call.send().await.map_err(|error| CloudError::new("iam UpdateOpenIDConnectProviderThumbprint", &error))?;
         }
         if differs(differences, "clientIDs") {
@@ -72,8 +73,8 @@ impl Kind for OpenIdConnectProvider {
             try_join_all(there.difference(&declared).map(|client| remove(cloud, arn, client))).await?;
         }
         if differs(differences, "tags") {
-            let tags = tag_list(&wanted.declared.tags(), "iam TagOpenIDConnectProvider")?;
-            let call = cloud.iam().tag_open_id_connect_provider().open_id_connect_provider_arn(arn).set_tags(Some(tags));
+            let call = cloud.iam().tag_open_id_connect_provider().open_id_connect_provider_arn(arn);
+            let call = call.set_tags(tags(&wanted.declared.tags())?);
             call.send().await.map_err(|error| CloudError::new("iam TagOpenIDConnectProvider", &error))?;
         }
         Ok(())
@@ -123,8 +124,8 @@ fn living(arn: &str, provider: &GetOpenIdConnectProviderOutput) -> Living {
             "url": provider.url().map(|url| format!("https://{}", issuer(url))),
         }),
         status: json!({"ackResourceMetadata": {"arn": arn}}),
-        tags: tags(provider.tags()),
+        tags: tag_map(&provider.tags),
         state: State::Ready,
-        created: provider.create_date().and_then(time),
+        created: time(provider.create_date()),
     }
 }

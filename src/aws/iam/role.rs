@@ -1,11 +1,13 @@
 //! Roles, with their inline policies and the managed ones that are attached to them.
 
-use super::{PAGE, decode, details, tag_list, tags, time};
+use super::{PAGE, decode, details};
 use crate::aws::error::or_absent;
 use crate::aws::kind::{Kind, Living, State, Wanted, differs};
+use crate::aws::s3::form::{given, tag_map, tags, time};
 use crate::aws::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, refers};
 use async_trait::async_trait;
+use aws_sdk_iam::operation::get_account_authorization_details::GetAccountAuthorizationDetailsOutput;
 use aws_sdk_iam::types::{self, AttachedPermissionsBoundary, AttachedPolicy, EntityType, RoleDetail, Tag};
 use futures::future::{try_join, try_join_all, try_join3};
 use serde_json::{Map, Value, json};
@@ -51,7 +53,7 @@ impl Kind for Role {
         };
         let (roles, pages) = try_join(roles, details(cloud, EntityType::Role)).await?;
         let roles: HashMap<&str, &types::Role> = roles.iter().map(|role| (role.role_name(), role)).collect();
-        let found = pages.iter().flat_map(|page| page.role_detail_list()).filter_map(|detail| {
+        let found = pages.iter().flat_map(GetAccountAuthorizationDetailsOutput::role_detail_list).filter_map(|detail| {
             let name = detail.role_name().filter(|name| names.contains(name))?;
             Some(living(roles.get(name)?, &Grants::of(detail)))
         });
@@ -60,45 +62,48 @@ impl Kind for Role {
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
         const OPERATION: &str = "iam CreateRole";
-        let text = |path: &str| wanted.text(path).map(str::to_owned);
-        let call = cloud.iam().create_role().set_role_name(text("name")).set_path(text("path")).set_description(text("description"));
-        let call = call.set_assume_role_policy_document(text("assumeRolePolicyDocument")).set_max_session_duration(duration(wanted));
-        let call = call.set_permissions_boundary(text("permissionsBoundary")).set_tags(Some(tag_list(&wanted.tags, OPERATION)?));
+        let call = given!(cloud.iam().create_role().set_tags(tags(&wanted.tags)?), &wanted.spec;
+            "assumeRolePolicyDocument" set_assume_role_policy_document,
+            "description" set_description,
+            "maxSessionDuration" set_max_session_duration,
+            "name" set_role_name,
+            "path" set_path,
+            "permissionsBoundary" set_permissions_boundary,
+        );
         let made = call.send().await.map_err(|error| CloudError::new(OPERATION, &error))?;
         let role = made.role().ok_or_else(|| CloudError::malformed(OPERATION, "Role"))?;
         Ok(living(role, &Grants::default()))
     }
 
     async fn update(&self, cloud: &Cloud, wanted: &Wanted, living: &Living, differences: &[Difference]) -> Result<(), CloudError> {
-        let name = &living.id;
+        let (name, spec) = (&living.id, &wanted.spec);
         if differs(differences, "assumeRolePolicyDocument") {
-            let document = wanted.text("assumeRolePolicyDocument").map(str::to_owned);
-            let call = cloud.iam().update_assume_role_policy().role_name(name).set_policy_document(document);
+            let call = cloud.iam().update_assume_role_policy().role_name(name);
+            let call = given!(call, spec; "assumeRolePolicyDocument" set_policy_document);
             call.send().await.map_err(|error| CloudError::new("iam UpdateAssumeRolePolicy", &error))?;
         }
         if differs(differences, "description") || differs(differences, "maxSessionDuration") {
-            let call = cloud.iam().update_role().role_name(name).set_description(wanted.text("description").map(str::to_owned));
-            let call = call.set_max_session_duration(duration(wanted));
+            let call = cloud.iam().update_role().role_name(name);
+            let call = given!(call, spec; "description" set_description, "maxSessionDuration" set_max_session_duration);
             call.send().await.map_err(|error| CloudError::new("iam UpdateRole", &error))?;
         }
         if differs(differences, "permissionsBoundary") {
-            let boundary = wanted.text("permissionsBoundary").map(str::to_owned);
-            let call = cloud.iam().put_role_permissions_boundary().role_name(name).set_permissions_boundary(boundary);
+            let call = cloud.iam().put_role_permissions_boundary().role_name(name);
+            let call = given!(call, spec; "permissionsBoundary" set_permissions_boundary);
             call.send().await.map_err(|error| CloudError::new("iam PutRolePermissionsBoundary", &error))?;
         }
         if differs(differences, "inlinePolicies") {
-            let (declared, there) = (inline(&wanted.spec), inline(&living.spec));
+            let (declared, there) = (inline(spec), inline(&living.spec));
             try_join_all(declared.iter().map(|(policy, document)| put(cloud, name, policy, document))).await?;
             try_join_all(there.keys().filter(|policy| !declared.contains_key(*policy)).map(|policy| remove(cloud, name, policy))).await?;
         }
         if differs(differences, "policies") {
-            let (declared, there) = (attached(&wanted.spec), attached(&living.spec));
+            let (declared, there) = (attached(spec), attached(&living.spec));
             try_join_all(declared.difference(&there).map(|policy| attach(cloud, name, policy))).await?;
             try_join_all(there.difference(&declared).map(|policy| detach(cloud, name, policy))).await?;
         }
         if differs(differences, "tags") {
-            let tags = tag_list(&wanted.declared.tags(), "iam TagRole")?;
-            let call = cloud.iam().tag_role().role_name(name).set_tags(Some(tags));
+            let call = cloud.iam().tag_role().role_name(name).set_tags(tags(&wanted.declared.tags())?);
             call.send().await.map_err(|error| CloudError::new("iam TagRole", &error))?;
         }
         Ok(())
@@ -138,10 +143,6 @@ async fn detach(cloud: &Cloud, role: &str, policy: &str) -> Result<(), CloudErro
     or_absent(call.send().await.map_err(|error| CloudError::new("iam DetachRolePolicy", &error))).map(drop)
 }
 
-fn duration(wanted: &Wanted) -> Option<i32> {
-    wanted.number("maxSessionDuration").and_then(|seconds| i32::try_from(seconds).ok())
-}
-
 /// Inline policies of a spec: names and documents.
 fn inline(spec: &Value) -> HashMap<&str, &str> {
     let policies = at(spec, "inlinePolicies").and_then(Value::as_object).into_iter().flatten();
@@ -159,19 +160,20 @@ struct Grants {
     inline: Map<String, Value>,
     attached: Vec<String>,
     boundary: Option<String>,
-    tags: Vec<Tag>,
+    tags: Option<Vec<Tag>>,
 }
 
 impl Grants {
     fn of(detail: &RoleDetail) -> Self {
-        let inline = detail.role_policy_list().iter().filter_map(|policy| {
-            Some((policy.policy_name()?.to_owned(), decode(policy.policy_document()?).into()))
-        });
+        let inline = detail
+            .role_policy_list()
+            .iter()
+            .filter_map(|policy| Some((policy.policy_name()?.to_owned(), decode(policy.policy_document()?).into())));
         Self {
             inline: inline.collect(),
             attached: arns(detail.attached_managed_policies()),
             boundary: boundary(detail.permissions_boundary()),
-            tags: detail.tags().to_vec(),
+            tags: detail.tags.clone(),
         }
     }
 }
@@ -204,7 +206,7 @@ async fn read(cloud: &Cloud, name: &str) -> Result<Option<Living>, CloudError> {
             inline: inline.into_iter().collect(),
             attached: arns(&attached),
             boundary: boundary(role.permissions_boundary()),
-            tags: role.tags().to_vec(),
+            tags: role.tags.clone(),
         };
         living(role, &grants)
     }))
@@ -217,7 +219,7 @@ async fn document(cloud: &Cloud, role: &str, policy: &str) -> Result<(String, Va
 }
 
 fn living(role: &types::Role, grants: &Grants) -> Living {
-    let created = time(role.create_date());
+    let created = time(Some(role.create_date()));
     Living {
         id: role.role_name().to_owned(),
         spec: json!({
@@ -231,7 +233,7 @@ fn living(role: &types::Role, grants: &Grants) -> Living {
             "policies": grants.attached,
         }),
         status: json!({"ackResourceMetadata": {"arn": role.arn()}, "createDate": created, "roleID": role.role_id()}),
-        tags: tags(&grants.tags),
+        tags: tag_map(&grants.tags),
         state: State::Ready,
         created,
     }
