@@ -108,9 +108,7 @@ impl RunError {
             Self::Exists { .. } => {
                 Some("to bring back what is missing and keep what is there, run `blackstart recover` with the same arguments".into())
             }
-            Self::Lease(LeaseError::Held { .. }) => {
-                Some("wait for it to end; a run that died frees its place by itself after 30 s".into())
-            }
+            Self::Lease(LeaseError::Held { .. }) => Some("wait for it to end; a run that died frees its place by itself after 30 s".into()),
             Self::NoAgent => {
                 Some("name the folder or file with Flux's components (`flux install --export`) as spec.agent.flux.components".into())
             }
