@@ -87,7 +87,7 @@ pub enum RunError {
     Cluster(#[from] ClusterError),
     /// A stand-in of a rehearsal could not be written.
     #[error("stand-in {0}")]
-    StandIn(#[from] layer::ApplyFailed),
+    StandIn(#[from] Box<layer::ApplyFailed>),
     /// Nobody to hand over to.
     #[error("agent: the cluster has no Flux, and neither the repository nor the environment brings its components; nothing was written")]
     NoAgent,
