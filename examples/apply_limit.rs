@@ -121,7 +121,10 @@ async fn main() -> Result<(), Failure> {
         }
     }
     let objects: usize = input.layers.iter().map(|layer| layer.objects.len()).sum();
-    println!("{}", serde_json::json!({ "objects": objects, "applied_s": last_apply.as_secs_f64(), "seconds": began.elapsed().as_secs_f64() }));
+    println!(
+        "{}",
+        serde_json::json!({ "objects": objects, "applied_s": last_apply.as_secs_f64(), "seconds": began.elapsed().as_secs_f64() })
+    );
     Ok(())
 }
 

@@ -158,6 +158,30 @@ fn variables_that_nobody_defines() {
 }
 
 #[test]
+fn expressions_that_cannot_be_parsed_or_can_never_hold() {
+    let checks = "  healthCheckExprs: [{apiVersion: v1, kind: ConfigMap, current: 'data ==='}]\n";
+    let labels = "has(dep.metadata.labels) && dep.metadata.labels['tier'] == 'base'";
+    let depends = format!("  dependsOn: [{{name: one, readyExpr: \"{labels}\"}}]\n");
+    let folder = repository(&[
+        ("clusters/a/one.yaml", layer("one", checks)),
+        ("clusters/a/two.yaml", layer("two", &depends)),
+        ("apps/one/a.yaml", config_map("a", "x")),
+        ("apps/two/a.yaml", config_map("b", "x")),
+    ]);
+    assert_says(
+        folder.path(),
+        &[],
+        &[
+            "clusters/a/one.yaml:1",
+            "Kustomization flux-system/one: CEL expression `data ===`",
+            "clusters/a/two.yaml:",
+            "readyExpr of its dependency on flux-system/one is false even when flux-system/one is ready",
+            "the layer could never start",
+        ],
+    );
+}
+
+#[test]
 fn a_path_that_is_not_there_and_an_undeclared_source() {
     let other = layer("two", "").replace("name: flux-system}", "name: elsewhere}");
     let folder = repository(&[("clusters/a/one.yaml", layer("one", "")), ("clusters/a/two.yaml", other)]);

@@ -197,9 +197,8 @@ fn is_leaving(object: &Value) -> bool {
 
 fn may_still_come(error: &ClusterError) -> bool {
     match error {
-        ClusterError::KindUnknown { .. } => true,
+        ClusterError::KindUnknown { .. } | ClusterError::Forbidden { .. } => true,
         ClusterError::NotFound { reason, .. } => reason.starts_with("namespaces "),
-        ClusterError::Forbidden { .. } => true,
         ClusterError::Rejected { code: 403, reason, .. } => reason.contains("because it is being terminated"),
         error => error.is_webhook_silent(),
     }

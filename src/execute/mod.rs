@@ -88,7 +88,7 @@ pub enum RunError {
     Cluster(#[from] ClusterError),
     /// A stand-in of a rehearsal could not be written.
     #[error("stand-in {0}")]
-    StandIn(#[from] layer::ApplyFailed),
+    StandIn(#[from] Box<layer::ApplyFailed>),
     /// Nobody to hand over to.
     #[error("agent: the cluster has no Flux, and neither the repository nor the environment brings its components; nothing was written")]
     NoAgent,
@@ -109,9 +109,7 @@ impl RunError {
             Self::Exists { .. } => {
                 Some("to bring back what is missing and keep what is there, run `blackstart recover` with the same arguments".into())
             }
-            Self::Lease(LeaseError::Held { .. }) => {
-                Some("wait for it to end; a run that died frees its place by itself after 30 s".into())
-            }
+            Self::Lease(LeaseError::Held { .. }) => Some("wait for it to end; a run that died frees its place by itself after 30 s".into()),
             Self::NoAgent => {
                 Some("name the folder or file with Flux's components (`flux install --export`) as spec.agent.flux.components".into())
             }

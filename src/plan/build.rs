@@ -7,10 +7,11 @@ use crate::environment::Environment;
 use crate::graph::Graph;
 use crate::health;
 use crate::layers::LayerId;
-use crate::layers::flux::Layer;
+use crate::layers::flux::{Dependency, Layer};
 use crate::layers::infrastructure::{Catalogue, Declared};
 use crate::problem::{Origin, Problem, Severity, nearest};
 use crate::read::Reading;
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The plan for one environment.
@@ -95,13 +96,39 @@ impl Builder {
     fn expressions(&mut self, layers: &[&Layer]) {
         for layer in layers {
             let mut errors = health::Expressions::compile(&layer.spec.health_check_exprs).err().unwrap_or_default();
-            let ready = layer.spec.depends_on.iter().filter_map(|dependency| dependency.ready_expr.as_deref());
-            errors.extend(ready.filter_map(|expression| health::check_ready_expression(expression).err()));
+            for (dependency, id) in layer.spec.depends_on.iter().zip(layer.depends_on()) {
+                let Some(expression) = dependency.ready_expr.as_deref() else { continue };
+                match health::check_ready_expression(expression) {
+                    Err(error) => errors.push(error),
+                    Ok(()) => self.ready_expression(layer, layers.iter().find(|other| other.id == id), dependency, expression),
+                }
+            }
             for error in errors {
                 let problem = Problem::blocks("expression-invalid", format!("Kustomization {}: {error}", layer.id));
                 self.problems
                     .push(problem.at(layer.declaration.origin.clone()).hint("correct the expression: the layer could never become ready"));
             }
+        }
+    }
+
+    /// The run starts a layer when what it depends on is ready. An expression that is false even then holds it back for ever.
+    fn ready_expression(&mut self, layer: &Layer, on: Option<&&Layer>, dependency: &Dependency, expression: &str) {
+        let Some(on) = on else { return };
+        let mut ready = on.declaration.value.clone();
+        // As kustomize-controller reports it.
+        ready["metadata"]["generation"] = 1.into();
+        ready["status"] = json!({
+            "observedGeneration": 1,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded", "observedGeneration": 1}],
+        });
+        if health::ready_expr(expression, &layer.declaration.value, &ready) == Ok(false) {
+            let message = format!(
+                "Kustomization {}: readyExpr of its dependency on {} is false even when {} is ready: `{expression}`",
+                layer.id, on.id, on.id
+            );
+            let origin = dependency.origin.clone().or_else(|| layer.declaration.origin.clone());
+            let problem = Problem::blocks("expression-false", message).at(origin);
+            self.problems.push(problem.hint("the layer could never start: correct the expression, or what it compares"));
         }
     }
 

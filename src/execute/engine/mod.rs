@@ -141,7 +141,7 @@ pub(super) async fn drive(mut run: Run, living: BTreeMap<LayerId, Living>) -> Re
         events: run.events.clone(),
         stop: run.stop.clone(),
     });
-    stand_in(&mut run, &shared).await?;
+    stand_in(&mut run, &shared).await.map_err(Box::new)?;
     let living = Arc::new(without_leaving(living, &run, &shared).await?);
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut stop = run.stop.clone();
