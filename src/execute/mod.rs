@@ -8,6 +8,7 @@ mod engine;
 pub mod existing;
 pub mod layer;
 pub mod lease;
+pub mod progress;
 pub mod proof;
 pub mod queue;
 
