@@ -5,10 +5,12 @@ pub mod cloud;
 mod eks;
 pub mod estimate;
 mod implied;
+mod outputs;
 mod waves;
 
 pub use build::plan;
 
+use crate::environment::Command;
 use crate::layers::infrastructure::Declared;
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::ObjectId;
@@ -32,6 +34,9 @@ pub struct Plan {
     /// The cloud resources among it, with their manifests.
     #[serde(skip)]
     pub declared: Vec<Declared>,
+    /// The commands among it.
+    #[serde(skip)]
+    pub commands: Vec<Command>,
     /// Everything that the run does.
     pub nodes: Vec<Node>,
     /// Why it does it in this order.
@@ -100,11 +105,11 @@ pub enum Action {
 /// One thing that the run does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Node {
-    /// `aws/<service>/<Kind>/<namespace>/<name>`, `cluster/<name>`, `agent/flux`, `secret/<namespace>/<name>`, `variables/<namespace>/<name>` (a ConfigMap), `layer/<namespace>/<name>`.
+    /// `aws/<service>/<Kind>/<namespace>/<name>`, `command/<name>`, `cluster/<name>`, `agent/flux`, `secret/<namespace>/<name>`, `variables/<namespace>/<name>` (a ConfigMap), `layer/<namespace>/<name>`.
     pub id: String,
     /// What is done.
     pub action: Action,
-    /// Who owns it after the run: `flux`, `blackstart`, `provider`.
+    /// Who owns it after the run: `flux`, `blackstart`, `command`, `provider`.
     pub owner: &'static str,
     /// Usual seconds until it is ready, from a table.
     pub seconds: f64,
