@@ -144,7 +144,7 @@ async fn look_at_account(
     events: &Events,
     stop: &tokio::sync::watch::Receiver<u8>,
 ) -> Result<Option<(Ahead, Moto)>, Failure> {
-    if given.plan.declared.is_empty() {
+    if given.has_nothing_below() {
         return Ok(None);
     }
     let mut access = super::cloud::access(&given.environment);

@@ -70,8 +70,8 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// Where the values of secrets are that AWS holds, as nodes of their marks.
-pub(crate) const SECRETS_MANAGER: &str = "secretsmanager";
-pub(crate) const SSM: &str = "ssm";
+const SECRETS_MANAGER: &str = "secretsmanager";
+const SSM: &str = "ssm";
 
 /// Values of Secrets that the environment names, by (namespace, name) and key.
 #[derive(Clone, Default)]
@@ -217,13 +217,22 @@ fn given(environment: &Environment) -> Result<Vec<Resource>, Vec<Problem>> {
 }
 
 /// A value that AWS holds, as an output of it.
-pub(crate) fn in_aws(key: &str, source: &SecretSource) -> Output {
+fn in_aws(key: &str, source: &SecretSource) -> Output {
     let (node, field) = match source {
         SecretSource::SecretsManager(name) => (SECRETS_MANAGER, name.as_str()),
         SecretSource::Ssm(name) => (SSM, name.as_str()),
         _ => Default::default(),
     };
     Output { variable: key.to_owned(), node: node.to_owned(), field: field.to_owned() }
+}
+
+/// Where an output is held by AWS: that.
+pub fn held_by_aws(output: &Output) -> Option<SecretSource> {
+    match output.node.as_str() {
+        SECRETS_MANAGER => Some(SecretSource::SecretsManager(output.field.clone())),
+        SSM => Some(SecretSource::Ssm(output.field.clone())),
+        _ => None,
+    }
 }
 
 /// Secrets of a command that this machine should have and has not; programs are asked when the command runs.

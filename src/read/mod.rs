@@ -13,7 +13,7 @@ mod variables;
 mod walk;
 
 pub use components::agent_components;
-pub use environment::{SecretValues, Unavailable, environment, local, place, secrets};
+pub use environment::{SecretValues, Unavailable, environment, held_by_aws, local, place, secrets};
 
 use crate::environment::{Command, Environment};
 use crate::layers::flux::{Layer, is_kustomization};
