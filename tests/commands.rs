@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and tells what it skips")]
 
 mod account;
+mod at_hand;
 
 use account::{ACCOUNT, Account, ENVIRONMENT};
 use blackstart::aws;
 use blackstart::aws::observe::{Observation, observe};
+use blackstart::cluster::Cluster;
 use blackstart::environment::{Codes, Command, Environment, Given, SecretSource, parse};
 use blackstart::execute::Events;
 use blackstart::execute::cloud::{Build, build};
@@ -15,6 +17,7 @@ use blackstart::execute::kubeconfig::{self, Appears, NoCluster};
 use blackstart::execute::progress::{Made, Progress, Told};
 use blackstart::layers::infrastructure::needs;
 use blackstart::layers::outputs::Output;
+use blackstart::manifest::ObjectId;
 use blackstart::plan::{Action, Constraint, Edge, Plan};
 use blackstart::read::{ReadOptions, Revision, read};
 use serde_json::{Value, json};
@@ -310,14 +313,21 @@ async fn whoever_uses_a_value_waits_for_whoever_gives_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outputs_that_cannot_be_had_are_problems_of_the_plan() {
-    let spec = SPEC.replace("field: vpcID", "field: vpcId").replace("command/dns, field", "command/dsn, field").replace("folder: dns", "folder: dsn, after: [ec2/VPC/ack-system/shp]");
+    let spec = SPEC
+        .replace("field: vpcID", "field: vpcId")
+        .replace("command/dns, field", "command/dsn, field")
+        .replace("folder: dns", "folder: dsn, after: [ec2/VPC/ack-system/shp]");
     let named = QUEUE.replace("name: orders", "name: 'orders-${VPC_ID}'");
     let (folder, environment) = environment(&spec, &[("aws/a.yaml", VPC), ("aws/b.yaml", &named), ("dns/make", "")]);
     let plan = planned(folder.path(), &environment).await;
-    let told: Vec<String> = plan.problems.iter().map(|problem| {
-        let place = problem.origin.as_ref().map(ToString::to_string).unwrap_or_default();
-        format!("{place}: {} ({})", problem.message, problem.hint.as_deref().unwrap_or_default())
-    }).collect();
+    let told: Vec<String> = plan
+        .problems
+        .iter()
+        .map(|problem| {
+            let place = problem.origin.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("{place}: {} ({})", problem.message, problem.hint.as_deref().unwrap_or_default())
+        })
+        .collect();
     for wanted in [
         "blackstart.yaml:8: command dns: folder dsn is no folder of the repository (did you mean dns?)",
         "blackstart.yaml:8: command dns: after names ec2/VPC/ack-system/shp, which is not declared (did you mean ec2/VPC/ack-system/shop?)",
@@ -408,4 +418,60 @@ async fn a_kubeconfig_that_never_comes_is_waited_for_no_longer_than_allowed() {
         told += 1;
     }
     assert!(told >= 2, "what it waits for is told");
+}
+
+/// The whole of it, in the real binary: infrastructure in moto, an API server, Flux' controllers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_reaches_the_cluster_as_the_agent_would_write_it() {
+    if at_hand::absent() {
+        return;
+    }
+    let Some(account) = Account::open(4).await else { return };
+    drop(account);
+    let app = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app, namespace: default}\ndata: {vpc: '${VPC_ID}', text: 'in ${VPC_ID}, ${ZONE}'}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: app, namespace: default}\nspec: {clusterIP: None, ports: [{port: 80, name: '${ZONE}'}]}\n";
+    let files = [("aws/a.yaml", VPC), ("aws/b.yaml", QUEUE), ("dns/keep", ""), ("clusters/a/app.yaml", APP), ("app/a.yaml", app)];
+    let (folder, _) = environment(SPEC, &files);
+    let events = folder.path().join("events.jsonl");
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_blackstart"))
+        .args(["rehearse", "--keep", "--events"])
+        .arg(&events)
+        .arg(folder.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(folder.path().join("said")).unwrap())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+    let deadline = Instant::now() + Duration::from_secs(240);
+    let kubeconfig = loop {
+        if let Some((_, rest)) = read("events.jsonl").split_once("export KUBECONFIG=") {
+            break rest.split(['"', '\\']).next().unwrap().to_owned();
+        }
+        assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline, "{}", read("said"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let cluster = Cluster::connect(Some(Path::new(&kubeconfig)), None).await.unwrap();
+    let id = |name: &str, namespace: &str| ObjectId {
+        api_version: "v1".into(),
+        kind: "ConfigMap".into(),
+        namespace: Some(namespace.into()),
+        name: name.into(),
+    };
+    let app = cluster.get(&id("app", "default")).await.unwrap().unwrap_or_else(|| panic!("{}", read("said")));
+    let given = cluster.get(&id("outputs", "flux-system")).await.unwrap().unwrap();
+    kill(child.id().unwrap());
+    tokio::time::timeout(Duration::from_secs(60), child.wait()).await.expect("ends").unwrap();
+    let vpc = given["data"]["VPC_ID"].as_str().unwrap();
+    assert!(vpc.starts_with("vpc-"), "{given}");
+    assert_eq!(app["data"], json!({"vpc": vpc, "text": format!("in {vpc}, stand-in-zone")}));
+    for told in [read("events.jsonl"), read("said")] {
+        assert!(!told.contains('\u{10FFF0}'), "a mark is shown: {told}");
+    }
+    assert!(read("events.jsonl").contains("\"handed-over\""), "the agent found it as declared: {}", read("said"));
+    assert!(read("events.jsonl").contains("command dns"), "the stand-in is listed");
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
 }

@@ -72,7 +72,11 @@ impl Job {
     }
 
     /// Does what is to be done. Gives what others may use of it, and whether it was run.
-    pub(super) async fn carry_out(self, give: impl Fn(&Output) -> Option<Value>, surroundings: &Surroundings) -> Result<(Value, bool), String> {
+    pub(super) async fn carry_out(
+        self,
+        give: impl Fn(&Output) -> Option<Value>,
+        surroundings: &Surroundings,
+    ) -> Result<(Value, bool), String> {
         let command = filled(self.command, give);
         if let Some(output) = open(&command).into_iter().next() {
             return Err(told(&command, &format!("{} gives no {}, which it needs as {}", output.node, output.field, output.variable)));

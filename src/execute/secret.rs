@@ -53,19 +53,18 @@ pub async fn fetch(source: &SecretSource, base: &Path, cloud: Option<&Cloud>) ->
 /// An object of the environment with the values that its marks stand for. In a rehearsal, what AWS holds is made up.
 pub(super) async fn complete(mut object: Resource, below: Option<&Below>, rehearsal: bool) -> Result<Resource, String> {
     let is_secret = object.kind() == "Secret";
-    let id = object.id();
     let Some(data) = object.value.get_mut("data").and_then(Value::as_object_mut) else { return Ok(object) };
     for value in data.values_mut() {
         let Some(output) = value.as_str().and_then(|text| outputs::in_text(text).into_iter().next()) else { continue };
         let text = match read::held_by_aws(&output) {
             Some(source) => match fetch(&source, Path::new(""), below.and_then(|below| below.cloud.as_deref())).await {
                 Err(_) if rehearsal => Zeroizing::new("stand-in".to_owned()),
-                text => text.map_err(|error| format!("{id}: {} cannot be had: {error}", output.variable))?,
+                text => text.map_err(|error| format!("{} cannot be had: {error}", output.variable))?,
             },
             None => Zeroizing::new(outputs::paste(&output.mark(), |output| given(below, output))),
         };
         if outputs::is_open(&text) {
-            return Err(format!("{id}: {}", unknown(&output)));
+            return Err(unknown(&output));
         }
         *value = if is_secret { STANDARD.encode(text.as_bytes()).into() } else { text.as_str().into() };
     }

@@ -1,8 +1,8 @@
 //! Values that are known only when something is made. Until then a mark stands in their place, in a character range that nobody
 //! uses, and says whose value it is; it flows through substitution like any text, and is replaced when the object is written. Pure.
 
-use crate::manifest::yaml::substituted;
 use crate::manifest::write;
+use crate::manifest::yaml::substituted;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -202,7 +202,18 @@ mod tests {
     fn it_is_what_the_agent_makes_of_the_same_variables() {
         // The same objects with real values in place of marks, through the substitution that layers have.
         let values = [("PORT", "8080"), ("NAME", "shop"), ("ON", "yes"), ("KEY", "onetwo")];
-        for text in ["${PORT}", "a ${PORT}", "${PORT}${PORT}", "${NAME}: ${PORT}", "0${PORT}", "${ON}", "- ${NAME}", "${KEY}", "#${NAME}", "l\n${ON}\n"] {
+        for text in [
+            "${PORT}",
+            "a ${PORT}",
+            "${PORT}${PORT}",
+            "${NAME}: ${PORT}",
+            "0${PORT}",
+            "${ON}",
+            "- ${NAME}",
+            "${KEY}",
+            "#${NAME}",
+            "l\n${ON}\n",
+        ] {
             let object = json!({"x": [text, {"y": text}]});
             let known = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             let agents = substituted(&crate::render::envsubst::substitute(&write(&object), &known).unwrap().text).unwrap();

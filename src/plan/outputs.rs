@@ -26,7 +26,13 @@ pub(crate) fn object(kind: &str, namespace: &str, name: &str) -> String {
 }
 
 /// `cluster` is the id of the cluster's node.
-pub(crate) fn outputs(reading: &Reading, environment: &Environment, declared: &[Declared], catalogue: &Catalogue, cluster: &str) -> Outputs {
+pub(crate) fn outputs(
+    reading: &Reading,
+    environment: &Environment,
+    declared: &[Declared],
+    catalogue: &Catalogue,
+    cluster: &str,
+) -> Outputs {
     let mut builder = Builder { known: known(reading), declared, catalogue, found: Outputs::default() };
     for command in &reading.commands {
         builder.command(command);
@@ -64,9 +70,10 @@ pub(crate) fn outputs(reading: &Reading, environment: &Environment, declared: &[
 
 /// Ids of all that gives values, also of manifests that something is wrong with.
 fn known(reading: &Reading) -> BTreeSet<String> {
-    let manifests = reading.infrastructure.iter().filter_map(|one| {
-        Some(format!("aws/{}/{}/{}/{}", service(one)?, one.kind(), one.namespace().unwrap_or("default"), one.name()))
-    });
+    let manifests = reading
+        .infrastructure
+        .iter()
+        .filter_map(|one| Some(format!("aws/{}/{}/{}/{}", service(one)?, one.kind(), one.namespace().unwrap_or("default"), one.name())));
     manifests.chain(reading.commands.iter().map(Command::node)).collect()
 }
 
@@ -123,7 +130,8 @@ impl Builder<'_> {
         if let Some(Err(fields)) = schema.map(|schema| gives(schema, &output.field, self.catalogue)) {
             let message = format!("spec.outputs: {}: {} gives no {}", output.variable, short(&output.node), output.field);
             let near = nearest(&output.field, fields.iter().copied());
-            let hint = if near.is_empty() { format!("it gives: {}", fields.join(", ")) } else { format!("did you mean {}?", near.join(", ")) };
+            let hint =
+                if near.is_empty() { format!("it gives: {}", fields.join(", ")) } else { format!("did you mean {}?", near.join(", ")) };
             self.found.problems.push(Problem::blocks("output-field", message).at(origin.cloned()).hint(hint));
         }
         true

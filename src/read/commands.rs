@@ -44,13 +44,19 @@ fn one(
         Some(path) => command.folder = repository.join(path),
         None => problems.push(no_folder(&command, &written, tree)),
     }
-    let secrets: Vec<&str> =
-        environment.spec.outputs.iter().filter(|outputs| outputs.kind == "Secret").flat_map(|one| one.data.keys().map(String::as_str)).collect();
+    let secrets: Vec<&str> = environment
+        .spec
+        .outputs
+        .iter()
+        .filter(|outputs| outputs.kind == "Secret")
+        .flat_map(|one| one.data.keys().map(String::as_str))
+        .collect();
     let mut told = Vec::new();
     let mut replace = |what: &str, text: &mut String, is_argument: bool| {
         let problem = match substitute(text, values) {
             Ok(done) => {
-                let shown = outputs::in_text(&done.text).into_iter().find(|output| is_argument && secrets.contains(&output.variable.as_str()));
+                let shown =
+                    outputs::in_text(&done.text).into_iter().find(|output| is_argument && secrets.contains(&output.variable.as_str()));
                 *text = done.text;
                 let undefined = done.undefined.iter().map(|name| undefined(name, what, values));
                 told.extend(undefined);

@@ -155,7 +155,9 @@ pub fn local(source: &SecretSource, base: &Path) -> Result<Zeroizing<String>, Un
             // Programs end their output with a line break that is not part of the secret.
             Ok(Zeroizing::new(text.strip_suffix('\n').unwrap_or(&text).to_owned()))
         }
-        SecretSource::SecretsManager(name) => Err(failed(format!("secret {name} of Secrets Manager"), "AWS is asked in a run only".to_owned())),
+        SecretSource::SecretsManager(name) => {
+            Err(failed(format!("secret {name} of Secrets Manager"), "AWS is asked in a run only".to_owned()))
+        }
         SecretSource::Ssm(name) => Err(failed(format!("parameter {name} of Systems Manager"), "AWS is asked in a run only".to_owned())),
     }
 }

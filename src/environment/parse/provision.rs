@@ -45,7 +45,9 @@ impl Reader<'_> {
         for key in ["run", "check"] {
             if !fields.entries.contains_key(key) {
                 let hint = match key {
-                    "check" => "a program that ends with 0 where it is there, 1 where not, 2 where it differs; [\"false\"] runs the command each time",
+                    "check" => {
+                        "a program that ends with 0 where it is there, 1 where not, 2 where it differs; [\"false\"] runs the command each time"
+                    }
                     _ => "for example: run: [terraform, apply, -auto-approve, -input=false, -no-color]",
                 };
                 self.problem(fields.place, format!("{path}.{key}: is missing"), Some(hint.to_owned()));
@@ -151,7 +153,9 @@ impl Reader<'_> {
         for (index, item) in self.list(fields, "after").iter().enumerate() {
             match item.text().filter(|text| !text.is_empty()) {
                 Some(name) => after.push(After { node: node_id(name), origin: Some(self.origin(item.line)) }),
-                None => self.wrong(item, &format!("{}[{index}]", fields.name("after")), "a name such as ec2/VPC/ack-system/shop or command/dns"),
+                None => {
+                    self.wrong(item, &format!("{}[{index}]", fields.name("after")), "a name such as ec2/VPC/ack-system/shop or command/dns")
+                }
             }
         }
         after
@@ -193,7 +197,11 @@ impl Reader<'_> {
             let name = &output.variable;
             if let Some(variables) = spec.variables.iter().find(|variables| variables.data.contains_key(name)) {
                 let other = format!("{} {}/{} of spec.variables", variables.kind, variables.namespace, variables.name);
-                self.problem(place, format!("spec.outputs: {name} is given by {other} too"), Some("give one of them another name".to_owned()));
+                self.problem(
+                    place,
+                    format!("spec.outputs: {name} is given by {other} too"),
+                    Some("give one of them another name".to_owned()),
+                );
             }
             if seen.insert(name, output).is_some_and(|other| other != output) {
                 let hint = Some("give one of them another name".to_owned());
@@ -267,7 +275,10 @@ mod tests {
         assert_eq!(command.timeout, Duration::from_secs(300));
         assert_eq!(command.env["TF_VAR_vpc"], Given::Text("${VPC_ID}".into()));
         assert_eq!(command.env["TOKEN"], Given::Secret(SecretSource::Ssm("/dns/token".into())));
-        assert_eq!(command.after.iter().map(|after| after.node.as_str()).collect::<Vec<_>>(), ["aws/ec2/VPC/ack-system/shop", "command/other"]);
+        assert_eq!(
+            command.after.iter().map(|after| after.node.as_str()).collect::<Vec<_>>(),
+            ["aws/ec2/VPC/ack-system/shop", "command/other"]
+        );
     }
 
     #[test]
@@ -313,8 +324,10 @@ mod tests {
 
     #[test]
     fn a_cluster_comes_from_one_place() {
-        let cluster = |spec: &str| parse(&whole(&format!("  cluster: {spec}\n")), "e.yaml").map(|environment| environment.spec.cluster.unwrap());
-        let found = cluster("{from: {ssm: /k3s/kubeconfig}, timeout: 5m, context: k3s, after: [ec2/Instance/ack-system/k3s]}").expect("valid");
+        let cluster =
+            |spec: &str| parse(&whole(&format!("  cluster: {spec}\n")), "e.yaml").map(|environment| environment.spec.cluster.unwrap());
+        let found =
+            cluster("{from: {ssm: /k3s/kubeconfig}, timeout: 5m, context: k3s, after: [ec2/Instance/ack-system/k3s]}").expect("valid");
         assert_eq!(found.from, Some(SecretSource::Ssm("/k3s/kubeconfig".into())));
         assert_eq!((found.timeout, found.context.as_deref()), (Some(Duration::from_secs(300)), Some("k3s")));
         assert_eq!(found.after[0].node, "aws/ec2/Instance/ack-system/k3s");

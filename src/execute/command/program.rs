@@ -163,8 +163,7 @@ pub(in crate::execute) async fn run_for_text(
     timeout: Duration,
     stop: watch::Receiver<u8>,
 ) -> Result<Zeroizing<String>, String> {
-    let program =
-        Program { words, folder: base, env: &BTreeMap::new(), secrets: &[], timeout, tells: None, tells_stdout: false, stop };
+    let program = Program { words, folder: base, env: &BTreeMap::new(), secrets: &[], timeout, tells: None, tells_stdout: false, stop };
     let ended = program.run().await?;
     if ended.code == 0 { Ok(ended.stdout) } else { Err(ended.failed("command")) }
 }

@@ -40,13 +40,13 @@ impl Engine {
                 let cluster = self.run.cluster.clone();
                 let (sender, shared) = (self.sender.clone(), self.shared.clone());
                 tokio::spawn(async move {
-                    let object = secret.id();
+                    let (object, place) = (secret.id(), secret.origin.clone());
                     let result = match secret::complete(secret, below.as_ref(), rehearsal).await {
                         Ok(secret) => {
                             let work = Work { node: id, cluster, objects: vec![secret], how: OURS, deadline, force: false };
                             apply_with_namespace(work, shared).await
                         }
-                        Err(cause) => Err(ApplyFailed { object, place: None, cause, hint: None }),
+                        Err(cause) => Err(ApplyFailed { object, place, cause, hint: None }),
                     };
                     let _ = sender.send(Message::Applied(index, result));
                 });
