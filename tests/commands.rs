@@ -4,6 +4,8 @@
 
 mod account;
 mod at_hand;
+#[allow(dead_code, reason = "each test file uses its own part")]
+mod cluster_server;
 
 use account::{ACCOUNT, Account, ENVIRONMENT};
 use blackstart::aws;
@@ -15,6 +17,7 @@ use blackstart::execute::cloud::{Build, build};
 use blackstart::execute::command::{Found, Job, Surroundings};
 use blackstart::execute::kubeconfig::{self, Appears, NoCluster};
 use blackstart::execute::progress::{Made, Progress, Told};
+use blackstart::execute::secret;
 use blackstart::layers::infrastructure::needs;
 use blackstart::layers::outputs::Output;
 use blackstart::manifest::ObjectId;
@@ -420,6 +423,53 @@ async fn a_kubeconfig_that_never_comes_is_waited_for_no_longer_than_allowed() {
     assert!(told >= 2, "what it waits for is told");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_aws_holds_are_asked_for_when_they_are_needed() {
+    let Some(account) = Account::open(5).await else { return };
+    let fetch = async |source: SecretSource| secret::fetch(&source, Path::new(""), Some(&account.cloud)).await;
+    assert!(fetch(SecretSource::Ssm("/a/key".into())).await.unwrap_err().is_absent());
+    assert!(fetch(SecretSource::SecretsManager("a-key".into())).await.unwrap_err().is_absent());
+    let put = account.cloud.ssm().put_parameter().name("/a/key").value("one").r#type("SecureString".into());
+    put.send().await.unwrap();
+    account.cloud.secretsmanager().create_secret().name("a-key").secret_string("two").send().await.unwrap();
+    assert_eq!(fetch(SecretSource::Ssm("/a/key".into())).await.unwrap().as_str(), "one");
+    assert_eq!(fetch(SecretSource::SecretsManager("a-key".into())).await.unwrap().as_str(), "two");
+    let none = secret::fetch(&SecretSource::Ssm("/a/key".into()), Path::new(""), None).await.unwrap_err();
+    assert!(none.to_string().contains("spec.aws") && !none.is_absent(), "{none}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kubeconfig_is_taken_as_soon_as_it_appears() {
+    let Some(server) = tokio::task::spawn_blocking(cluster_server::server).await.unwrap() else { return };
+    let Some(account) = Account::open(6).await else { return };
+    let text = std::fs::read_to_string(server.kubeconfig("appears", "admin-token", server.port)).unwrap();
+    let (sink, mut events) = mpsc::unbounded_channel();
+    let events_out = Events::new(sink);
+    let (_stop, stop) = nobody();
+    let source = SecretSource::Ssm("/k3s/kubeconfig".into());
+    let appears = Appears {
+        source: &source,
+        base: Path::new(""),
+        cloud: Some(&account.cloud),
+        context: Some("c"),
+        timeout: Duration::from_secs(60),
+        name: "k3s",
+        events: &events_out,
+        stop,
+    };
+    let cloud = account.cloud.clone();
+    let later = async move {
+        // Not before it was looked for in vain.
+        let told = tokio::time::timeout(Duration::from_secs(30), events.recv()).await.expect("told").unwrap();
+        let put = cloud.ssm().put_parameter().name("/k3s/kubeconfig").value(text).r#type("SecureString".into());
+        put.send().await.unwrap();
+        serde_json::to_string(&told.happening).unwrap()
+    };
+    let (cluster, told) = tokio::join!(kubeconfig::connect(appears), later);
+    assert!(cluster.unwrap().server().ends_with(&server.port.to_string()));
+    assert!(told.contains("cluster/k3s") && told.contains("ParameterNotFound"), "{told}");
+}
+
 /// The whole of it, in the real binary: infrastructure in moto, an API server, Flux' controllers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_output_reaches_the_cluster_as_the_agent_would_write_it() {
@@ -443,14 +493,13 @@ async fn an_output_reaches_the_cluster_as_the_agent_would_write_it() {
         .unwrap();
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
     let deadline = Instant::now() + Duration::from_secs(240);
-    let kubeconfig = loop {
-        if let Some((_, rest)) = read("events.jsonl").split_once("export KUBECONFIG=") {
-            break rest.split(['"', '\\']).next().unwrap().to_owned();
-        }
+    while !read("events.jsonl").contains("\"ended\"") {
         assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline, "{}", read("said"));
         tokio::time::sleep(Duration::from_millis(100)).await;
-    };
-    let cluster = Cluster::connect(Some(Path::new(&kubeconfig)), None).await.unwrap();
+    }
+    let sandboxes = blackstart::sandbox::state::list().unwrap();
+    let sandbox = sandboxes.iter().find(|sandbox| Some(sandbox.owner.pid) == child.id()).expect("kept");
+    let cluster = Cluster::connect(Some(&sandbox.kubeconfig), None).await.unwrap();
     let id = |name: &str, namespace: &str| ObjectId {
         api_version: "v1".into(),
         kind: "ConfigMap".into(),
