@@ -187,6 +187,9 @@ struct RehearseArgs {
     /// Leave the sandbox running afterwards, until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// How long cloud resources take here: 1:60 makes a minute of AWS a second, 1:1 is real, 0 is at once
+    #[arg(long, value_name = "1:N", default_value = "1:60", value_parser = sandbox::time_scale)]
+    time_scale: f64,
 }
 
 /// Form of an output.

@@ -2,14 +2,16 @@
 
 use super::start::{Input, input, phase, stop_signal};
 use super::{Failure, RehearseArgs};
+use crate::aws::{Access, Cloud};
 use crate::cluster::{Apply, Cluster, ClusterError};
 use crate::execute::{self, Events, Finished, Installation, Mode, Run};
 use crate::health::Expressions;
+use crate::layers::infrastructure::Declared;
 use crate::manifest::Resource;
 use crate::read::{self, Reading};
 use crate::report::event::Happening;
-use crate::sandbox::cloud::Moto;
-use crate::sandbox::{self, AgentFlags, Sandbox, operator, standin};
+use crate::sandbox::edge::Edge;
+use crate::sandbox::{self, AgentFlags, CloudOptions, Sandbox, operator, standin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
@@ -27,9 +29,17 @@ pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<Fin
             }
         }
     });
+    // What stands in the environment's file alone; the repository is read beside the sandbox's start.
+    let environment = read::environment(&args.run.input.path, args.run.input.environment.as_deref())?;
+    let aws = environment.spec.aws.as_ref();
+    let cloud = (!environment.spec.infrastructure.is_empty()).then(|| {
+        let default = CloudOptions::default();
+        CloudOptions { account: aws.map_or(default.account, |aws| aws.account_id.clone()), time_scale: args.time_scale, ..default }
+    });
+    let region = aws.map(|aws| aws.region.clone());
     // The control plane needs seconds to start; the repository is read meanwhile. Problems of the repository end both.
     let up = async {
-        let options = sandbox::Options { audit: true, stand_ins: Some(stand_ins), ..sandbox::Options::default() };
+        let options = sandbox::Options { audit: true, cloud, region, stand_ins: Some(stand_ins), ..sandbox::Options::default() };
         Sandbox::up(options).await.map_err(Failure::from)
     };
     let read = async {
@@ -70,14 +80,12 @@ async fn run(
     if let Some(ended) = raise(&given, mode, sandbox, events, &stop).await? {
         return Ok(ended);
     }
+    let cluster = connect(&given, &*sandbox.lock().await).await?;
     let Input { reading, plan, secrets, .. } = given;
-    let kubeconfig = {
-        let sandbox = sandbox.lock().await;
+    {
         let mapped = reading.sources.iter().filter_map(|(id, source)| Some((id.clone(), source.tree.clone()?)));
-        sandbox.set_sources(mapped.collect());
-        sandbox.kubeconfig().to_owned()
-    };
-    let cluster = Cluster::connect(Some(&kubeconfig), None).await?;
+        sandbox.lock().await.set_sources(mapped.collect());
+    }
     let stand_ins = standin::find(&reading, &secrets, &read::charts::definitions(&reading));
     for stand_in in &stand_ins.list {
         events.send(Happening::StandIn { object: stand_in.object.clone(), reason: stand_in.reason.clone() });
@@ -118,7 +126,7 @@ async fn run(
     Ok(finished?)
 }
 
-/// The lower storey, in moto.
+/// The lower storey, in the sandbox's AWS.
 async fn raise(
     given: &Input,
     mode: Mode,
@@ -126,15 +134,27 @@ async fn raise(
     events: &Events,
     stop: &tokio::sync::watch::Receiver<u8>,
 ) -> Result<Option<Finished>, Failure> {
-    if given.plan.declared.is_empty() {
+    let endpoint = sandbox.lock().await.edge().map(Edge::endpoint);
+    let access = Access { sandbox: endpoint, ..super::cloud::access(&given.environment) };
+    // Without a sandbox's AWS nothing is declared, and no other may be touched.
+    if access.sandbox.is_none() {
         return Ok(None);
     }
-    let mut access = super::cloud::access(&given.environment);
-    let logs = sandbox.lock().await.logs().to_owned();
-    let moto = Moto::start(&logs, access.account.as_deref().unwrap_or("123456789012")).await?;
-    events.send(Happening::StandIn { object: "AWS".into(), reason: "moto keeps what is made in memory, and makes it without delay".into() });
-    access.sandbox = Some(moto.endpoint());
     super::cloud::raise(given, &access, mode, events, stop).await
+}
+
+/// As a real run connects, where the environment's EKS cluster is among the declared resources; else as the sandbox's administrator.
+async fn connect(given: &Input, sandbox: &Sandbox) -> Result<Cluster, Failure> {
+    let name = given.environment.spec.cluster.as_ref().and_then(|cluster| cluster.eks.as_deref());
+    let is_it = |declared: &Declared| declared.schema.service == "eks" && declared.schema.kind == "Cluster" && declared.spec()["name"].as_str() == name;
+    let (Some(name), Some(edge), true) = (name, sandbox.edge(), given.plan.declared.iter().any(is_it)) else {
+        return Ok(Cluster::connect(Some(sandbox.kubeconfig()), None).await?);
+    };
+    let access = Access { sandbox: Some(edge.endpoint()), ..super::cloud::access(&given.environment) };
+    let cloud = Cloud::connect(&access).await.map_err(|error| super::cloud::refused(&error))?;
+    let mut config = super::kubeconfig::of_eks(&cloud, &access, name).await?;
+    super::kubeconfig::in_sandbox(&mut config, &edge.endpoint(), edge.keys());
+    Ok(Cluster::connect_with(&config, name).await?)
 }
 
 /// Writes a source; the server lists a kind a moment after its definition is established.

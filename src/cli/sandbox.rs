@@ -98,6 +98,16 @@ fn source(text: &str) -> Result<(SourceId, PathBuf), String> {
     }
 }
 
+/// `1:60`: seconds here for one in AWS; 0 is at once.
+pub(super) fn time_scale(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is no time scale; write 1:60, 1:1 or 0");
+    if text == "0" {
+        return Ok(0.0);
+    }
+    let parts = text.strip_prefix("1:").and_then(|times| times.parse::<u32>().ok()).filter(|times| *times > 0);
+    parts.map(|times| 1.0 / f64::from(times)).ok_or_else(wrong)
+}
+
 /// Runs the verb.
 pub async fn run(args: SandboxArgs) -> Result<(), SandboxError> {
     match args.verb {
