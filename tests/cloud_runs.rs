@@ -54,7 +54,7 @@ async fn is_whole(account: &Account, declared: &[Declared]) {
 async fn faults_cost_time_and_nothing_else() {
     let Some(account) = Account::open(7).await else { return };
     let declared = example();
-    account.edge.set_faults(Faults { latency: Duration::ZERO, errors: 0.05, throttled: 0.1, dropped: 0.02 });
+    account.edge.set_faults(Faults { errors: 0.05, throttled: 0.1, dropped: 0.02, ..Faults::default() });
     let mut built = account.run(&declared).await;
     if !built.success {
         // What failed for good is gone on with by the same command.
@@ -114,7 +114,7 @@ async fn killed_at_random_moments() {
     for seed in 1..=seeds {
         let Some(account) = Account::open(seed).await else { return };
         if seed % 2 == 0 {
-            account.edge.set_faults(Faults { latency: Duration::ZERO, errors: 0.05, throttled: 0.1, dropped: 0.02 });
+            account.edge.set_faults(Faults { errors: 0.05, throttled: 0.1, dropped: 0.02, ..Faults::default() });
         }
         let mut dice = fastrand::Rng::with_seed(seed);
         for _ in 0..2 {

@@ -34,7 +34,7 @@ pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<Fin
     let aws = environment.spec.aws.as_ref();
     let cloud = (!environment.spec.infrastructure.is_empty()).then(|| {
         let default = CloudOptions::default();
-        CloudOptions { account: aws.map_or(default.account, |aws| aws.account_id.clone()), time_scale: args.time_scale, ..default }
+        CloudOptions { account: aws.map_or(default.account, |aws| aws.account_id.clone()), time_scale: args.time_scale.seconds(), ..default }
     });
     let region = aws.map(|aws| aws.region.clone());
     // The control plane needs seconds to start; the repository is read meanwhile. Problems of the repository end both.

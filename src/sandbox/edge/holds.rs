@@ -29,10 +29,9 @@ const HOLDS: &[Hold] = &[
     Hold { call: "DeleteVpc", field: "VpcId", question: "DescribeSecurityGroups", filter: "vpc-id", holder: "groupName", except: "default", ..DEPENDENCY },
     Hold { call: "DeleteSubnet", field: "SubnetId", question: "DescribeNatGateways", filter: "subnet-id", also: Some(("state", "available")), holder: "natGatewayId", ..DEPENDENCY },
     Hold { call: "DeleteSubnet", field: "SubnetId", question: "DescribeInstances", filter: "subnet-id", also: Some(("instance-state-name", "running")), holder: "instanceId", ..DEPENDENCY },
-    Hold { call: "DeleteSubnet", field: "SubnetId", question: "DescribeNetworkInterfaces", filter: "subnet-id", holder: "networkInterfaceId", ..DEPENDENCY },
     Hold { call: "DeleteSecurityGroup", field: "GroupId", question: "DescribeSecurityGroups", filter: "ip-permission.group-id", holder: "securityGroupArn", except: "/{id}", ..DEPENDENCY },
     Hold { call: "DeleteSecurityGroup", field: "GroupId", question: "DescribeSecurityGroups", filter: "egress.ip-permission.group-id", holder: "securityGroupArn", except: "/{id}", ..DEPENDENCY },
-    Hold { call: "DeleteSecurityGroup", field: "GroupId", question: "DescribeNetworkInterfaces", filter: "group-id", holder: "networkInterfaceId", ..DEPENDENCY },
+    Hold { call: "DeleteSecurityGroup", field: "GroupId", question: "DescribeInstances", filter: "instance.group-id", also: Some(("instance-state-name", "running")), holder: "instanceId", ..DEPENDENCY },
     // Public addresses are mapped as long as an interface of the VPC has one.
     Hold { call: "DetachInternetGateway", field: "VpcId", question: "DescribeNatGateways", filter: "vpc-id", also: Some(("state", "available")), holder: "publicIp", ..DEPENDENCY },
     Hold { call: "ReleaseAddress", field: "AllocationId", question: "DescribeAddresses", filter: "allocation-id", holder: "associationId", code: "InvalidIPAddress.InUse", ..DEPENDENCY },
