@@ -1,10 +1,11 @@
 //! `rehearse`: a whole run against a sandbox of this machine.
 
+use super::cloud::Ahead;
 use super::start::{Input, input, phase, stop_signal};
 use super::{Failure, RehearseArgs};
 use crate::aws::{Access, Cloud};
 use crate::cluster::{Apply, Cluster, ClusterError};
-use crate::execute::{self, Events, Finished, Installation, Mode, Run};
+use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::health::Expressions;
 use crate::layers::infrastructure::Declared;
 use crate::manifest::Resource;
@@ -77,9 +78,24 @@ async fn run(
 ) -> Result<Finished, Failure> {
     execute::announce(&given.plan, events);
     let mode = if args.bootstrap { Mode::Bootstrap } else { Mode::Recover };
-    if let Some(ended) = raise(&given, mode, sandbox, events, &stop).await? {
-        return Ok(ended);
+    let account = look_at_account(&given, mode, sandbox, events, &stop).await?;
+    let above = async |below: Option<Below>| above(args, events, sandbox, given, mode, below, stop).await;
+    match account {
+        Some(ahead) => ahead.carry(events, |below| above(Some(below))).await,
+        None => above(None).await,
     }
+}
+
+/// What stands above the cloud resources.
+async fn above(
+    args: &RehearseArgs,
+    events: &Events,
+    sandbox: &Arc<Mutex<Sandbox>>,
+    given: Input,
+    mode: Mode,
+    below: Option<Below>,
+    stop: tokio::sync::watch::Receiver<u8>,
+) -> Result<Finished, Failure> {
     let cluster = connect(&given, &*sandbox.lock().await).await?;
     let Input { reading, plan, secrets, .. } = given;
     {
@@ -117,6 +133,7 @@ async fn run(
         stand_ins: stand_ins.objects,
         cluster,
         installation: Installation { components: Vec::new(), start: Some(Box::pin(start)) },
+        below,
         timeout: args.run.timeout,
         events: events.clone(),
         stop,
@@ -126,21 +143,19 @@ async fn run(
     Ok(finished?)
 }
 
-/// The lower storey, in the sandbox's AWS.
-async fn raise(
+/// What is to be made in the sandbox's AWS; none where nothing is declared.
+async fn look_at_account(
     given: &Input,
     mode: Mode,
     sandbox: &Arc<Mutex<Sandbox>>,
     events: &Events,
     stop: &tokio::sync::watch::Receiver<u8>,
-) -> Result<Option<Finished>, Failure> {
+) -> Result<Option<Ahead>, Failure> {
     let endpoint = sandbox.lock().await.edge().map(Edge::endpoint);
-    let access = Access { sandbox: endpoint, ..super::cloud::access(&given.environment) };
     // Without a sandbox's AWS nothing is declared, and no other may be touched.
-    if access.sandbox.is_none() {
-        return Ok(None);
-    }
-    super::cloud::raise(given, &access, mode, events, stop).await
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    let access = Access { sandbox: Some(endpoint), ..super::cloud::access(&given.environment) };
+    super::cloud::look(given, &access, mode, events, stop).await
 }
 
 /// As a real run connects, where the environment's EKS cluster is among the declared resources; else as the sandbox's administrator.

@@ -6,6 +6,7 @@
 pub mod cloud;
 mod engine;
 pub mod existing;
+pub mod journal;
 pub mod layer;
 pub mod lease;
 pub mod progress;
@@ -13,6 +14,7 @@ pub mod proof;
 pub mod queue;
 
 use crate::agent::{self, Living};
+use crate::aws::Cloud;
 use crate::cluster::watch::Watches;
 use crate::cluster::{Cluster, ClusterError};
 use crate::layers::LayerId;
@@ -22,6 +24,7 @@ use crate::read::Reading;
 use crate::report::event::{Event, Happening, Sink};
 use futures::future::BoxFuture;
 use lease::{Lease, LeaseError};
+use progress::Progress;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +56,20 @@ impl std::fmt::Debug for Installation {
     }
 }
 
+/// The storey below the cluster, as the run above it sees it.
+#[derive(Clone, Debug)]
+pub struct Below {
+    /// The account.
+    pub cloud: Arc<Cloud>,
+    /// What lives there so far.
+    pub progress: Progress,
+}
+
+/// Whether a node is made below the cluster.
+pub fn is_below(node: &str) -> bool {
+    node.starts_with("aws/") || node.starts_with("command/")
+}
+
 /// All that a run needs.
 #[derive(Debug)]
 pub struct Run {
@@ -70,6 +87,8 @@ pub struct Run {
     pub cluster: Cluster,
     /// The agent.
     pub installation: Installation,
+    /// The storey below, which may still be under way.
+    pub below: Option<Below>,
     /// `--timeout`.
     pub timeout: Option<Duration>,
     /// Where events go.

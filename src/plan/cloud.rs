@@ -49,7 +49,8 @@ pub fn cloud(resources: &[Resource], environment: &Environment, catalogue: &Cata
     let place = aws.map_or_else(|| Place::new("000000000000", "none"), |aws| Place::new(&aws.account_id, &aws.region));
     let (needs, problems) = needs(&cloud.declared, &place);
     cloud.problems.extend(problems);
-    cloud.nodes = cloud.declared.iter().map(|one| Node { id: one.node(), action: Action::Create, owner: "blackstart" }).collect();
+    let node = |one: &Declared| Node { id: one.node(), action: Action::Create, owner: "blackstart", seconds: one.schema.seconds.into() };
+    cloud.nodes = cloud.declared.iter().map(node).collect();
     cloud.edges = needs
         .into_iter()
         .map(|need| {
@@ -58,6 +59,7 @@ pub fn cloud(resources: &[Resource], environment: &Environment, catalogue: &Cata
             Edge { from: from.node(), to: to.node(), constraint, reason: need.reason, origin: to.origin() }
         })
         .collect();
+    cloud.edges.extend(super::eks::order(&cloud.declared, |one| cluster_of(one, &cloud.declared)));
     let eks = environment.spec.cluster.as_ref().and_then(|cluster| cluster.eks.as_deref());
     for declared in cloud.declared.iter().filter(|one| one.schema.service == "eks" && CLUSTER.contains(&one.schema.kind)) {
         if eks.is_some() && cluster_of(declared, &cloud.declared).as_deref() == eks {
