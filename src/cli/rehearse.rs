@@ -109,6 +109,7 @@ async fn run(
         stand_ins: stand_ins.objects,
         cluster,
         installation: Installation { components: Vec::new(), start: Some(Box::pin(start)) },
+        below: None,
         timeout: args.run.timeout,
         events: events.clone(),
         stop,

@@ -124,6 +124,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         stand_ins: Vec::new(),
         cluster,
         installation,
+        below: None,
         timeout: args.run.timeout,
         events: events.clone(),
         stop,

@@ -1,11 +1,12 @@
 //! The run: does what the plan says, in the order that the queue gives, and hands each layer to the agent.
 //!
 //! `queue` decides (pure); `engine` drives it: one task that owns all state, to which apply tasks and watches send messages;
-//! `layer` writes objects; `lease` keeps runs apart; `existing` guards a first start. Emits events, never prints.
+//! `layer` writes objects, `handover` those that live in AWS already; `lease` keeps runs apart; `existing` guards a first start. Emits events, never prints.
 
 pub mod cloud;
 mod engine;
 pub mod existing;
+pub mod handover;
 pub mod layer;
 pub mod lease;
 pub mod progress;
@@ -13,6 +14,7 @@ pub mod proof;
 pub mod queue;
 
 use crate::agent::{self, Living};
+use crate::aws::Cloud;
 use crate::cluster::watch::Watches;
 use crate::cluster::{Cluster, ClusterError};
 use crate::layers::LayerId;
@@ -21,7 +23,9 @@ use crate::plan::Plan;
 use crate::read::Reading;
 use crate::report::event::{Event, Happening, Sink};
 use futures::future::BoxFuture;
+use handover::Handover;
 use lease::{Lease, LeaseError};
+use progress::Progress;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +57,20 @@ impl std::fmt::Debug for Installation {
     }
 }
 
+/// The storey below the cluster, as the run above it sees it.
+#[derive(Clone, Debug)]
+pub struct Below {
+    /// The account.
+    pub cloud: Arc<Cloud>,
+    /// What lives there so far.
+    pub progress: Progress,
+}
+
+/// Whether a node is made below the cluster.
+pub fn is_below(node: &str) -> bool {
+    node.starts_with("aws/") || node.starts_with("command/")
+}
+
 /// All that a run needs.
 #[derive(Debug)]
 pub struct Run {
@@ -70,6 +88,8 @@ pub struct Run {
     pub cluster: Cluster,
     /// The agent.
     pub installation: Installation,
+    /// The storey below, which may still be under way.
+    pub below: Option<Below>,
     /// `--timeout`.
     pub timeout: Option<Duration>,
     /// Where events go.
@@ -150,6 +170,8 @@ pub struct Shared {
     pub watches: Watches,
     /// A custom resource definition was established.
     pub definitions_changed: Notify,
+    /// What lives below, for its controllers in the cluster.
+    pub handover: Option<Handover>,
     /// Where events go.
     pub events: Events,
     /// How often the user asked to stop.

@@ -73,7 +73,7 @@ pub(super) fn is_part_of(cluster: &str, resource: &Resource, all: &[Declared]) -
 }
 
 /// Name of the EKS cluster that a manifest is, or belongs to.
-fn cluster_of(resource: &Resource, all: &[Declared]) -> Option<String> {
+pub(super) fn cluster_of(resource: &Resource, all: &[Declared]) -> Option<String> {
     let text = |resource: &Resource, path: &str| at(resource.value.get("spec")?, path).and_then(Value::as_str).map(str::to_owned);
     if resource.kind() == "Cluster" {
         return text(resource, "name");
