@@ -79,4 +79,4 @@ macro_rules! lives {
     )* };
 }
 
-lives! { dynamodb ec2 ecr eks elbv2 iam kms logs rds route53 s3 secretsmanager sns sqs }
+lives! { compute dynamodb ec2 ecr eks elbv2 iam kms logs rds route53 s3 secretsmanager security_groups sns sqs }

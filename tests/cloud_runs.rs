@@ -31,7 +31,7 @@ fn files(folder: &Path, into: &mut Vec<PathBuf>) {
 /// The cloud resources of the example environment, as far as moto knows them.
 fn example() -> Vec<Declared> {
     let mut found = Vec::new();
-    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/cloud/infrastructure"), &mut found);
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/shop/cloud"), &mut found);
     let resources: Vec<_> = found.iter().flat_map(|file| manifests(file)).filter(|one| !NOT_IN_MOTO.contains(&one.kind())).collect();
     assert!(resources.len() > 20);
     declared(&resources)

@@ -119,7 +119,7 @@ fn meaning(code: &str, message: &str) -> Meaning {
         Meaning::Limit
     } else if any(&["NotFound", "NoSuch", "NonExistentQueue", "QueueDoesNotExist", "DoesNotExist", "NoSuchEntity", "Gateway.NotAttached"]) {
         Meaning::Absent
-    } else if any(&["AlreadyExists", "EntityAlreadyExists", "Duplicate", "AlreadyOwnedByYou", "ResourceInUseException", "QueueNameExists", "AlreadyAssociated"]) {
+    } else if any(&["AlreadyExists", "EntityAlreadyExists", "Duplicate", "AlreadyOwnedByYou", "ResourceInUseException", "QueueNameExists", "AlreadyAssociated", "InvalidSubnet.Conflict"]) {
         Meaning::Exists
     } else if any(&["DependencyViolation", "InUse", "ResourceConflict", "DeleteConflict", "ConcurrentModification", "OperationAborted", "QueueDeletedRecently", "IncorrectState", "InvalidState"])
         || message.contains("scheduled for deletion")

@@ -5,6 +5,7 @@ use super::kind::{Kind, Living, State, Wanted, differs};
 use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Schema, TAG_RESOURCE, Tags, field, refers};
 use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
 use aws_sdk_kms::primitives::DateTimeFormat;
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyState, KeyUsageType, OriginType, Tag};
 use futures::future::{try_join_all, try_join3};
@@ -94,7 +95,10 @@ impl Kind for Key {
             .set_origin(wanted.text("origin").map(Into::into))
             .set_policy(text("policy"))
             .set_tags(Some(to_tags(&wanted.tags)));
-        let made = call.send().await.map_err(|error| unknown_principal(CloudError::new("kms CreateKey", &error)))?;
+        // No token: the SDK would repeat a call that nobody answered, and make a second key.
+        let once = aws_sdk_kms::Config::builder().retry_config(RetryConfig::disabled());
+        let made = call.customize().config_override(once).send().await;
+        let made = made.map_err(|error| unknown_principal(CloudError::new("kms CreateKey", &error)))?;
         let key = made.key_metadata().ok_or_else(|| CloudError::malformed("kms CreateKey", "KeyMetadata"))?;
         Ok(living(key, None, None, wanted.tags.clone()))
     }

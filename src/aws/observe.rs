@@ -102,7 +102,8 @@ pub async fn observe(
     Ok((observation, problems))
 }
 
-fn candidate(living: &Living) -> Candidate<'_> {
+/// As the pure rooms see it.
+pub fn candidate(living: &Living) -> Candidate<'_> {
     Candidate { id: &living.id, spec: &living.spec, status: &living.status, tags: &living.tags, leaving: matches!(living.state, State::Leaving(_)) }
 }
 

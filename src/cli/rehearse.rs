@@ -1,9 +1,10 @@
 //! `rehearse`: a whole run against a sandbox of this machine.
 
+use super::cloud::Ahead;
 use super::start::{Input, input, phase, stop_signal};
 use super::{Failure, RehearseArgs};
 use crate::cluster::{Apply, Cluster, ClusterError};
-use crate::execute::{self, Events, Finished, Installation, Mode, Run};
+use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::health::Expressions;
 use crate::manifest::Resource;
 use crate::read::{self, Reading};
@@ -67,9 +68,25 @@ async fn run(
 ) -> Result<Finished, Failure> {
     execute::announce(&given.plan, events);
     let mode = if args.bootstrap { Mode::Bootstrap } else { Mode::Recover };
-    if let Some(ended) = raise(&given, mode, sandbox, events, &stop).await? {
-        return Ok(ended);
+    let account = look_at_account(&given, mode, sandbox, events, &stop).await?;
+    let above = async |below: Option<Below>| above(args, events, sandbox, given, mode, below, stop).await;
+    match account {
+        // The account ends with what is made in it.
+        Some((ahead, _moto)) => ahead.carry(events, |below| above(Some(below))).await,
+        None => above(None).await,
     }
+}
+
+/// What stands above the cloud resources.
+async fn above(
+    args: &RehearseArgs,
+    events: &Events,
+    sandbox: &Arc<Mutex<Sandbox>>,
+    given: Input,
+    mode: Mode,
+    below: Option<Below>,
+    stop: tokio::sync::watch::Receiver<u8>,
+) -> Result<Finished, Failure> {
     let Input { reading, plan, secrets, .. } = given;
     let kubeconfig = {
         let sandbox = sandbox.lock().await;
@@ -109,7 +126,7 @@ async fn run(
         stand_ins: stand_ins.objects,
         cluster,
         installation: Installation { components: Vec::new(), start: Some(Box::pin(start)) },
-        below: None,
+        below,
         timeout: args.run.timeout,
         events: events.clone(),
         stop,
@@ -119,14 +136,14 @@ async fn run(
     Ok(finished?)
 }
 
-/// The lower storey, in moto.
-async fn raise(
+/// The account of a rehearsal, and what is to be made in it; none where nothing is declared.
+async fn look_at_account(
     given: &Input,
     mode: Mode,
     sandbox: &Arc<Mutex<Sandbox>>,
     events: &Events,
     stop: &tokio::sync::watch::Receiver<u8>,
-) -> Result<Option<Finished>, Failure> {
+) -> Result<Option<(Ahead, Moto)>, Failure> {
     if given.plan.declared.is_empty() {
         return Ok(None);
     }
@@ -135,7 +152,7 @@ async fn raise(
     let moto = Moto::start(&logs, access.account.as_deref().unwrap_or("123456789012")).await?;
     events.send(Happening::StandIn { object: "AWS".into(), reason: "moto keeps what is made in memory, and makes it without delay".into() });
     access.sandbox = Some(moto.endpoint());
-    super::cloud::raise(given, &access, mode, events, stop).await
+    Ok(super::cloud::look(given, &access, mode, events, stop).await?.map(|ahead| (ahead, moto)))
 }
 
 /// Writes a source; the server lists a kind a moment after its definition is established.

@@ -4,7 +4,7 @@ use super::{Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, S
 use crate::aws::Cloud;
 use crate::cluster::Cluster;
 use crate::environment::Environment;
-use crate::execute::{self, Events, Finished, Installation, Mode, Run};
+use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::manifest::Resource;
 use crate::plan::Plan;
 use crate::read::{self, ReadOptions, Reading, Revision};
@@ -92,44 +92,58 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };
     execute::announce(&given.plan, events);
-    if let Some(ended) = super::cloud::raise(&given, &super::cloud::access(&given.environment), mode, events, &stop).await? {
-        return Ok(ended);
-    }
-    let prepare = async {
-        phase(events, "connect", "cluster");
-        // Three parties that do not know of each other: the cluster, the agent's remote, the files at hand.
+    let access = super::cloud::access(&given.environment);
+    let interrupted = || Failure::new("interrupted before the first write").code(130);
+    // Parties that do not know of each other: the account, the agent's remote, the files at hand, the cluster where it is there already.
+    let before = async {
+        let account = super::cloud::look(&given, &access, mode, events, &stop);
         let remote = super::remote::check(&given.reading, &args.run.input);
         let components = read::agent_components(&given.reading, &given.environment);
-        let look = async {
-            let cluster = connect(args, &given.environment).await?;
-            let look = execute::look(&cluster, &given.plan.environment, &given.reading, mode).await;
-            Ok::<_, Failure>((cluster, look))
-        };
-        let (remote, components, look) = tokio::join!(remote, components, look);
-        let (cluster, look) = look?;
+        let (account, remote, components) = tokio::join!(account, remote, components);
         remote?;
-        let installation = Installation { components: components?, start: None };
-        Ok::<_, Failure>((cluster, installation, look?))
+        Ok::<_, Failure>((account?, components?))
     };
-    let (cluster, installation, look) = tokio::select! {
-        prepared = prepare => prepared?,
-        _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
+    let early = async { if given.plan.declared.is_empty() { look_at_cluster(args, &given, mode, events).await.map(Some) } else { Ok(None) } };
+    let mut interrupt = stop.clone();
+    let ((account, components), seen) = tokio::select! {
+        both = async { tokio::try_join!(before, early) } => both?,
+        _ = interrupt.changed() => return Err(interrupted()),
     };
-    let Input { reading, plan, secrets, .. } = given;
-    let run = Run {
-        mode,
-        plan,
-        reading: Arc::new(reading),
-        secrets,
-        stand_ins: Vec::new(),
-        cluster,
-        installation,
-        below: None,
-        timeout: args.run.timeout,
-        events: events.clone(),
-        stop,
+    let above = async |below: Option<Below>| {
+        let (cluster, look) = match seen {
+            Some(seen) => seen,
+            None => tokio::select! {
+                seen = look_at_cluster(args, &given, mode, events) => seen?,
+                _ = interrupt.changed() => return Err(Failure::new("interrupted before the first write to the cluster").code(130)),
+            },
+        };
+        let Input { reading, plan, secrets, .. } = given;
+        let run = Run {
+            mode,
+            plan,
+            reading: Arc::new(reading),
+            secrets,
+            stand_ins: Vec::new(),
+            cluster,
+            installation: Installation { components, start: None },
+            below,
+            timeout: args.run.timeout,
+            events: events.clone(),
+            stop: stop.clone(),
+        };
+        Ok(execute::run(run, look).await?)
     };
-    Ok(execute::run(run, look).await?)
+    match account {
+        Some(ahead) => ahead.carry(events, |below| above(Some(below))).await,
+        None => above(None).await,
+    }
+}
+
+async fn look_at_cluster(args: &StartArgs, given: &Input, mode: Mode, events: &Events) -> Result<(Cluster, execute::Look), Failure> {
+    phase(events, "connect", "cluster");
+    let cluster = connect(args, &given.environment).await?;
+    let look = execute::look(&cluster, &given.plan.environment, &given.reading, mode).await?;
+    Ok((cluster, look))
 }
 
 async fn connect(args: &StartArgs, environment: &Environment) -> Result<Cluster, Failure> {

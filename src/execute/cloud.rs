@@ -4,26 +4,26 @@
 //! and changes what differs, so that a run that died anywhere is gone on with by the next.
 
 use super::Events;
+use super::journal::{self, Journal};
+use super::progress::{Made, Progress};
 use super::queue::{Index, Queue};
 use crate::aws::observe::{Found, Observation, wanted};
-use crate::aws::{self, Cloud, CloudError, Kind, Living, Meaning, State, Wanted};
-use crate::layers::infrastructure::{Change, Declared, Difference, differences};
+use crate::aws::{self, Cloud, Living, Wanted};
+use crate::layers::infrastructure::{Change, Declared};
 use crate::plan::{Action, Edge};
 use crate::problem::Problem;
 use crate::report::event::{Happening, Outcome};
-use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
+use task::Task;
 use tokio::time::Instant;
+
+mod task;
 
 /// Calls under way at once, over all services; the SDK slows down by itself where a service throttles.
 const CALLS: usize = 32;
-/// How long a new resource may be unknown to the calls that follow, and how long what blocks a call may take to pass.
-const SETTLING: Duration = Duration::from_secs(120);
-/// Rounds of comparing and changing before a difference counts as one that does not go away.
-const ROUNDS: usize = 6;
 
 /// What is to be made, and how.
 #[derive(Debug)]
@@ -40,6 +40,10 @@ pub struct Build {
     pub observation: Observation,
     /// Where events go.
     pub events: Events,
+    /// What is remembered of create calls, should this process be killed.
+    pub journal: Option<Arc<Journal>>,
+    /// Who waits for single resources hears of them here.
+    pub progress: Progress,
     /// How often the user asked to stop.
     pub stop: watch::Receiver<u8>,
 }
@@ -121,7 +125,7 @@ pub async fn build(build: Build) -> Built {
         completing: vec![false; nodes.len()],
         sender,
         calls: Arc::new(Semaphore::new(CALLS)),
-        run: format!("{}-{}", jiff::Timestamp::now(), std::process::id()),
+        run: build.journal.as_ref().map_or_else(journal::new_run, |journal| journal.run().to_owned()),
         failed: false,
         build,
     };
@@ -151,6 +155,10 @@ pub async fn build(build: Build) -> Built {
                 engine.build.events.send(Happening::Phase { name: "stop".into(), detail: "finishing what runs; Ctrl-C again stops at once".into() });
             }
         }
+    }
+    engine.build.progress.over();
+    if running == 0 && let Some(journal) = &engine.build.journal {
+        journal.close();
     }
     Built { success: !interrupted && !engine.failed && engine.queue.is_over(), interrupted, living: engine.living }
 }
@@ -186,7 +194,8 @@ impl Engine {
             events: self.build.events.clone(),
             calls: self.calls.clone(),
             stop: self.build.stop.clone(),
-            deadline: Instant::now() + SETTLING + Duration::from_secs(u64::from(wanted.declared.schema.seconds) * 4),
+            deadline: Instant::now() + task::SETTLING + Duration::from_secs(u64::from(wanted.declared.schema.seconds) * 4),
+            journal: self.build.journal.clone(),
             wanted,
         })
     }
@@ -218,8 +227,9 @@ impl Engine {
             self.completing[index] = true;
             started += 1;
             let sender = self.sender.clone();
+            let is_seen = self.build.observation.found.contains_key(&index);
             tokio::spawn(async move {
-                let completed = task.complete(living).await;
+                let completed = task.complete(living, is_seen).await;
                 let _ = sender.send(Message::Completed(index, completed));
             });
         }
@@ -239,6 +249,9 @@ impl Engine {
                 self.wrote[index] |= wrote;
                 for ready in self.queue.healthy(index) {
                     let result = if self.wrote[ready] { Outcome::Ready } else { Outcome::Unchanged };
+                    if let Some(living) = self.living.get(&ready) {
+                        self.build.progress.ready(self.node(ready), Made { outputs: living.outputs(), living: Some(living.clone()) });
+                    }
                     self.send(Happening::Finished { node: self.node(ready), action: self.actions[ready], result, error: None });
                 }
             }
@@ -247,6 +260,7 @@ impl Engine {
                 let declared = &self.build.declared[index];
                 let place = declared.origin().map(|origin| format!(" ({origin})")).unwrap_or_default();
                 let error = format!("{}{place}: {error}", declared.resource.id());
+                self.build.progress.failed(self.node(index), error.clone());
                 self.send(Happening::Finished { node: self.node(index), action: self.actions[index], result: Outcome::Failed, error: Some(error) });
                 for blocked in self.queue.failed(index) {
                     self.block(blocked);
@@ -259,123 +273,7 @@ impl Engine {
         let on: Vec<String> =
             self.queue.waits_for(index).into_iter().map(|(other, reason)| format!("{} ({reason})", self.node(other))).collect();
         let error = (!on.is_empty()).then(|| format!("waits for {}", on.join(", ")));
+        self.build.progress.failed(self.node(index), error.clone().unwrap_or_default());
         self.send(Happening::Finished { node: self.node(index), action: self.actions[index], result: Outcome::Blocked, error });
     }
-}
-
-/// One resource's work.
-struct Task {
-    kind: &'static dyn Kind,
-    cloud: Arc<Cloud>,
-    wanted: Wanted,
-    node: String,
-    events: Events,
-    calls: Arc<Semaphore>,
-    stop: watch::Receiver<u8>,
-    deadline: Instant,
-}
-
-impl Task {
-    async fn make(&self) -> Result<Living, String> {
-        self.patiently("make", || self.kind.create(&self.cloud, &self.wanted)).await
-    }
-
-    /// Waits until it can be used and is as declared. Gives it, and whether anything was changed.
-    async fn complete(&self, mut living: Living) -> Result<(Living, bool), String> {
-        let mut wrote = false;
-        let mut rounds = 0;
-        let mut last: Vec<Difference> = Vec::new();
-        loop {
-            living = self.usable(living).await?;
-            let mut found = differences(self.wanted.declared.schema, &self.wanted.spec, &living.spec, &living.tags);
-            found.retain(|difference| !self.wanted.unknown.iter().any(|unknown| unknown.starts_with(difference.path)));
-            if found.is_empty() {
-                return Ok((living, wrote));
-            }
-            if let Some(fixed) = found.iter().find(|difference| difference.change == Change::Never) {
-                return Err(format!("spec.{} is {} in Git and {} in AWS, which cannot change it in place", fixed.path, fixed.declared, fixed.living));
-            }
-            rounds += 1;
-            if rounds > ROUNDS {
-                let paths: Vec<String> = found.iter().map(|one| format!("{} (declared {}, lives {})", one.path, one.declared, one.living)).collect();
-                return Err(format!("AWS took the change and still tells otherwise: {}", paths.join(", ")));
-            }
-            if found == last {
-                // Changed already, and not told yet: reads are behind writes for a moment.
-                self.pause(1).await?;
-            }
-            self.patiently("change", || self.kind.update(&self.cloud, &self.wanted, &living, &found)).await?;
-            wrote = true;
-            last = found;
-        }
-    }
-
-    async fn usable(&self, mut living: Living) -> Result<Living, String> {
-        let mut told = String::new();
-        let unseen_until = Instant::now() + SETTLING;
-        loop {
-            let seen = self.patiently("look at", || self.kind.look(&self.cloud, &living)).await?;
-            let word = match seen {
-                Some(seen) => {
-                    let state = seen.state.clone();
-                    living = seen;
-                    match state {
-                        State::Ready => return Ok(living),
-                        State::Pending(word) => word,
-                        State::Failed(word) => return Err(format!("{} is {word}", living.id)),
-                        State::Leaving(word) => return Err(format!("{} is {word}: somebody deletes it", living.id)),
-                    }
-                }
-                None if Instant::now() < unseen_until => "not seen yet".to_owned(),
-                None => return Err(format!("{} is gone: somebody deleted it", living.id)),
-            };
-            if word != told {
-                self.events.send(Happening::Progress { node: self.node.clone(), ready: 0, of: 1, message: format!("{}: {word}", living.id) });
-                told = word;
-            }
-            if Instant::now() > self.deadline {
-                return Err(format!("{} is still {told}; the same command again goes on waiting", living.id));
-            }
-            self.pause(self.kind.poll()).await?;
-        }
-    }
-
-    /// Tries a call again while what stands against it may pass: what it names is seconds old, something else still holds it.
-    async fn patiently<T, F: Future<Output = Result<T, CloudError>>>(&self, verb: &str, call: impl Fn() -> F) -> Result<T, String> {
-        let until = Instant::now() + SETTLING;
-        let mut told = false;
-        loop {
-            let result = {
-                let _permit = self.calls.acquire().await;
-                call().await
-            };
-            let error = match result {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            let may_pass = matches!(error.meaning, Meaning::Absent | Meaning::Dependency | Meaning::Throttled | Meaning::Unreachable);
-            if !may_pass || Instant::now() > until {
-                let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-                return Err(format!("cannot {verb} it: {error}{hint}"));
-            }
-            if !std::mem::replace(&mut told, true) {
-                self.events.send(Happening::Retried { node: self.node.clone(), error: error.to_string() });
-            }
-            self.pause(2).await?;
-        }
-    }
-
-    /// The provider's own minimum between two looks; ends at once when the user asks to stop.
-    async fn pause(&self, seconds: u32) -> Result<(), String> {
-        let mut stop = self.stop.clone();
-        tokio::select! {
-            () = tokio::time::sleep(self.cloud.pace(seconds)) => Ok(()),
-            _ = stop.wait_for(|count| *count > 0) => Err("stopped waiting for it; the same command goes on from here".to_owned()),
-        }
-    }
-}
-
-/// What layers and variables may use of a resource that lives.
-pub fn outputs(built: &Built, position: usize) -> Option<Value> {
-    built.living.get(&position).map(Living::outputs)
 }

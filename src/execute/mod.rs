@@ -7,6 +7,7 @@ pub mod cloud;
 mod engine;
 pub mod existing;
 pub mod handover;
+pub mod journal;
 pub mod layer;
 pub mod lease;
 pub mod progress;

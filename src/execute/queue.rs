@@ -52,7 +52,7 @@ pub struct Queue {
 
 impl Queue {
     /// From node ids and edges; an edge that names an unknown node holds nothing back (the plan has said so as a problem).
-    pub fn new<'a>(nodes: impl IntoIterator<Item = &'a str>, edges: &[Edge]) -> Self {
+    pub fn new<'a>(nodes: impl IntoIterator<Item = &'a str>, edges: impl IntoIterator<Item = &'a Edge>) -> Self {
         let index: BTreeMap<&str, Index> = nodes.into_iter().enumerate().map(|(position, id)| (id, position)).collect();
         let count = index.len();
         let mut before: Vec<Vec<Link>> = (0..count).map(|_| Vec::new()).collect();

@@ -3,7 +3,7 @@
 use super::waves::{checked, positions};
 use super::below::Left;
 use super::cloud::{self, Cloud};
-use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, implied};
+use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, estimate, implied};
 use crate::environment::Environment;
 use crate::graph::Graph;
 use crate::health;
@@ -52,6 +52,8 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
             declared: read.layer.declaration.origin.clone(),
         })
         .collect();
+    let usual: BTreeMap<&LayerId, f64> =
+        reading.layers.iter().map(|read| (&read.layer.id, estimate::layer(&read.layer, &read.objects))).collect();
     planned.sort_by(|a, b| (a.wave, &a.id).cmp(&(b.wave, &b.id)));
     for layer in &planned {
         let action = match layer {
@@ -59,7 +61,11 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
             layer if !layer.rendered => Action::Unknown,
             _ => Action::Apply,
         };
-        builder.nodes.push(Node { id: layer.id.node(), action, owner: "flux" });
+        let seconds = match action {
+            Action::Skip => 0.0,
+            _ => usual.get(&layer.id).copied().unwrap_or_default(),
+        };
+        builder.nodes.push(Node { id: layer.id.node(), action, owner: "flux", seconds });
     }
     Plan {
         api_version: "blackstart/v1alpha1",
@@ -147,7 +153,7 @@ impl Builder {
         let cluster = given.and_then(|cluster| cluster.eks.as_deref().or(cluster.context.as_deref())).unwrap_or(name);
         let cluster = format!("cluster/{cluster}");
         let agent = "agent/flux".to_owned();
-        self.nodes.push(Node { id: cluster.clone(), action: Action::Wait, owner: "provider" });
+        self.nodes.push(Node { id: cluster.clone(), action: Action::Wait, owner: "provider", seconds: estimate::CLUSTER });
         let mut secrets: BTreeMap<String, Option<Origin>> = BTreeMap::new();
         for secret in &environment.spec.secrets {
             secrets.entry(format!("secret/{}/{}", secret.namespace, secret.name)).or_insert_with(|| secret.origin.clone());
@@ -158,11 +164,11 @@ impl Builder {
             secrets.entry(format!("{kind}/{}/{}", given.namespace, given.name)).or_insert_with(|| given.origin.clone());
         }
         for (secret, origin) in secrets {
-            self.nodes.push(Node { id: secret.clone(), action: Action::Apply, owner: "blackstart" });
+            self.nodes.push(Node { id: secret.clone(), action: Action::Apply, owner: "blackstart", seconds: estimate::SECRET });
             self.edge(cluster.clone(), secret.clone(), Constraint::ReadyBeforeStart, "needs the cluster", origin.clone());
             self.edge(secret, agent.clone(), Constraint::ReadyBeforeStart, "written before the agent starts", origin);
         }
-        self.nodes.push(Node { id: agent.clone(), action: Action::Apply, owner: "flux" });
+        self.nodes.push(Node { id: agent.clone(), action: Action::Apply, owner: "flux", seconds: estimate::AGENT });
         self.edge(cluster.clone(), agent.clone(), Constraint::ReadyBeforeStart, "needs the cluster", None);
         self.edge(agent, entry.node(), Constraint::AppliedBeforeStart, "Flux's CRDs", None);
         cluster

@@ -37,7 +37,7 @@ pub fn cloud(reading: &Reading, environment: &Environment, catalogue: &Catalogue
     problems.extend(unresolved);
     let handed: BTreeSet<&str> = held.iter().map(|held| held.node.as_str()).collect();
     let owner = |node: &str| if handed.contains(node) { "ack" } else { "blackstart" };
-    let node = |one: &Declared| Node { owner: owner(&one.node()), id: one.node(), action: Action::Create };
+    let node = |one: &Declared| Node { owner: owner(&one.node()), id: one.node(), action: Action::Create, seconds: one.schema.seconds.into() };
     let nodes = declared.iter().map(node).collect();
     let mut edges: Vec<Edge> = needs
         .into_iter()
@@ -47,6 +47,7 @@ pub fn cloud(reading: &Reading, environment: &Environment, catalogue: &Catalogue
             Edge { from: from.node(), to: to.node(), constraint, reason: need.reason, origin: to.origin() }
         })
         .collect();
+    edges.extend(super::eks::order(&declared, |one| below::cluster_of(&one.resource, &declared)));
     let ready = |from: String, to: String, reason: &str, origin| Edge {
         from,
         to,

@@ -3,6 +3,8 @@
 mod below;
 mod build;
 pub mod cloud;
+mod eks;
+pub mod estimate;
 mod implied;
 mod waves;
 
@@ -16,7 +18,7 @@ use crate::problem::{Origin, Problem, Unknown};
 use serde::{Deserialize, Serialize};
 
 /// What `plan -o json` prints.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// `blackstart/v1alpha1`.
@@ -101,7 +103,7 @@ pub enum Action {
 }
 
 /// One thing that the run does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Node {
     /// `aws/<service>/<Kind>/<namespace>/<name>`, `cluster/<name>`, `agent/flux`, `secret/<namespace>/<name>`, `variables/<namespace>/<name>` (a ConfigMap), `layer/<namespace>/<name>`.
     pub id: String,
@@ -109,6 +111,8 @@ pub struct Node {
     pub action: Action,
     /// Who owns it after the run: `flux`, `ack` (its controller in the cluster, by an object in a layer), `blackstart`, `provider`.
     pub owner: &'static str,
+    /// Usual seconds until it is ready, from a table.
+    pub seconds: f64,
 }
 
 /// What of `from` must be over before what of `to` may happen.

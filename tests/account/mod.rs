@@ -6,6 +6,7 @@ use blackstart::aws::observe::observe;
 use blackstart::aws::{self, Access, Cloud};
 use blackstart::execute::Events;
 use blackstart::execute::cloud::{self, Build, Built};
+use blackstart::execute::progress::Progress;
 use blackstart::layers::infrastructure::{Declared, needs};
 use blackstart::manifest::{Resource, yaml};
 use blackstart::plan::{Action, Constraint, Edge as Ordered};
@@ -96,6 +97,8 @@ pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared]) -> Built {
         edges,
         observation,
         events: Events::new(sink),
+        journal: None,
+        progress: Progress::default(),
         stop,
     };
     let built = tokio::time::timeout(Duration::from_secs(150), cloud::build(build)).await.expect("ends within 150 s");

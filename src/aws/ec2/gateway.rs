@@ -1,7 +1,7 @@
 //! Internet gateways, NAT gateways, and the addresses of these.
 
 use super::route::{associate, associated, tables};
-use super::{arn, filter, state, tag, tag_specifications, tagged, tags, text, time};
+use super::{arn, filter, once, state, tag, tag_specifications, tagged, tags, text, time};
 use crate::aws::error::{Meaning, or_absent};
 use crate::aws::kind::{Kind, Living, State, Wanted, differs};
 use crate::aws::{Cloud, CloudError};
@@ -82,7 +82,7 @@ impl Kind for InternetGateway {
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
         let call = cloud.ec2().create_internet_gateway().tag_specifications(tag_specifications(ResourceType::InternetGateway, wanted));
-        let made = call.send().await.map_err(|error| CloudError::new("ec2 CreateInternetGateway", &error))?;
+        let made = call.customize().config_override(once()).send().await.map_err(|error| CloudError::new("ec2 CreateInternetGateway", &error))?;
         let gateway = made.internet_gateway().ok_or_else(|| CloudError::malformed("ec2 CreateInternetGateway", "InternetGateway"))?;
         Ok(living_internet(cloud, gateway, &[]))
     }
@@ -278,7 +278,7 @@ impl Kind for ElasticIpAddress {
             .set_network_border_group(text(wanted, "networkBorderGroup"))
             .set_public_ipv4_pool(text(wanted, "publicIPv4Pool"))
             .tag_specifications(tag_specifications(ResourceType::ElasticIp, wanted));
-        let made = call.send().await.map_err(|error| CloudError::new("ec2 AllocateAddress", &error))?;
+        let made = call.customize().config_override(once()).send().await.map_err(|error| CloudError::new("ec2 AllocateAddress", &error))?;
         let id = made.allocation_id().ok_or_else(|| CloudError::malformed("ec2 AllocateAddress", "AllocationId"))?;
         Ok(living_address(cloud, &types::Address::builder().allocation_id(id).set_public_ip(made.public_ip.clone()).build()))
     }

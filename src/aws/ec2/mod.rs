@@ -11,6 +11,7 @@ mod vpc;
 use super::kind::{Kind, Living, State, Wanted};
 use super::{Cloud, CloudError};
 use crate::layers::infrastructure::{TAG_RESOURCE, at};
+use aws_config::retry::RetryConfig;
 use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, ResourceType, Tag, TagSpecification};
 use serde_json::Value;
@@ -32,6 +33,11 @@ pub(super) const KINDS: &[&dyn Kind] = &[
 /// Tags for a create call.
 fn tag_specifications(kind: ResourceType, wanted: &Wanted) -> TagSpecification {
     TagSpecification::builder().resource_type(kind).set_tags(Some(tag_list(&wanted.tags))).build()
+}
+
+/// For create calls that have neither name nor token: the SDK would repeat one that nobody answered, and make a second resource.
+fn once() -> aws_sdk_ec2::config::Builder {
+    aws_sdk_ec2::Config::builder().retry_config(RetryConfig::disabled())
 }
 
 fn tag_list(tags: &BTreeMap<String, String>) -> Vec<Tag> {

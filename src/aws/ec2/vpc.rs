@@ -1,6 +1,6 @@
 //! VPCs.
 
-use super::{apart, arn, filter, state, tag, tag_specifications, tagged, tags, text, truth};
+use super::{apart, arn, filter, once, state, tag, tag_specifications, tagged, tags, text, truth};
 use crate::aws::error::or_absent;
 use crate::aws::kind::{Kind, Living, Wanted, differs};
 use crate::aws::{Cloud, CloudError};
@@ -86,7 +86,7 @@ impl Kind for Vpc {
             .set_ipv6_netmask_length(wanted.number("ipv6NetmaskLength").and_then(|length| length.try_into().ok()))
             .set_ipv6_pool(text(wanted, "ipv6Pool"))
             .tag_specifications(tag_specifications(ResourceType::Vpc, wanted));
-        let made = call.send().await.map_err(|error| CloudError::new("ec2 CreateVpc", &error))?;
+        let made = call.customize().config_override(once()).send().await.map_err(|error| CloudError::new("ec2 CreateVpc", &error))?;
         let vpc = made.vpc().ok_or_else(|| CloudError::malformed("ec2 CreateVpc", "Vpc"))?;
         Ok(living(cloud, vpc, Map::new()))
     }

@@ -11,9 +11,10 @@ mod start;
 
 use super::handover::Handover as CloudHandover;
 use super::layer::{self, ApplyFailed, Work, Written};
+use super::progress::Told;
 use super::proof::Baseline;
 use super::queue::{Index, Queue, Stage};
-use super::{Run, RunError, Shared};
+use super::{Run, RunError, Shared, is_below};
 use crate::agent::handover::Handover;
 use crate::agent::{self, Living};
 use crate::cluster::watch::Watches;
@@ -27,7 +28,7 @@ use crate::report::event::{Happening, Outcome};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 /// Requests under way at once: 16 keep an API server on a small machine busy, more only queue there.
@@ -60,6 +61,8 @@ pub struct Finished {
 
 #[derive(Debug)]
 enum Job {
+    /// Made below the cluster, by somebody else.
+    Below,
     /// Nothing to write: the cluster itself, or a layer that is not ours to apply.
     Nothing,
     Skip(String),
@@ -149,6 +152,7 @@ pub(super) async fn drive(mut run: Run, living: BTreeMap<LayerId, Living>) -> Re
     let living = Arc::new(without_leaving(living, &run, &shared).await?);
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut stop = run.stop.clone();
+    let mut below = run.below.as_ref().map(|below| below.progress.subscribe());
     let mut engine = Engine::new(run, shared, living, sender);
     engine.announce();
     let mut installation = Some(std::mem::take(&mut engine.run.installation));
@@ -182,6 +186,7 @@ pub(super) async fn drive(mut run: Run, living: BTreeMap<LayerId, Living>) -> Re
                 }
             }
             () = tokio::time::sleep_until(wake) => engine.expire(),
+            () = told(&mut below) => engine.below(),
             Ok(()) = stop.changed() => {
                 let count = *stop.borrow_and_update();
                 engine.stopping = true;
@@ -199,6 +204,17 @@ pub(super) async fn drive(mut run: Run, living: BTreeMap<LayerId, Living>) -> Re
     engine.settle().await;
     engine.prove().await?;
     Ok(engine.conclude())
+}
+
+/// Returns when the storey below has news; never, where there is none.
+async fn told(below: &mut Option<watch::Receiver<Told>>) {
+    let is_told = match below {
+        Some(below) => below.changed().await.is_ok(),
+        None => false,
+    };
+    if !is_told {
+        std::future::pending().await
+    }
 }
 
 /// The agent's layers. One that is being deleted takes its objects with it: that is waited for, else the run would find them
@@ -264,13 +280,13 @@ impl Engine {
             .plan
             .nodes
             .iter()
-            // The storey below is built.
-            .filter(|node| !node.id.starts_with("aws/"))
             .enumerate()
             .map(|(index, node)| {
                 let mut patience = PATIENCE;
                 let mut expressions = none.clone();
-                let job = if let Some(&position) = layers.get(&node.id) {
+                let job = if is_below(&node.id) {
+                    Job::Below
+                } else if let Some(&position) = layers.get(&node.id) {
                     node_of_layer[position] = Some(index);
                     let layer = &run.reading.layers[position].layer;
                     patience = layer.patience().unwrap_or(PATIENCE);
@@ -306,7 +322,9 @@ impl Engine {
                 }
             })
             .collect();
-        let queue = Queue::new(nodes.iter().map(|node| node.id.as_str()), &run.plan.edges);
+        // What is made below keeps its own order.
+        let edges = run.plan.edges.iter().filter(|edge| !is_below(&edge.to));
+        let queue = Queue::new(nodes.iter().map(|node| node.id.as_str()), edges);
         let position_of: BTreeMap<&LayerId, usize> =
             run.reading.layers.iter().enumerate().map(|(position, read)| (&read.layer.id, position)).collect();
         let mut children = vec![Vec::new(); run.reading.layers.len()];
@@ -491,9 +509,33 @@ impl Engine {
         }
     }
 
+    /// What the storey below has told of: nodes that are ready or never will be.
+    fn below(&mut self) {
+        let Some(below) = &self.run.below else { return };
+        let told = below.progress.subscribe().borrow().clone();
+        for index in 0..self.nodes.len() {
+            if !matches!(self.nodes[index].job, Job::Below) || self.nodes[index].finished {
+                continue;
+            }
+            if told.ready.contains_key(&self.nodes[index].id) {
+                self.queue.applied(index);
+                self.ready(index);
+            } else if let Some(why) = told.failed.get(&self.nodes[index].id) {
+                self.fail(index, why);
+            } else if told.over {
+                // Stopped before its turn.
+                self.fail(index, "not made");
+            }
+        }
+    }
+
     fn finish(&mut self, index: Index, result: Outcome, error: Option<String>) {
         let node = &mut self.nodes[index];
         node.finished = true;
+        if matches!(node.job, Job::Below) {
+            // Whoever makes it has told so.
+            return;
+        }
         self.shared.send(Happening::Finished { node: node.id.clone(), action: node.action, result, error });
     }
 

@@ -21,6 +21,7 @@ impl Engine {
         let deadline = Instant::now() + self.nodes[index].patience;
         let id = self.nodes[index].id.clone();
         match &self.nodes[index].job {
+            Job::Below => self.below(),
             Job::Nothing => {
                 self.queue.applied(index);
                 self.ready(index);
