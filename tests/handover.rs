@@ -260,7 +260,9 @@ async fn an_object_arrives_with_its_id_and_belongs_to_agent_and_controller() {
 async fn a_handover_that_died_anywhere_is_completed_by_the_next() {
     real!(server, account);
     let cluster = admin(&server).await;
-    let vpc = |steps: u32| NETWORK.split("---").next().unwrap().replace("name: net", &format!("name: died-{steps}")).replace("10.0.", &format!("10.{steps}."));
+    let vpc = |steps: u32| {
+        NETWORK.split("---").next().unwrap().replace("name: net", &format!("name: died-{steps}")).replace("10.0.", &format!("10.{steps}."))
+    };
     for steps in 0..=4 {
         let resources = prepared(&vpc(steps));
         let resource = &resources[0];
@@ -355,7 +357,8 @@ async fn a_layer_waits_for_the_definition_and_says_where_a_stale_id_stands() {
     let cluster = admin(&server).await;
     let text = NETWORK.split("---").nth(3).unwrap();
     // A kind that no other test defines.
-    let text = text.replace("sqs.services", "sns.services").replace("kind: Queue", "kind: Topic").replace("queueName: orders", "name: orders");
+    let text =
+        text.replace("sqs.services", "sns.services").replace("kind: Queue", "kind: Topic").replace("queueName: orders", "name: orders");
     let resources = prepared(&text);
     let topic = &resources[0];
     assert_eq!(service(topic), Some("sns"));

@@ -12,6 +12,8 @@ use blackstart::problem::{Origin, Severity};
 use blackstart::read::{ReadLayer, Reading};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
 
 fn resources(text: &str, file: &str) -> Vec<Resource> {
     let documents = yaml::documents(text).unwrap();
@@ -60,8 +62,18 @@ fn manifest(group: &str, kind: &str, name: &str, spec: &str) -> String {
 /// A cluster with a node group in a network of its own, a queue that nobody needs, and another cluster.
 fn everything() -> String {
     [
-        manifest("eks", "Cluster", "main", "{name: prod, roleRef: {from: {name: eks}}, resourcesVPCConfig: {subnetRefs: [{from: {name: a}}]}}"),
-        manifest("eks", "Nodegroup", "nodes", "{name: nodes, clusterRef: {from: {name: main}}, nodeRole: 'arn:aws:iam::111122223333:role/node'}"),
+        manifest(
+            "eks",
+            "Cluster",
+            "main",
+            "{name: prod, roleRef: {from: {name: eks}}, resourcesVPCConfig: {subnetRefs: [{from: {name: a}}]}}",
+        ),
+        manifest(
+            "eks",
+            "Nodegroup",
+            "nodes",
+            "{name: nodes, clusterRef: {from: {name: main}}, nodeRole: 'arn:aws:iam::111122223333:role/node'}",
+        ),
         manifest("eks", "Addon", "dns", "{name: coredns, clusterName: prod}"),
         manifest("iam", "Role", "eks", "{name: eks, assumeRolePolicyDocument: '{}'}"),
         manifest("iam", "Role", "node", "{name: node, assumeRolePolicyDocument: '{}'}"),
@@ -110,7 +122,7 @@ fn what_the_cluster_needs_is_made_below_it_and_the_rest_is_left() {
     let to_layer: Vec<_> = plan.edges.iter().filter(|edge| edge.from.starts_with("aws/") && edge.to == "layer/flux-system/cloud").collect();
     assert_eq!(to_layer.len(), 8);
     assert!(to_layer.iter().all(|edge| edge.constraint == Constraint::ReadyBeforeStart && edge.reason == "handed over there"));
-    assert_eq!(to_layer[7].origin.as_ref().unwrap().to_string(), "layers/cloud.yaml:29");
+    assert_eq!(to_layer[7].origin.as_ref().unwrap().to_string(), "layers/cloud.yaml:37");
     let before_cluster: Vec<&str> = plan.edges.iter().filter(|edge| edge.to == "cluster/prod").map(|edge| edge.from.as_str()).collect();
     assert_eq!(before_cluster, ["aws/eks/Cluster/ack/main", "aws/eks/Nodegroup/ack/nodes", "aws/eks/Addon/ack/dns"]);
 }
@@ -161,7 +173,8 @@ fn direct_makes_all_that_is_known_and_says_why_it_leaves_the_rest() {
         manifest("sqs", "Queue", "odd", "{queueName: odd, colour: red}"),
         manifest("ec2", "Subnet", "lost", "{cidrBlock: 10.9.0.0/24, vpcRef: {from: {name: nowhere}}}"),
         manifest("ec2", "VPCEndpoint", "lost", "{serviceName: s3, vpcRef: {from: {name: net}}, subnetRefs: [{from: {name: lost}}]}"),
-        manifest("sqs", "Queue", "far", "{queueName: far}").replace("namespace: ack", "namespace: ack, annotations: {services.k8s.aws/region: us-east-1}"),
+        manifest("sqs", "Queue", "far", "{queueName: far}")
+            .replace("namespace: ack", "namespace: ack, annotations: {services.k8s.aws/region: us-east-1}"),
     ];
     let plan = planned(&format!("{DIRECT}{EKS}"), "", &(everything() + &more.concat()));
     assert_eq!(problems(&plan), [""; 0]);
@@ -191,7 +204,7 @@ fn what_is_not_known_blocks_where_the_cluster_needs_it() {
             "cloud-field-unknown Role ack/node: spec.colour is not honoured by blackstart; cluster prod needs it before any controller runs",
         ]
     );
-    assert_eq!(plan.problems[1].origin.as_ref().unwrap().to_string(), "layers/cloud.yaml:17");
+    assert_eq!(plan.problems[1].origin.as_ref().unwrap().to_string(), "layers/cloud.yaml:22");
     assert_eq!(plan.problems[1].hint.as_deref(), Some("leave it out, or make it yourself and name it by its ID"));
 }
 
@@ -202,6 +215,43 @@ fn the_plan_as_json_says_who_makes_and_who_owns() {
     assert!(nodes.iter().any(|node| node["id"] == "aws/ec2/VPC/ack/net" && node["owner"] == "ack"));
     assert_eq!(
         plan["leftToControllers"][1],
-        json!({"id": "aws/sqs/Queue/ack/orders", "layer": "flux-system/cloud", "reason": "spec.aws.above is controllers", "file": "layers/cloud.yaml", "line": 33})
+        json!({"id": "aws/sqs/Queue/ack/orders", "layer": "flux-system/cloud", "reason": "spec.aws.above is controllers", "file": "layers/cloud.yaml", "line": 42})
     );
+}
+
+#[test]
+fn the_plan_for_people_names_owners_and_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let flux = |kind: &str, name: &str, spec: &str| {
+        let group = if kind == "GitRepository" { "source" } else { "kustomize" };
+        format!(
+            "apiVersion: {group}.toolkit.fluxcd.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: flux-system}}\nspec: {spec}\n---\n"
+        )
+    };
+    let source = "interval: 1m, prune: true, sourceRef: {kind: GitRepository, name: flux-system}";
+    let sync = flux("GitRepository", "flux-system", "{url: 'https://example.com/fleet', interval: 1m}")
+        + &flux("Kustomization", "flux-system", &format!("{{path: ./clusters/prod, {source}}}"));
+    for (path, text) in [
+        ("blackstart.yaml", format!("apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: prod}}\nspec:\n{AWS}{EKS}")),
+        ("clusters/prod/flux-system/gotk-sync.yaml", sync),
+        ("clusters/prod/cloud.yaml", flux("Kustomization", "cloud", &format!("{{path: ./cloud, {source}}}"))),
+        ("cloud/all.yaml", everything()),
+    ] {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    git2::Repository::init(folder.path()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_blackstart")).arg("plan").arg(folder.path()).env("NO_COLOR", "1").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    for part in [
+        "infrastructure  8 cloud resources, 8 handed over to ACK in the cluster\n",
+        "  ec2 VPC ack/net          ack\n",
+        "  ec2 RouteTable ack/out   ack         after net (vpcRef)\n",
+        "left to ACK's controllers (spec.aws.above is controllers): 2 cloud resources: eks/Cluster/ack/other, sqs/Queue/ack/orders\n",
+        "after 8 cloud resources (handed over there)\n",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
 }

@@ -126,8 +126,11 @@ fn infrastructure(plan: &Plan, text: &mut String) {
                 format!("{} {FAINT}({}){FAINT:#}", from.rsplit('/').next().unwrap_or(from), list(&reasons, 3))
             })
             .collect();
-        let after = if after.is_empty() { String::new() } else { format!("  after {}", after.join(", ")) };
-        let _ = writeln!(text, "  {NAME}{name:<width$}{NAME:#}  {FAINT}{:<10}{FAINT:#}{after}", owner(&node));
+        let (owner, after) = match after.as_slice() {
+            [] => (owner(&node).to_owned(), String::new()),
+            after => (format!("{:<10}", owner(&node)), format!("  after {}", after.join(", "))),
+        };
+        let _ = writeln!(text, "  {NAME}{name:<width$}{NAME:#}  {FAINT}{owner}{FAINT:#}{after}");
     }
     left(plan, text);
     let _ = writeln!(text);
