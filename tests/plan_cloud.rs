@@ -219,23 +219,22 @@ fn the_plan_as_json_says_who_makes_and_who_owns() {
     );
 }
 
-#[test]
-fn the_plan_for_people_names_owners_and_what_is_left() {
+/// What `blackstart plan` prints of a repository with a layer of the folder `cloud`.
+fn printed(environment: &str, layer: &str, manifests: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let flux = |kind: &str, name: &str, spec: &str| {
-        let group = if kind == "GitRepository" { "source" } else { "kustomize" };
+    let flux = |group: &str, kind: &str, name: &str, spec: &str| {
         format!(
-            "apiVersion: {group}.toolkit.fluxcd.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: flux-system}}\nspec: {spec}\n---\n"
+            "apiVersion: {group}.toolkit.fluxcd.io/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: flux-system}}\nspec: {{{spec}}}\n---\n"
         )
     };
     let source = "interval: 1m, prune: true, sourceRef: {kind: GitRepository, name: flux-system}";
-    let sync = flux("GitRepository", "flux-system", "{url: 'https://example.com/fleet', interval: 1m}")
-        + &flux("Kustomization", "flux-system", &format!("{{path: ./clusters/prod, {source}}}"));
+    let sync = flux("source", "GitRepository", "flux-system", "url: 'https://example.com/fleet', interval: 1m")
+        + &flux("kustomize", "Kustomization", "flux-system", &format!("path: ./clusters/prod, {source}"));
     for (path, text) in [
-        ("blackstart.yaml", format!("apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: prod}}\nspec:\n{AWS}{EKS}")),
+        ("blackstart.yaml", format!("apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: prod}}\nspec:\n{environment}")),
         ("clusters/prod/flux-system/gotk-sync.yaml", sync),
-        ("clusters/prod/cloud.yaml", flux("Kustomization", "cloud", &format!("{{path: ./cloud, {source}}}"))),
-        ("cloud/all.yaml", everything()),
+        ("clusters/prod/cloud.yaml", flux("kustomize", "Kustomization", "cloud", &format!("path: ./cloud, {layer}{source}"))),
+        ("cloud/all.yaml", manifests.to_owned()),
     ] {
         let path = folder.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -245,6 +244,12 @@ fn the_plan_for_people_names_owners_and_what_is_left() {
     let output = Command::new(env!("CARGO_BIN_EXE_blackstart")).arg("plan").arg(folder.path()).env("NO_COLOR", "1").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn the_plan_for_people_names_owners_and_what_is_left() {
+    let text = printed(&format!("{AWS}{EKS}"), "", &everything());
     for part in [
         "infrastructure  8 cloud resources, 8 handed over to ACK in the cluster\n",
         "  ec2 VPC ack/net          ack\n",
@@ -254,4 +259,12 @@ fn the_plan_for_people_names_owners_and_what_is_left() {
     ] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
+}
+
+#[test]
+fn a_folder_has_the_namespace_that_its_layer_gives_it() {
+    let manifests = everything().replace(", namespace: ack", "");
+    let text = printed(&format!("{AWS}  infrastructure: [{{path: cloud}}]\n"), "targetNamespace: aws, ", &manifests);
+    assert!(text.contains("infrastructure  10 cloud resources, 10 handed over to ACK in the cluster\n"), "{text}");
+    assert!(text.contains("  ec2 VPC aws/net          ack\n"), "{text}");
 }

@@ -183,12 +183,8 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     if !reasons.is_empty() && (layer.parent.is_some() || handed > 0) {
         let _ = writeln!(text, "      after {}", reasons.join(", "));
     }
-    let awaited: Vec<&str> = plan
-        .edges
-        .iter()
-        .filter(|edge| edge.to == node && edge.constraint.is_for_ready())
-        .map(|edge| short(&edge.from))
-        .collect();
+    let awaited: Vec<&str> =
+        plan.edges.iter().filter(|edge| edge.to == node && edge.constraint.is_for_ready()).map(|edge| short(&edge.from)).collect();
     if !awaited.is_empty() {
         let _ = writeln!(
             text,

@@ -111,9 +111,8 @@ impl Handover {
     /// An object that stands for a resource which this run has made or found; none for any other.
     pub fn of<'a>(&'a self, resource: &'a Resource) -> Option<Handed<'a>> {
         let living = self.progress.made(&infrastructure::node(resource)?)?.living?;
-        let kind = aws::kinds().find(|kind| {
-            infrastructure::service(resource) == Some(kind.schema().service) && kind.schema().kind == resource.kind()
-        })?;
+        let kind = aws::kinds()
+            .find(|kind| infrastructure::service(resource) == Some(kind.schema().service) && kind.schema().kind == resource.kind())?;
         Some(Handed { handover: self, kind, resource, living })
     }
 
@@ -315,7 +314,8 @@ fn names(living: &Living) -> Vec<(String, String)> {
 
 /// What a controller has to find in the status of what it adopts.
 fn status(kind: &dyn Kind, living: &Living, place: &Place) -> Value {
-    let mut status = json!({"ackResourceMetadata": {"ownerAccountID": place.account, "region": place.region, "partition": place.partition}});
+    let mut status =
+        json!({"ackResourceMetadata": {"ownerAccountID": place.account, "region": place.region, "partition": place.partition}});
     for (path, value) in names(living) {
         infrastructure::put(&mut status, &path, value.into());
     }

@@ -55,10 +55,12 @@ pub(super) struct Choice {
 pub(super) fn choose(reading: &Reading, environment: &Environment, catalogue: &Catalogue, place: &Place) -> Choice {
     let aws = environment.spec.aws.as_ref();
     let mut manifests = Manifests { catalogue, abroad: Abroad::new(reading, aws.map(|_| place)), ..Manifests::default() };
+    let applied: Vec<_> = reading.layers.iter().filter(|read| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none()).collect();
+    let home = Home::new(applied.iter().flat_map(|read| &read.objects));
     for resource in &reading.infrastructure {
-        manifests.folder(resource);
+        manifests.folder(&home.bring(resource));
     }
-    for read in reading.layers.iter().filter(|read| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none()) {
+    for read in &applied {
         for resource in &read.objects {
             manifests.object(resource, &read.layer.id);
         }
@@ -107,6 +109,8 @@ impl Manifests<'_> {
         let Some(read) = Declared::read(resource, self.catalogue) else { return };
         let problems = read.err().unwrap_or_default();
         match node(resource).and_then(|id| self.positions.get(&id)) {
+            // One folder may include another.
+            Some(&first) if self.all[first].resource == *resource => {}
             Some(&first) => {
                 let place = self.all[first].origin().map(|origin| format!(" in {origin}")).unwrap_or_default();
                 let message = format!("{}: declared twice, first{place}", resource.id());
@@ -153,7 +157,8 @@ impl Manifests<'_> {
         let message = format!("{}: layer {layer} declares another spec than the infrastructure{place}", resource.id());
         let mut problem = Problem::blocks("cloud-differs", message).at(resource.origin.clone());
         problem.severity = Severity::Differs;
-        self.problems.push(problem.hint("make them the same: after the handover, the controller changes the resource to what the layer says"));
+        self.problems
+            .push(problem.hint("make them the same: after the handover, the controller changes the resource to what the layer says"));
     }
 
     fn choose(mut self, cluster: Option<&str>, above: Above, place: &Place) -> Choice {
@@ -239,10 +244,34 @@ fn reason(problem: &Problem, resource: &Resource) -> String {
 
 /// A problem of what stands in a layer and cannot be left to a controller there.
 fn of_the_cluster(problem: Problem, cluster: Option<&str>) -> Problem {
-    let cluster = cluster.map(|name| format!("cluster {name}")).unwrap_or_else(|| "what is made before the cluster".to_owned());
+    let cluster = cluster.map_or("what is made before the cluster".to_owned(), |name| format!("cluster {name}"));
     let message = format!("{}; {cluster} needs it before any controller runs", problem.message);
     let hint = problem.hint.clone().filter(|hint| hint.starts_with("did you mean"));
     Problem { message, hint: hint.or_else(|| Some("leave it out, or make it yourself and name it by its ID".to_owned())), ..problem }
+}
+
+/// Where the manifests of folders stand in layers: a layer may give its objects a namespace that the folder alone does not.
+struct Home<'a> {
+    namespaces: HashMap<(&'a Origin, &'a str, &'a str), &'a str>,
+}
+
+impl<'a> Home<'a> {
+    fn new(objects: impl Iterator<Item = &'a Resource>) -> Self {
+        let of_ack = objects.filter(|object| service(object).is_some());
+        let namespaces = of_ack.filter_map(|object| Some(((object.origin.as_ref()?, object.kind(), object.name()), object.namespace()?)));
+        Self { namespaces: namespaces.collect() }
+    }
+
+    /// The same manifest in the namespace that its layer gives it.
+    fn bring(&self, resource: &Resource) -> Resource {
+        let mut resource = resource.clone();
+        let key = |origin| (origin, resource.kind(), resource.name());
+        let namespace = resource.origin.as_ref().and_then(|origin| self.namespaces.get(&key(origin)).copied());
+        if let (None, Some(namespace)) = (resource.namespace(), namespace) {
+            resource.value["metadata"]["namespace"] = namespace.into();
+        }
+        resource
+    }
 }
 
 /// Manifests for another account or region, as ACK's annotations on objects and namespaces say it.
@@ -264,12 +293,12 @@ impl<'a> Abroad<'a> {
         let of_namespace = |name: &str| namespace?.annotation(&format!("services.k8s.aws/{name}"));
         let region = declared.annotation("region").or_else(|| of_namespace("default-region")).filter(|region| *region != place.region);
         let account = of_namespace("owner-account-id").filter(|account| *account != place.account);
-        let where_ = match (region, account) {
+        let elsewhere = match (region, account) {
             (Some(region), _) => format!("region {region}"),
             (None, Some(account)) => format!("account {account}"),
             (None, None) => return None,
         };
-        let message = format!("{}: is for {where_}, and blackstart works in {} {}", declared.resource.id(), place.account, place.region);
+        let message = format!("{}: is for {elsewhere}, and blackstart works in {} {}", declared.resource.id(), place.account, place.region);
         let hint = "leave it to its controller in a layer above the cluster";
         Some(Problem::blocks("cloud-abroad", message).at(declared.origin()).hint(hint))
     }

@@ -37,7 +37,8 @@ pub fn cloud(reading: &Reading, environment: &Environment, catalogue: &Catalogue
     problems.extend(unresolved);
     let handed: BTreeSet<&str> = held.iter().map(|held| held.node.as_str()).collect();
     let owner = |node: &str| if handed.contains(node) { "ack" } else { "blackstart" };
-    let node = |one: &Declared| Node { owner: owner(&one.node()), id: one.node(), action: Action::Create, seconds: one.schema.seconds.into() };
+    let node =
+        |one: &Declared| Node { owner: owner(&one.node()), id: one.node(), action: Action::Create, seconds: one.schema.seconds.into() };
     let nodes = declared.iter().map(node).collect();
     let mut edges: Vec<Edge> = needs
         .into_iter()
