@@ -129,8 +129,10 @@ impl Handover {
                 return;
             }
             let change = json!({"metadata": {"annotations": {MARK: null}}});
-            if cluster.merge_patch(&id, None, &change, MANAGER).await.is_ok() {
-                lock(&marked).remove(&id);
+            // Another layer may hold the same object, and mark it again meanwhile.
+            lock(&marked).remove(&id);
+            if cluster.merge_patch(&id, None, &change, MANAGER).await.is_err() {
+                lock(&marked).insert(id);
             }
         });
     }

@@ -593,9 +593,11 @@ impl Engine {
 
     /// Waits until the controllers of handed-over cloud resources have taken them, and tells which nobody has.
     async fn settle(&self) {
-        let Some(handover) = self.shared.handover.as_ref().filter(|handover| handover.marked() > 0) else { return };
-        let detail = format!("that ACK's controllers take over what lives in AWS ({} left)", handover.marked());
-        self.shared.send(Happening::Phase { name: "adopt".into(), detail });
+        let Some(handover) = &self.shared.handover else { return };
+        if handover.marked() > 0 {
+            let detail = format!("that ACK's controllers take over what lives in AWS ({} left)", handover.marked());
+            self.shared.send(Happening::Phase { name: "adopt".into(), detail });
+        }
         let left = tokio::select! {
             left = handover.settle(CONTROLLERS) => left,
             // The next run sees to them.
