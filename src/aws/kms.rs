@@ -191,7 +191,8 @@ async fn read(cloud: &Cloud, id: &str) -> Result<Option<Living>, CloudError> {
     }
     let policy = async {
         let call = kms.get_key_policy().key_id(id).send().await;
-        call.map(|answer| answer.policy).map_err(|error| CloudError::new("kms GetKeyPolicy", &error))
+        let told = or_absent(call.map_err(|error| CloudError::new("kms GetKeyPolicy", &error)))?;
+        Ok(told.and_then(|answer| answer.policy))
     };
     let rotation = async {
         // No other key can have it.

@@ -1,6 +1,7 @@
 //! Command line: words to calls, errors to exit codes. Holds no logic of its own.
 
 mod cloud;
+mod edge;
 mod failure;
 mod kubeconfig;
 mod pages;
@@ -187,6 +188,9 @@ struct RehearseArgs {
     /// Leave the sandbox running afterwards, until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// How long cloud resources take here: 1:60 makes a minute of AWS a second, 1:1 is real, 0 is at once
+    #[arg(long, value_name = "1:N", default_value = "1:60")]
+    time_scale: sandbox::TimeScale,
 }
 
 /// Form of an output.

@@ -11,6 +11,7 @@
 //! volumes      stand-in of the EBS CSI driver
 //! standin      what else a rehearsal needs stand-ins for (pure)
 //! operator     statuses that no controller here writes
+//! cloud, edge  AWS: moto, and what an emulator leaves out
 //! ```
 //!
 //! Never: a listener off 127.0.0.1, a key on a disk, a process that outlives its owner, a fixed sleep.
@@ -33,6 +34,7 @@ pub mod watch;
 
 pub use agent::AgentFlags;
 pub use artifacts::local_tree;
+pub use cloud::{CloudOptions, Credentials};
 pub use error::SandboxError;
 pub use process::become_component;
 pub use state::State;
@@ -41,6 +43,7 @@ use crate::layers::SourceId;
 use crate::read::SourceTree;
 use control_plane::Places;
 use credentials::Authority;
+use edge::Edge;
 use jiff::Timestamp;
 use kube::api::{DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -64,6 +67,8 @@ pub struct Options {
     pub controllers: bool,
     /// Writes an audit log (metadata of every write) to `logs/audit.jsonl`.
     pub audit: bool,
+    /// Has an AWS too: moto behind an edge.
+    pub cloud: Option<CloudOptions>,
     /// Where stand-ins are reported.
     pub stand_ins: Option<tokio::sync::mpsc::UnboundedSender<StandIn>>,
     /// The blackstart program, where it is not the running one (tests).
@@ -85,6 +90,15 @@ const STAND_INS: &[(&str, &str)] = &[
     ("source-controller", "an artifact server of the sandbox serves the files at hand in its place, placeholders for the rest"),
 ];
 
+/// What a sandbox with an AWS has instead of the real one.
+const CLOUD_STAND_INS: &[(&str, &str)] = &[
+    ("AWS", "moto keeps what is made in memory; the sandbox's edge adds what it leaves out"),
+    ("EKS", "the edge's own; its clusters lead to the sandbox's API server, where administrators by access policy are system:masters"),
+];
+
+/// Of whoever names none.
+const REGION: &str = "eu-west-1";
+
 /// How long a step of the start may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -94,6 +108,7 @@ pub struct Sandbox {
     client: kube::Client,
     timing: Timing,
     artifacts: artifacts::Artifacts,
+    edge: Option<Edge>,
     /// The stand-ins; they end with the sandbox.
     _tasks: JoinSet<()>,
 }
@@ -118,14 +133,19 @@ impl Sandbox {
         let stages = components::need("kwok-stages")?;
         let (state, folder) = register(options.name.as_deref())?;
         let mut held = Held { state, folder, keeper: Keeper::new(launcher)?, stages, running: Vec::new(), removed: false };
+        held.make_folders()?;
         // Where this fails, the error carries the last words of the log, since the log goes with `held`.
+        let edge = held.start_cloud(&options).await?;
         let (client, mut timing) = held.start(&options, programs, begin).await?;
+        if let Some(edge) = &edge {
+            held.await_cloud(edge).await?;
+        }
         let mut tasks = JoinSet::new();
         let stand_in = connect(&held.state.private.join("stand-ins.kubeconfig")).await?;
         volumes::create_class(&stand_in).await?;
         volumes::start(&stand_in, options.stand_ins.clone(), &mut tasks);
         if let Some(stand_ins) = &options.stand_ins {
-            for (object, reason) in STAND_INS {
+            for (object, reason) in STAND_INS.iter().chain(edge.iter().flat_map(|_| CLOUD_STAND_INS)) {
                 let _ = stand_ins.send(StandIn { object: (*object).to_owned(), reason: (*reason).to_owned() });
             }
         }
@@ -137,7 +157,7 @@ impl Sandbox {
         )
         .await?;
         held.state.artifacts = Some(artifacts.port);
-        let mut sandbox = Self { held, client, timing, artifacts, _tasks: tasks };
+        let mut sandbox = Self { held, client, timing, artifacts, edge, _tasks: tasks };
         if options.controllers {
             sandbox.install_agent().await?;
             sandbox.start_agent(&AgentFlags::default()).await?;
@@ -177,6 +197,11 @@ impl Sandbox {
     /// How long its start took.
     pub fn timing(&self) -> Timing {
         self.timing
+    }
+
+    /// Its AWS, where it has one.
+    pub fn edge(&self) -> Option<&Edge> {
+        self.edge.as_ref()
     }
 
     /// Replaces the files that stand for the sources; may be called at any time.
@@ -248,6 +273,7 @@ fn register(name: Option<&str>) -> Result<(State, PathBuf), SandboxError> {
         kubeconfig: private.join("kubeconfig"),
         private,
         artifacts: None,
+        cloud: None,
         components: Vec::new(),
     };
     let root = state::root()?;
@@ -295,12 +321,38 @@ impl Drop for Held {
 }
 
 impl Held {
+    fn make_folders(&self) -> Result<(), SandboxError> {
+        let private = &self.state.private;
+        [private, &self.folder.join("logs"), &private.join("home"), &private.join("tmp")].into_iter().try_for_each(|folder| state::make_private(folder))
+    }
+
+    /// moto, which starts beside the control plane, and the edge before it.
+    async fn start_cloud(&mut self, options: &Options) -> Result<Option<Edge>, SandboxError> {
+        let Some(cloud) = &options.cloud else { return Ok(None) };
+        let (private, logs, stages) = (self.state.private.clone(), self.folder.join("logs"), self.stages.clone());
+        let (launch, port) = cloud::moto(&Places { private: &private, logs: &logs, stages: &stages }, &cloud.account)?;
+        let (edge, state) = cloud::edge(cloud, options.region.as_deref().unwrap_or(REGION), port, &private).await?;
+        self.state.cloud = Some(state);
+        self.launch(launch, Some(port)).await?;
+        Ok(Some(edge))
+    }
+
+    /// Waits for moto, and tells EKS where its clusters lead to.
+    async fn await_cloud(&self, edge: &Edge) -> Result<(), SandboxError> {
+        let port = |name: &str| self.state.components.iter().find(|component| component.name == name).and_then(|component| component.port);
+        if let Some(port) = port("kube-apiserver") {
+            edge.set_api_server(cloud::api_server(port, &self.state.private)?);
+        }
+        tokio::select! {
+            () = cloud::answering(port("moto").unwrap_or_default()) => Ok(()),
+            error = self.any_failed() => Err(error),
+            () = tokio::time::sleep(cloud::PATIENCE) => Err(self.late("moto", "moto")),
+        }
+    }
+
     async fn start(&mut self, options: &Options, programs: Programs, begin: Instant) -> Result<(kube::Client, Timing), SandboxError> {
         let private = self.state.private.clone();
         let logs = self.folder.join("logs");
-        for folder in [&private, &logs, &private.join("home"), &private.join("tmp")] {
-            state::make_private(folder)?;
-        }
         if options.audit {
             let policy = private.join("audit-policy.json");
             state::write_private(&policy, control_plane::AUDIT_POLICY.as_bytes())
@@ -345,7 +397,7 @@ impl Held {
     ) -> Result<kube::Client, SandboxError> {
         let port = free_port()?;
         let server = format!("https://127.0.0.1:{port}");
-        self.launch(control_plane::api_server(places, program.to_owned(), port, audit), Some(port)).await?;
+        self.launch(control_plane::api_server(places, program.to_owned(), port, audit, self.state.cloud.is_some()), Some(port)).await?;
         for (file, user) in [
             ("kubeconfig", "blackstart"),
             ("kube-controller-manager.kubeconfig", "system:kube-controller-manager"),
@@ -430,7 +482,7 @@ fn node_ready(node: &Value) -> bool {
 }
 
 async fn create_nodes(client: &kube::Client, options: &Options) -> Result<Vec<String>, SandboxError> {
-    let region = options.region.as_deref().unwrap_or("eu-west-1");
+    let region = options.region.as_deref().unwrap_or(REGION);
     let zones: &[&str] = if options.zones { &["a", "b", "c"] } else { &["a"] };
     let nodes = kube::Api::<DynamicObject>::all_with(client.clone(), &core("Node"));
     let mut names = Vec::new();

@@ -4,6 +4,7 @@
 mod compare;
 mod identify;
 mod references;
+pub mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -88,6 +89,10 @@ pub enum Shape {
     Policy,
     /// A map of JSON documents.
     Policies,
+    /// A list of which only the declared elements count.
+    Within,
+    /// Rules of a security group, compared one by one.
+    Rules,
 }
 
 /// A field of this path.
@@ -112,6 +117,18 @@ impl Field {
     #[must_use]
     pub const fn set(self) -> Self {
         Self { shape: Shape::Set, ..self }
+    }
+
+    /// A list of which only the declared elements count.
+    #[must_use]
+    pub const fn within(self) -> Self {
+        Self { shape: Shape::Within, ..self }
+    }
+
+    /// Rules of a security group.
+    #[must_use]
+    pub const fn rules(self) -> Self {
+        Self { shape: Shape::Rules, ..self }
     }
 
     /// A JSON document in a string.
