@@ -112,6 +112,11 @@ pub trait Kind: Send + Sync {
     /// Deletes it; not an error where it is gone.
     async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError>;
 
+    /// Fields of the status that ACK's controller must find in an object that it adopts, beside ID and ARN.
+    fn adopted_with(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Seconds between two looks while it is pending: the provider's own minimum.
     fn poll(&self) -> u32 {
         2

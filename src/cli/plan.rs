@@ -104,12 +104,17 @@ fn before_layers(plan: &Plan, text: &mut String) {
     }
 }
 
-/// Cloud resources, each with what it waits for.
+/// Cloud resources, each with who owns it after the run and what it waits for; then those that are left to their controllers.
 fn infrastructure(plan: &Plan, text: &mut String) {
     if plan.declared.is_empty() {
+        left(plan, text);
         return;
     }
-    let _ = writeln!(text, "\n{TITLE}infrastructure{TITLE:#}  {FAINT}{}{FAINT:#}", count(plan.declared.len(), "cloud resource"));
+    let owners: BTreeMap<&str, &str> = plan.nodes.iter().map(|node| (node.id.as_str(), node.owner)).collect();
+    let owner = |node: &str| owners.get(node).copied().unwrap_or_default();
+    let handed = plan.declared.iter().filter(|one| owner(&one.node()) == "ack").count();
+    let handed = if handed == 0 { String::new() } else { format!(", {handed} handed over to ACK in the cluster") };
+    let _ = writeln!(text, "\n{TITLE}infrastructure{TITLE:#}  {FAINT}{}{handed}{FAINT:#}", count(plan.declared.len(), "cloud resource"));
     let width = plan.declared.iter().map(|one| one.schema.service.len() + one.schema.kind.len() + one.key().len() + 2).max().unwrap_or(0);
     for declared in &plan.declared {
         let node = declared.node();
@@ -121,10 +126,30 @@ fn infrastructure(plan: &Plan, text: &mut String) {
                 format!("{} {FAINT}({}){FAINT:#}", from.rsplit('/').next().unwrap_or(from), list(&reasons, 3))
             })
             .collect();
-        let after = if after.is_empty() { String::new() } else { format!("  after {}", after.join(", ")) };
-        let _ = writeln!(text, "  {NAME}{name:<width$}{NAME:#}{after}");
+        let (owner, after) = match after.as_slice() {
+            [] => (owner(&node).to_owned(), String::new()),
+            after => (format!("{:<10}", owner(&node)), format!("  after {}", after.join(", "))),
+        };
+        let _ = writeln!(text, "  {NAME}{name:<width$}{NAME:#}  {FAINT}{owner}{FAINT:#}{after}");
     }
+    left(plan, text);
     let _ = writeln!(text);
+}
+
+/// What the controllers in the cluster make, and why, where that is not what was asked for.
+fn left(plan: &Plan, text: &mut String) {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for left in &plan.left {
+        reasons.entry(&left.reason).or_default().push(left.id.trim_start_matches("aws/"));
+    }
+    for (reason, ids) in reasons {
+        let _ = writeln!(
+            text,
+            "{FAINT}left to ACK's controllers ({reason}):{FAINT:#} {}: {}",
+            count(ids.len(), "cloud resource"),
+            list(&ids, 4)
+        );
+    }
 }
 
 fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
@@ -140,22 +165,26 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     }
     let node = layer.id.node();
     let mut reasons: Vec<String> = Vec::new();
+    let mut handed = 0;
     for (from, edges) in group(plan.edges.iter().filter(|edge| edge.to == node && !edge.constraint.is_for_ready())) {
+        if from.starts_with("aws/") {
+            handed += 1;
+            continue;
+        }
         // Who declares it is told where nothing else holds it back.
         let told: Vec<&str> = edges.iter().filter(|edge| edge.reason != "declared there").map(|edge| edge.reason.as_str()).collect();
         if !told.is_empty() {
             reasons.push(format!("{} {FAINT}({}){FAINT:#}", short(from), list(&told, 3)));
         }
     }
-    if !reasons.is_empty() && layer.parent.is_some() {
+    if handed > 0 {
+        reasons.push(format!("{} {FAINT}(handed over there){FAINT:#}", count(handed, "cloud resource")));
+    }
+    if !reasons.is_empty() && (layer.parent.is_some() || handed > 0) {
         let _ = writeln!(text, "      after {}", reasons.join(", "));
     }
-    let awaited: Vec<&str> = plan
-        .edges
-        .iter()
-        .filter(|edge| edge.to == node && edge.constraint.is_for_ready())
-        .map(|edge| short(&edge.from))
-        .collect();
+    let awaited: Vec<&str> =
+        plan.edges.iter().filter(|edge| edge.to == node && edge.constraint.is_for_ready()).map(|edge| short(&edge.from)).collect();
     if !awaited.is_empty() {
         let _ = writeln!(
             text,

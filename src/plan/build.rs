@@ -1,6 +1,7 @@
 //! From what was read to the plan: nodes, edges with reasons, order, and what is wrong with it.
 
 use super::waves::{checked, positions};
+use super::below::Left;
 use super::cloud::{self, Cloud};
 use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, estimate, implied};
 use crate::environment::Environment;
@@ -23,7 +24,7 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
 
     let mut builder = Builder { problems: reading.problems.clone(), ..Builder::default() };
     let cluster = builder.base(environment, &name, &reading.entry);
-    builder.cloud(cloud::cloud(&reading.infrastructure, environment, catalogue, &cluster));
+    builder.cloud(cloud::cloud(reading, environment, catalogue, &cluster));
     builder.declared(&layers);
     builder.cycles();
     builder.expressions(&layers);
@@ -73,6 +74,7 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
         revision: reading.revision.clone(),
         layers: planned,
         declared: builder.cloud,
+        left: builder.left,
         nodes: builder.nodes,
         edges: builder.edges,
         problems: builder.problems,
@@ -92,6 +94,7 @@ fn environment_name(reading: &Reading, environment: &Environment) -> String {
 struct Builder {
     graph: Graph,
     cloud: Vec<Declared>,
+    left: Vec<Left>,
     nodes: Vec<Node>,
     edges: Vec<Edge>,
     problems: Vec<Problem>,
@@ -174,6 +177,7 @@ impl Builder {
     /// What is built below the cluster comes first.
     fn cloud(&mut self, cloud: Cloud) {
         self.cloud = cloud.declared;
+        self.left = cloud.left;
         self.nodes.splice(0..0, cloud.nodes);
         for edge in cloud.edges {
             self.graph.add(&edge);

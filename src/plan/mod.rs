@@ -1,5 +1,6 @@
 //! The plan: data that can be printed, saved and compared; the run does what it says and nothing else. Pure.
 
+mod below;
 mod build;
 pub mod cloud;
 mod eks;
@@ -7,6 +8,7 @@ pub mod estimate;
 mod implied;
 mod waves;
 
+pub use below::Left;
 pub use build::plan;
 
 use crate::layers::infrastructure::Declared;
@@ -32,6 +34,9 @@ pub struct Plan {
     /// The cloud resources among it, with their manifests.
     #[serde(skip)]
     pub declared: Vec<Declared>,
+    /// Cloud resources of layers that their controllers in the cluster make.
+    #[serde(rename = "leftToControllers", skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
     /// Everything that the run does.
     pub nodes: Vec<Node>,
     /// Why it does it in this order.
@@ -104,7 +109,7 @@ pub struct Node {
     pub id: String,
     /// What is done.
     pub action: Action,
-    /// Who owns it after the run: `flux`, `blackstart`, `provider`.
+    /// Who owns it after the run: `flux`, `ack` (its controller in the cluster, by an object in a layer), `blackstart`, `provider`.
     pub owner: &'static str,
     /// Usual seconds until it is ready, from a table.
     pub seconds: f64,

@@ -10,7 +10,7 @@ mod tests;
 
 pub use compare::{Difference, differences};
 pub use identify::{Candidate, Match, identify};
-pub use references::{Needs, needs, resolve};
+pub use references::{Needs, needs, resolve, unresolved};
 
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, nearest};
@@ -224,6 +224,12 @@ impl Place {
 pub fn service(resource: &Resource) -> Option<&str> {
     let group = resource.value.get("apiVersion")?.as_str()?.split_once('/')?.0;
     group.strip_suffix(GROUP).filter(|service| *service != "services")
+}
+
+/// Id of an ACK manifest's node, whether or not its kind is known: `aws/<service>/<Kind>/<namespace>/<name>`; none for anything else.
+pub fn node(resource: &Resource) -> Option<String> {
+    let namespace = resource.namespace().unwrap_or("default");
+    Some(format!("aws/{}/{}/{namespace}/{}", service(resource)?, resource.kind(), resource.name()))
 }
 
 /// Facts of a manifest's kind.
