@@ -9,7 +9,7 @@ mod account;
 
 use account::{Account, declared, manifests};
 use blackstart::aws::{self, Meaning};
-use blackstart::layers::infrastructure::needs;
+use blackstart::layers::infrastructure::{needs, status};
 use blackstart::plan::Action;
 use serde_json::Value;
 use std::path::Path;
@@ -32,6 +32,13 @@ async fn life(file: &str) {
     assert_eq!(others(&account.actions(&all).await, Action::Create), [""; 0], "nothing lives at first");
     let built = account.run(&all).await;
     assert!(built.success);
+
+    for (position, living) in &built.living {
+        let schema = all[*position].schema;
+        for field in living.status.as_object().into_iter().flat_map(|status| status.keys()).filter(|field| *field != "ackResourceMetadata") {
+            assert!(status(schema).unwrap_or_default().contains(&field.as_str()), "layers/infrastructure/status.rs: {} {field}", schema.kind);
+        }
+    }
 
     account.edge.take_calls();
     assert_eq!(others(&account.actions(&all).await, Action::Keep), [""; 0], "found again as declared");

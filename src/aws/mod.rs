@@ -6,6 +6,7 @@ pub mod error;
 pub mod kind;
 pub mod observe;
 pub mod token;
+mod value;
 
 mod dynamodb;
 mod ec2;

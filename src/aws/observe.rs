@@ -2,7 +2,8 @@
 
 use super::kind::{Living, State, Wanted};
 use super::{Cloud, CloudError};
-use crate::layers::infrastructure::{Candidate, Declared, Difference, Match, Needs, TAG_ENVIRONMENT, TAG_RESOURCE, differences, identify, resolve};
+use crate::layers::outputs::Output;
+use crate::layers::infrastructure::{Candidate, Declared, Difference, Match, Needs, TAG_ENVIRONMENT, TAG_RESOURCE, differences, identify, resolve, filled, known_output};
 use crate::problem::Problem;
 use futures::future::join_all;
 use serde_json::Value;
@@ -52,7 +53,20 @@ pub async fn observe(
     needs: &[Needs],
 ) -> Result<(Observation, Vec<Problem>), Vec<CloudError>> {
     let mut kinds: BTreeMap<(&str, &str), Vec<Wanted>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    // What follows from the manifests takes the place of variables now, what lives later.
+    let from_manifest = |output: &Output| {
+        let other = all.iter().find(|other| other.is(&output.node))?;
+        known_output(other, &output.field, cloud.place()).map(Value::from)
+    };
     for declared in all {
+        let declared = match filled(declared, from_manifest) {
+            Ok(filled) => filled.declared,
+            Err(why) => {
+                problems.push(Problem::blocks("cloud-output", why).at(declared.origin()));
+                continue;
+            }
+        };
         // Names and ARNs that follow from the manifests are known before anything lives.
         let known = |service: &str, kind: &str, namespace: &str, name: &str| {
             let other = all.iter().find(|other| is_named(other, service, kind, namespace, name))?;
@@ -62,7 +76,7 @@ pub async fn observe(
             }
             Some(outputs)
         };
-        let wanted = wanted(declared, environment, "", known);
+        let wanted = wanted(&declared, environment, "", known);
         kinds.entry((declared.schema.service, declared.schema.kind)).or_default().push(wanted);
     }
     let lists = kinds.values().map(|wanted| async move {
@@ -81,11 +95,22 @@ pub async fn observe(
         return Err(errors);
     }
     let mut observation = Observation::default();
-    let mut problems = Vec::new();
     for position in in_order(all.len(), needs) {
-        let declared = &all[position];
+        let living_output = |output: &Output| {
+            let from = all.iter().position(|other| other.is(&output.node))?;
+            output.of(&observation.found.get(&from)?.living.outputs()).cloned()
+        };
+        let filled = match filled(&all[position], |output| living_output(output).or_else(|| from_manifest(output))) {
+            Ok(filled) => filled,
+            Err(why) => {
+                problems.push(Problem::blocks("cloud-output", why).at(all[position].origin()));
+                continue;
+            }
+        };
+        let declared = &filled.declared;
         let list = living.get(&(declared.schema.service, declared.schema.kind)).map(Vec::as_slice).unwrap_or_default();
-        let (spec, unknown) = resolve(declared, |service, kind, namespace, name| observation.outputs(all, service, kind, namespace, name));
+        let (spec, mut unknown) = resolve(declared, |service, kind, namespace, name| observation.outputs(all, service, kind, namespace, name));
+        unknown.extend(filled.unknown);
         let candidates: Vec<Candidate<'_>> = list.iter().map(candidate).collect();
         match identify(declared, &spec, environment, &candidates) {
             Match::None => {}

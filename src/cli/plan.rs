@@ -97,29 +97,36 @@ fn problems(plan: &Plan) -> String {
 /// What comes before the first layer.
 fn before_layers(plan: &Plan, text: &mut String) {
     infrastructure(plan, text);
-    let is_before = |id: &&str| !id.starts_with("layer/") && !id.starts_with("aws/");
+    let is_before = |id: &&str| !id.starts_with("layer/") && !crate::execute::is_below(id);
     let names: Vec<&str> = plan.nodes.iter().map(|node| node.id.as_str()).filter(is_before).collect();
     if !names.is_empty() {
         let _ = writeln!(text, "{FAINT}first:{FAINT:#} {}", names.join(", "));
     }
 }
 
-/// Cloud resources, each with who owns it after the run and what it waits for; then those that are left to their controllers.
+/// Cloud resources and commands, each with who owns it after the run and what it waits for; then resources that are left to their controllers.
 fn infrastructure(plan: &Plan, text: &mut String) {
-    if plan.declared.is_empty() {
+    let resources = plan.declared.iter().map(|one| (one.node(), format!("{} {} {}", one.schema.service, one.schema.kind, one.key())));
+    let commands = plan.commands.iter().map(|one| (one.node(), format!("command {}", one.name)));
+    let all: Vec<(String, String)> = resources.chain(commands).collect();
+    if all.is_empty() {
         left(plan, text);
         return;
     }
     let owners: BTreeMap<&str, &str> = plan.nodes.iter().map(|node| (node.id.as_str(), node.owner)).collect();
     let owner = |node: &str| owners.get(node).copied().unwrap_or_default();
+    let mut what = Vec::new();
+    for (number, noun) in [(plan.declared.len(), "cloud resource"), (plan.commands.len(), "command")] {
+        what.extend((number > 0).then(|| count(number, noun)));
+    }
     let handed = plan.declared.iter().filter(|one| owner(&one.node()) == "ack").count();
-    let handed = if handed == 0 { String::new() } else { format!(", {handed} handed over to ACK in the cluster") };
-    let _ = writeln!(text, "\n{TITLE}infrastructure{TITLE:#}  {FAINT}{}{handed}{FAINT:#}", count(plan.declared.len(), "cloud resource"));
-    let width = plan.declared.iter().map(|one| one.schema.service.len() + one.schema.kind.len() + one.key().len() + 2).max().unwrap_or(0);
-    for declared in &plan.declared {
-        let node = declared.node();
-        let name = format!("{} {} {}", declared.schema.service, declared.schema.kind, declared.key());
-        let after: Vec<String> = group(plan.edges.iter().filter(|edge| edge.to == node))
+    if handed > 0 {
+        what.push(format!("{handed} handed over to ACK in the cluster"));
+    }
+    let _ = writeln!(text, "\n{TITLE}infrastructure{TITLE:#}  {FAINT}{}{FAINT:#}", what.join(", "));
+    let width = all.iter().map(|(_, name)| name.len()).max().unwrap_or(0);
+    for (node, name) in &all {
+        let after: Vec<String> = group(plan.edges.iter().filter(|edge| edge.to == *node))
             .into_iter()
             .map(|(from, edges)| {
                 let reasons: Vec<&str> = edges.iter().map(|edge| edge.reason.as_str()).collect();
@@ -127,8 +134,8 @@ fn infrastructure(plan: &Plan, text: &mut String) {
             })
             .collect();
         let (owner, after) = match after.as_slice() {
-            [] => (owner(&node).to_owned(), String::new()),
-            after => (format!("{:<10}", owner(&node)), format!("  after {}", after.join(", "))),
+            [] => (owner(node).to_owned(), String::new()),
+            after => (format!("{:<10}", owner(node)), format!("  after {}", after.join(", "))),
         };
         let _ = writeln!(text, "  {NAME}{name:<width$}{NAME:#}  {FAINT}{owner}{FAINT:#}{after}");
     }

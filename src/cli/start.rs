@@ -3,7 +3,8 @@
 use super::{Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
 use crate::aws::Cloud;
 use crate::cluster::Cluster;
-use crate::environment::Environment;
+use crate::environment::{Environment, Given, SecretSource};
+use crate::execute::kubeconfig::{self, Appears};
 use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::manifest::Resource;
 use crate::plan::Plan;
@@ -21,6 +22,25 @@ pub(super) struct Input {
     pub(super) plan: Plan,
     /// Secrets and variables as objects.
     pub(super) secrets: Vec<Resource>,
+}
+
+impl Input {
+    /// Whether AWS is asked for anything: resources, secrets, the kubeconfig.
+    pub(super) fn needs_account(&self) -> bool {
+        let spec = &self.environment.spec;
+        let of_commands = spec.commands.iter().flat_map(|command| command.env.values()).filter_map(|given| match given {
+            Given::Secret(source) => Some(source),
+            Given::Text(_) => None,
+        });
+        let of_cluster = spec.cluster.iter().filter_map(|cluster| cluster.from.as_ref());
+        let mut sources = spec.secrets.iter().map(|secret| &secret.from).chain(of_commands).chain(of_cluster);
+        !self.plan.declared.is_empty() || sources.any(SecretSource::is_in_aws)
+    }
+
+    /// Whether a run needs nothing but its cluster.
+    pub(super) fn has_nothing_below(&self) -> bool {
+        self.plan.commands.is_empty() && !self.needs_account()
+    }
 }
 
 /// Reads the environment and the repository. `default` is what is read without `--revision`.
@@ -103,7 +123,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         remote?;
         Ok::<_, Failure>((account?, components?))
     };
-    let early = async { if given.plan.declared.is_empty() { look_at_cluster(args, &given, mode, events).await.map(Some) } else { Ok(None) } };
+    let early = async { if given.has_nothing_below() { look_at_cluster(args, &given, mode, events, None, &stop).await.map(Some) } else { Ok(None) } };
     let mut interrupt = stop.clone();
     let ((account, components), seen) = tokio::select! {
         both = async { tokio::try_join!(before, early) } => both?,
@@ -113,7 +133,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         let (cluster, look) = match seen {
             Some(seen) => seen,
             None => tokio::select! {
-                seen = look_at_cluster(args, &given, mode, events) => seen?,
+                seen = look_at_cluster(args, &given, mode, events, below.as_ref(), &stop) => seen?,
                 _ = interrupt.changed() => return Err(Failure::new("interrupted before the first write to the cluster").code(130)),
             },
         };
@@ -139,30 +159,51 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     }
 }
 
-async fn look_at_cluster(args: &StartArgs, given: &Input, mode: Mode, events: &Events) -> Result<(Cluster, execute::Look), Failure> {
+async fn look_at_cluster(
+    args: &StartArgs,
+    given: &Input,
+    mode: Mode,
+    events: &Events,
+    below: Option<&Below>,
+    stop: &watch::Receiver<u8>,
+) -> Result<(Cluster, execute::Look), Failure> {
     phase(events, "connect", "cluster");
-    let cluster = connect(args, &given.environment).await?;
+    let cluster = connect(args, given, events, below, stop).await?;
     let look = execute::look(&cluster, &given.plan.environment, &given.reading, mode).await?;
     Ok((cluster, look))
 }
 
-async fn connect(args: &StartArgs, environment: &Environment) -> Result<Cluster, Failure> {
-    use crate::environment::Cluster as Place;
-    let (file, context) = match &environment.spec.cluster {
-        _ if args.kubeconfig.is_some() => (args.kubeconfig.clone(), args.context.clone()),
-        None => (None, args.context.clone()),
-        Some(Place { eks: None, kubeconfig, context }) => {
-            let file = kubeconfig.as_ref().map(|path| read::place(&path.to_string_lossy(), &environment.base));
-            (file, args.context.clone().or_else(|| context.clone()))
-        }
-        Some(Place { eks: Some(name), .. }) => {
-            let access = super::cloud::access(environment);
-            let cloud = Cloud::connect(&access).await.map_err(|error| super::cloud::refused(&error))?;
-            let config = super::kubeconfig::of_eks(&cloud, &access, name).await?;
-            return Ok(Cluster::connect_with(&config, name).await?);
-        }
-    };
-    Ok(Cluster::connect(file.as_deref(), context.as_deref()).await?)
+async fn connect(
+    args: &StartArgs,
+    given: &Input,
+    events: &Events,
+    below: Option<&Below>,
+    stop: &watch::Receiver<u8>,
+) -> Result<Cluster, Failure> {
+    let environment = &given.environment;
+    let place = environment.spec.cluster.clone().unwrap_or_default();
+    let context = args.context.clone().or(place.context);
+    let file = place.kubeconfig.map(|path| read::place(&path.to_string_lossy(), &environment.base));
+    if let (Some(source), None) = (&place.from, &args.kubeconfig) {
+        let appears = Appears {
+            source,
+            base: &environment.base,
+            cloud: below.and_then(|below| below.cloud.as_deref()),
+            context: context.as_deref(),
+            timeout: place.timeout.unwrap_or(kubeconfig::PATIENCE),
+            name: given.plan.nodes.iter().find_map(|node| node.id.strip_prefix("cluster/")).unwrap_or(&environment.name),
+            events,
+            stop: stop.clone(),
+        };
+        return Ok(kubeconfig::connect(appears).await?);
+    }
+    if let (Some(name), None) = (&place.eks, &args.kubeconfig) {
+        let access = super::cloud::access(environment);
+        let cloud = Cloud::connect(&access).await.map_err(|error| super::cloud::refused(&error))?;
+        let config = super::kubeconfig::of_eks(&cloud, &access, name).await?;
+        return Ok(Cluster::connect_with(&config, name).await?);
+    }
+    Ok(Cluster::connect(args.kubeconfig.clone().or(file).as_deref(), context.as_deref()).await?)
 }
 
 /// `blackstart rehearse`.

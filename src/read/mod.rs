@@ -1,19 +1,21 @@
 //! From a repository to all its layers with their objects: drives `repo`, `render` and `layers`, in parallel, and collects every problem.
 
 pub mod charts;
+mod commands;
 mod components;
 mod entry;
 mod environment;
 mod infrastructure;
+mod open;
 mod origins;
 mod sources;
 mod variables;
 mod walk;
 
 pub use components::agent_components;
-pub use environment::{SecretValues, environment, place, secrets};
+pub use environment::{SecretValues, Unavailable, environment, held_by_aws, local, place, secrets};
 
-use crate::environment::Environment;
+use crate::environment::{Command, Environment};
 use crate::layers::flux::{Layer, is_kustomization};
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::Resource;
@@ -164,6 +166,8 @@ pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result
     let tree = infrastructure::Tree { root: &exported.root, files: &exported.files, revision: &revision };
     let (infrastructure, more) = infrastructure::read(environment, &tree, &renderer, &layers);
     problems.extend(more);
+    let (commands, more) = commands::read(environment, &tree, sources.repository().root());
+    problems.extend(more);
     problems.sort_by(|a, b| (&a.origin, a.rule, &a.message).cmp(&(&b.origin, b.rule, &b.message)));
     problems.dedup();
     unknowns.sort();
@@ -174,6 +178,7 @@ pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result
         entrypoint: entry.path,
         layers: in_order(layers, &entry_id),
         infrastructure,
+        commands,
         sources: sources.finish(),
         problems,
         unknowns,
@@ -251,6 +256,8 @@ pub struct Reading {
     pub layers: Vec<ReadLayer>,
     /// Cloud resources of the environment's infrastructure folders.
     pub infrastructure: Vec<Resource>,
+    /// Its commands; variables replaced, outputs as marks ([`crate::layers::outputs`]).
+    pub commands: Vec<Command>,
     /// Every source that a layer, a HelmRelease or an ArtifactGenerator names or that is declared.
     pub sources: BTreeMap<SourceId, Source>,
     /// What is wrong.

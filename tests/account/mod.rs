@@ -13,7 +13,7 @@ use blackstart::plan::{Action, Constraint, Edge as Ordered};
 use blackstart::problem::Origin;
 use blackstart::sandbox::cloud::Moto;
 use blackstart::sandbox::edge::Edge;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -91,9 +91,11 @@ pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared]) -> Built {
     let (sink, mut events) = mpsc::unbounded_channel();
     let (_stop, stop) = watch::channel(0);
     let build = Build {
-        cloud: cloud.clone(),
+        cloud: Some(cloud.clone()),
         environment: ENVIRONMENT.into(),
+        base: PathBuf::new(),
         declared: declared.to_vec(),
+        commands: Vec::new(),
         edges,
         observation,
         events: Events::new(sink),

@@ -3,14 +3,18 @@
 
 mod compare;
 mod identify;
+mod open;
 mod references;
 pub mod rules;
+mod status;
 #[cfg(test)]
 mod tests;
 
 pub use compare::{Difference, differences};
 pub use identify::{Candidate, Match, identify};
+pub use open::{Filled, filled, known_output};
 pub use references::{Needs, needs, resolve, unresolved};
+pub use status::{gives, status};
 
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, nearest};
@@ -256,6 +260,11 @@ impl Declared {
         let declared = Self { schema, resource: resource.clone() };
         let problems = declared.problems();
         Some(if problems.is_empty() { Ok(declared) } else { Err(problems) })
+    }
+
+    /// Whether this is the id of its node.
+    pub fn is(&self, node: &str) -> bool {
+        self.node() == node
     }
 
     /// Id of its node: `aws/<service>/<Kind>/<namespace>/<name>`.
