@@ -3,7 +3,7 @@
 use super::Failure;
 use super::start::{Input, phase};
 use crate::aws::observe::observe;
-use crate::aws::{Access, AccessError, Cloud};
+use crate::aws::{Access, AccessError, Cloud, CloudError};
 use crate::environment::Environment;
 use crate::execute::cloud::{Build, build, refuse};
 use crate::execute::{Events, Finished, Mode};
@@ -31,6 +31,16 @@ pub(super) fn refused(error: &AccessError) -> Failure {
     }
 }
 
+/// An account that cannot be looked at: all that stands against it, and what to do.
+pub(super) fn unseen(errors: &[CloudError]) -> Failure {
+    let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let failure = Failure::new(format!("AWS: cannot be looked at: {}; nothing was written", words.join("; ")));
+    match errors.iter().find_map(CloudError::hint) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
 /// Makes what is missing. None where all is there and the run goes on; else how it ended.
 pub(super) async fn raise(
     given: &Input,
@@ -47,14 +57,7 @@ pub(super) async fn raise(
     let cloud = Arc::new(Cloud::connect(access).await.map_err(|error| refused(&error))?);
     let (needs, _) = needs(&declared, cloud.place());
     let environment = &given.plan.environment;
-    let (observation, mut problems) = observe(&cloud, environment, &declared, &needs).await.map_err(|errors| {
-        let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let failure = Failure::new(format!("AWS: cannot be looked at: {}; nothing was written", words.join("; ")));
-        match errors.iter().find_map(crate::aws::CloudError::hint) {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
-    })?;
+    let (observation, mut problems) = observe(&cloud, environment, &declared, &needs).await.map_err(|errors| unseen(&errors))?;
     problems.extend(refuse(&declared, &observation, mode == Mode::Bootstrap));
     if !problems.is_empty() {
         return Err(Failure::problems(problems));

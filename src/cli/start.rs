@@ -1,6 +1,6 @@
 //! `plan`, `bootstrap`, `recover`, `rehearse`: from arguments to a run.
 
-use super::{Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
+use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
 use crate::aws::Cloud;
 use crate::cluster::Cluster;
 use crate::environment::Environment;
@@ -24,7 +24,7 @@ pub(super) struct Input {
 }
 
 /// Reads the environment and the repository. `default` is what is read without `--revision`.
-async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, Reading), Failure> {
+pub(super) async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, Reading), Failure> {
     let mut environment = read::environment(&args.path, args.environment.as_deref())?;
     let sources = args
         .sources
@@ -48,8 +48,14 @@ async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, R
 
 /// `blackstart plan`.
 pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failure> {
+    if !args.live && (args.cluster.kubeconfig.is_some() || args.cluster.context.is_some()) {
+        return Err(Failure::new("--kubeconfig and --context: a plan asks the cluster only with --live").code(2));
+    }
     let (environment, reading) = read_all(&args.input, Revision::WorkingTree).await?;
-    let plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    if args.live {
+        super::live::compare(&mut plan, &reading, &environment, &args.cluster).await?;
+    }
     super::plan::print(&plan, args.output, quiet)
         .map_err(|error| Failure::new("standard output: cannot be written").because(&error).code(3))?;
     Ok(ExitCode::from(u8::from(super::plan::is_blocked(&plan))))
@@ -101,7 +107,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         let remote = super::remote::check(&given.reading, &args.run.input);
         let components = read::agent_components(&given.reading, &given.environment);
         let look = async {
-            let cluster = connect(args, &given.environment).await?;
+            let cluster = connect(&args.cluster, &given.environment).await?;
             let look = execute::look(&cluster, &given.plan.environment, &given.reading, mode).await;
             Ok::<_, Failure>((cluster, look))
         };
@@ -131,7 +137,8 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     Ok(execute::run(run, look).await?)
 }
 
-async fn connect(args: &StartArgs, environment: &Environment) -> Result<Cluster, Failure> {
+/// The cluster that is asked for, else the environment's, else the user's own.
+pub(super) async fn connect(args: &ClusterArgs, environment: &Environment) -> Result<Cluster, Failure> {
     use crate::environment::Cluster as Place;
     let (file, context) = match &environment.spec.cluster {
         _ if args.kubeconfig.is_some() => (args.kubeconfig.clone(), args.context.clone()),
@@ -150,6 +157,18 @@ async fn connect(args: &StartArgs, environment: &Environment) -> Result<Cluster,
     Ok(Cluster::connect(file.as_deref(), context.as_deref()).await?)
 }
 
+/// Prints to standard output; a reader that has seen enough is no error.
+pub(super) fn print_out(text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new("standard output: cannot be written").because(&error).code(3))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `blackstart rehearse`.
 pub(super) async fn rehearse(args: RehearseArgs, show: Show) -> Result<ExitCode, Failure> {
     let (events, reporter) = reporter(&args.run, show)?;
@@ -161,7 +180,7 @@ pub(super) fn phase(events: &Events, name: &str, detail: &str) {
     events.send(Happening::Phase { name: name.into(), detail: detail.into() });
 }
 
-fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Failure> {
+pub(super) fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Failure> {
     let options = report::Options {
         color: show.color,
         verbosity: show.verbosity,
@@ -175,7 +194,7 @@ fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Fa
 }
 
 /// Ends the report, whatever happened, and gives the exit code.
-async fn finish(result: Result<Finished, Failure>, events: Events, reporter: report::Reporter) -> Result<ExitCode, Failure> {
+pub(super) async fn finish(result: Result<Finished, Failure>, events: Events, reporter: report::Reporter) -> Result<ExitCode, Failure> {
     drop(events);
     let summary = reporter.finish(result.as_ref().err().map(Failure::message)).await;
     let finished = result?;

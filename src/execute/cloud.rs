@@ -182,6 +182,7 @@ impl Engine {
         Some(Task {
             kind: aws::kind(wanted.declared.schema)?,
             cloud: self.build.cloud.clone(),
+            environment: self.build.environment.clone(),
             node: wanted.declared.node(),
             events: self.build.events.clone(),
             calls: self.calls.clone(),
@@ -193,12 +194,14 @@ impl Engine {
 
     fn start(&mut self, index: Index) {
         self.send(Happening::Started { node: self.node(index), action: self.actions[index], objects: 1 });
-        let found = self.build.observation.found.get(&index).map(|found| found.living.clone());
+        let found = self.build.observation.found.get(&index).cloned();
         let (sender, task) = (self.sender.clone(), self.task(index));
-        self.wrote[index] = found.is_none();
+        let marks = found.as_ref().is_some_and(|found| !found.ours && found.wants_marks(&self.build.declared[index], &self.build.environment));
+        self.wrote[index] = found.is_none() || marks;
         tokio::spawn(async move {
             let made = match (found, task) {
-                (Some(living), _) => Ok(living),
+                (Some(found), Some(task)) if marks => task.mark(found.living).await,
+                (Some(found), _) => Ok(found.living),
                 (None, Some(task)) => task.make().await,
                 (None, None) => Err("its kind is not known".to_owned()),
             };
@@ -268,6 +271,7 @@ struct Task {
     kind: &'static dyn Kind,
     cloud: Arc<Cloud>,
     wanted: Wanted,
+    environment: String,
     node: String,
     events: Events,
     calls: Arc<Semaphore>,
@@ -278,6 +282,13 @@ struct Task {
 impl Task {
     async fn make(&self) -> Result<Living, String> {
         self.patiently("make", || self.kind.create(&self.cloud, &self.wanted)).await
+    }
+
+    /// Takes over what lives: the next run knows it for certain, and `destroy` as ours.
+    async fn mark(&self, living: Living) -> Result<Living, String> {
+        let marks = self.wanted.declared.marks(&self.environment);
+        self.patiently("mark", || aws::mark(&self.cloud, &self.wanted.declared, &living, &marks)).await?;
+        Ok(living)
     }
 
     /// Waits until it can be used and is as declared. Gives it, and whether anything was changed.

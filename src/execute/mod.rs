@@ -3,7 +3,10 @@
 //! `queue` decides (pure); `engine` drives it: one task that owns all state, to which apply tasks and watches send messages;
 //! `layer` writes objects; `lease` keeps runs apart; `existing` guards a first start. Emits events, never prints.
 
+pub mod adoption;
+pub mod clearing;
 pub mod cloud;
+pub mod destroy;
 mod engine;
 pub mod existing;
 pub mod layer;
@@ -11,6 +14,7 @@ pub mod lease;
 pub mod progress;
 pub mod proof;
 pub mod queue;
+pub mod survey;
 
 use crate::agent::{self, Living};
 use crate::cluster::watch::Watches;

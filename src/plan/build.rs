@@ -71,6 +71,7 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
         edges: builder.edges,
         problems: builder.problems,
         unknowns: reading.unknowns.clone(),
+        live: None,
     }
 }
 

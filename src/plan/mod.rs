@@ -3,6 +3,7 @@
 mod build;
 pub mod cloud;
 mod implied;
+pub mod live;
 mod waves;
 
 pub use build::plan;
@@ -38,6 +39,9 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// What is not known.
     pub unknowns: Vec<Unknown>,
+    /// What it was compared with, where it was.
+    #[serde(flatten)]
+    pub live: Option<live::Live>,
 }
 
 /// One layer.
@@ -91,8 +95,28 @@ pub enum Action {
     Wait,
     /// Neither applied nor awaited (suspended, or for another cluster).
     Skip,
+    /// Deleted; by `destroy` alone.
+    Delete,
     /// Not known.
     Unknown,
+}
+
+impl Action {
+    /// As one reads it in a sentence.
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::Create => "create",
+            Action::Adopt => "adopt",
+            Action::Update => "update",
+            Action::Restore => "restore",
+            Action::Keep => "keep",
+            Action::Apply => "apply",
+            Action::Wait => "only awaited",
+            Action::Skip => "skip",
+            Action::Delete => "delete",
+            Action::Unknown => "",
+        }
+    }
 }
 
 /// One thing that the run does.

@@ -98,7 +98,7 @@ fn entry(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity) ->
             let detail = match action {
                 Action::Apply if *objects > 0 => count(*objects, "object"),
                 Action::Apply => String::new(),
-                action => action_word(*action).to_owned(),
+                action => action.word().to_owned(),
             };
             Some(entry(Tone::Busy, "start", node, &detail))
         }
@@ -176,21 +176,6 @@ pub(crate) fn short_revision(revision: &str) -> String {
         format!("{}{dirty}", &commit[..12])
     } else {
         revision.to_owned()
-    }
-}
-
-/// What is done, as one reads it in a sentence.
-fn action_word(action: Action) -> &'static str {
-    match action {
-        Action::Create => "create",
-        Action::Adopt => "adopt",
-        Action::Update => "update",
-        Action::Restore => "restore",
-        Action::Keep => "keep",
-        Action::Apply => "apply",
-        Action::Wait => "only awaited",
-        Action::Skip => "skip",
-        Action::Unknown => "",
     }
 }
 
