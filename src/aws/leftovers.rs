@@ -5,8 +5,8 @@ use super::elbv2;
 use super::error::or_absent;
 use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::TAG_RESOURCE;
-use aws_sdk_ec2::types::{Filter, NetworkInterface, NetworkInterfaceStatus, Tag, VolumeState};
-use futures::future::{join_all, try_join};
+use aws_sdk_ec2::types::{Filter, NetworkInterface, NetworkInterfaceStatus, Tag, Volume, VolumeState};
+use futures::future::{join_all, try_join, try_join_all};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Tags with the name of their cluster: the AWS Load Balancer Controller's, and EKS Auto Mode's.
@@ -72,9 +72,11 @@ impl Whose {
         !is_of_eks && !self.declared.contains(id) && !tags.contains_key(TAG_RESOURCE) && self.clusters.iter().any(names)
     }
 
+    /// One for each tag that may name them: filters of one call must all hold.
     fn filters(&self) -> Vec<Filter> {
-        let keys = self.clusters.iter().map(|name| format!("kubernetes.io/cluster/{name}")).chain(NAMED.map(str::to_owned));
-        vec![Filter::builder().name("tag-key").set_values(Some(keys.collect())).build()]
+        let filter = |tag: String, values: Vec<String>| Filter::builder().name(format!("tag:{tag}")).set_values(Some(values)).build();
+        let owned = self.clusters.iter().map(|name| filter(format!("kubernetes.io/cluster/{name}"), vec!["owned".to_owned()]));
+        owned.chain(NAMED.map(|tag| filter(tag.to_owned(), self.clusters.iter().cloned().collect()))).collect()
     }
 }
 
@@ -111,34 +113,32 @@ async fn theirs(cloud: &Cloud, whose: &Whose, arns: Vec<String>) -> Result<Vec<S
 }
 
 async fn groups(cloud: &Cloud, whose: &Whose) -> Result<Vec<String>, CloudError> {
-    let pages = cloud.ec2().describe_security_groups().set_filters(Some(whose.filters())).into_paginator().items().send();
-    let all: Vec<_> = pages.try_collect().await.map_err(|error| CloudError::new("ec2 DescribeSecurityGroups", &error))?;
-    let theirs = all.into_iter().filter(|one| whose.is_theirs(one.group_id().unwrap_or_default(), &tags(one.tags())));
-    Ok(theirs.filter_map(|one| one.group_id).collect())
+    let asked = whose.filters().into_iter().map(|filter| async move {
+        let pages = cloud.ec2().describe_security_groups().filters(filter).into_paginator().items().send();
+        pages.try_collect().await.map_err(|error| CloudError::new("ec2 DescribeSecurityGroups", &error))
+    });
+    let all = try_join_all(asked).await?.into_iter().flatten();
+    let theirs = all.filter(|one| whose.is_theirs(one.group_id().unwrap_or_default(), &tags(one.tags())));
+    Ok(theirs.filter_map(|one| one.group_id).collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 async fn volumes(cloud: &Cloud, whose: &Whose) -> Result<Vec<(String, i32)>, CloudError> {
-    let tagged = async {
-        let pages = cloud.ec2().describe_volumes().set_filters(Some(whose.filters())).into_paginator().items().send();
+    // By ID as a filter: one that is gone already is no error.
+    let named = Filter::builder().name("volume-id").set_values(Some(whose.volumes.iter().cloned().collect())).build();
+    let named = (!whose.volumes.is_empty()).then_some(named);
+    let asked = whose.filters().into_iter().chain(named).map(|filter| async move {
+        let pages = cloud.ec2().describe_volumes().filters(filter).into_paginator().items().send();
         pages.try_collect().await.map_err(|error| CloudError::new("ec2 DescribeVolumes", &error))
-    };
-    let named = async {
-        if whose.volumes.is_empty() {
-            return Ok(Vec::new());
-        }
-        // As a filter: one that is gone already is no error.
-        let ids = Filter::builder().name("volume-id").set_values(Some(whose.volumes.iter().cloned().collect())).build();
-        let pages = cloud.ec2().describe_volumes().filters(ids).into_paginator().items().send();
-        pages.try_collect().await.map_err(|error| CloudError::new("ec2 DescribeVolumes", &error))
-    };
-    let (tagged, named) = try_join(tagged, named).await?;
-    let theirs = tagged.into_iter().filter(|one| {
-        let tags = tags(one.tags());
-        whose.is_theirs(one.volume_id().unwrap_or_default(), &tags) && CLAIM.iter().any(|tag| tags.contains_key(*tag))
     });
-    let found: BTreeMap<String, i32> = theirs
-        .chain(named)
-        .filter(|one| one.state() != Some(&VolumeState::Deleting))
+    let is_meant = |one: &Volume| {
+        let (id, tags) = (one.volume_id().unwrap_or_default(), tags(one.tags()));
+        whose.volumes.contains(id) || whose.is_theirs(id, &tags) && CLAIM.iter().any(|tag| tags.contains_key(*tag))
+    };
+    let found: BTreeMap<String, i32> = try_join_all(asked)
+        .await?
+        .into_iter()
+        .flatten()
+        .filter(|one| is_meant(one) && one.state() != Some(&VolumeState::Deleting))
         .filter_map(|one| Some((one.volume_id?, one.size.unwrap_or_default())))
         .collect();
     Ok(found.into_iter().collect())

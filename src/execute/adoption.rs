@@ -97,6 +97,38 @@ pub fn insertion(declared: &Declared, tags: &BTreeMap<String, String>, text: &st
 mod tests {
     use super::*;
 
+    fn declared(kind: &str, name: &str, spec: &Value) -> Declared {
+        let value = json!({
+            "apiVersion": "ec2.services.k8s.aws/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": "infra"}, "spec": spec,
+        });
+        let resource = crate::manifest::Resource { value, origin: None };
+        Declared::read(&resource, &crate::aws::catalogue()).expect("ACK's").expect("known")
+    }
+
+    #[test]
+    fn a_tag_is_proposed_only_where_nothing_else_tells_a_resource_from_others() {
+        let found = |tags: &[(&str, &str)]| Found {
+            living: crate::aws::Living {
+                id: "vpc-1".into(),
+                spec: json!({}),
+                status: json!({}),
+                tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+                state: crate::aws::State::Ready,
+                created: None,
+            },
+            evidence: String::new(),
+            ours: true,
+            differences: Vec::new(),
+        };
+        let name = |declared: &Declared, found: &Found| proposal(declared, found, "prod").map(|tags| tags["Name"].clone());
+        let vpc = declared("VPC", "main", &json!({"cidrBlocks": ["10.0.0.0/16"]}));
+        assert_eq!(name(&vpc, &found(&[])), Some("prod-main".to_owned()));
+        assert_eq!(name(&vpc, &found(&[("Name", "shop")])), Some("shop".to_owned()), "it has a name");
+        assert_eq!(name(&declared("VPC", "prod-vpc", &json!({})), &found(&[])), Some("prod-vpc".to_owned()));
+        assert_eq!(name(&declared("VPC", "main", &json!({"tags": [{"key": "a", "value": "b"}]})), &found(&[])), None, "Git declares a tag");
+        assert_eq!(name(&declared("Subnet", "a", &json!({"cidrBlock": "10.0.0.0/24"})), &found(&[])), None, "it has a natural key");
+    }
+
     #[test]
     fn an_object_is_named_by_its_arn_and_else_by_its_ids() {
         let arn = "arn:aws:ec2:eu-west-1:123456789012:vpc/vpc-1";

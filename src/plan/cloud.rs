@@ -46,6 +46,9 @@ pub fn cloud(resources: &[Resource], environment: &Environment, catalogue: &Cata
         let hint = "add spec.aws: {accountID: \"111122223333\", region: eu-west-1} to blackstart.yaml";
         cloud.problems.push(Problem::blocks("cloud-account", message).at(first.origin()).hint(hint));
     }
+    if let Some(aws) = aws {
+        cloud.problems.extend(cloud.declared.iter().flat_map(|declared| elsewhere(declared, &aws.region)));
+    }
     let place = aws.map_or_else(|| Place::new("000000000000", "none"), |aws| Place::new(&aws.account_id, &aws.region));
     let (needs, problems) = needs(&cloud.declared, &place);
     cloud.problems.extend(problems);
@@ -71,6 +74,19 @@ pub fn cloud(resources: &[Resource], environment: &Environment, catalogue: &Cata
         }
     }
     cloud
+}
+
+/// What a manifest wants in another region than the environment's; nothing is made there.
+fn elsewhere(declared: &Declared, region: &str) -> Vec<Problem> {
+    let id = declared.resource.id();
+    let asked = declared.annotation("region").filter(|asked| *asked != region);
+    let asked = asked.map(|asked| format!("{id}: services.k8s.aws/region is {asked}, blackstart.yaml allows {region} only"));
+    let zones = ["availabilityZone", "placement.availabilityZone"].into_iter().filter_map(|path| {
+        let zone = at(declared.spec(), path)?.as_str().filter(|zone| !zone.starts_with(region))?;
+        Some(format!("{id}: spec.{path} {zone} is not in {region}"))
+    });
+    let hint = "leave it to an environment of that region, or correct the manifest or spec.aws.region";
+    asked.into_iter().chain(zones).map(|message| Problem::blocks("cloud-region", message).at(declared.origin()).hint(hint)).collect()
 }
 
 /// Name of the EKS cluster that a resource is, or belongs to.
