@@ -33,9 +33,14 @@ async fn another_account_is_refused_by_every_verb() {
     let Some(account) = Account::open(1).await else { return };
     let environment = Environment::new(QUEUE, "");
     environment.settings("{accountID: \"999999999999\", region: eu-west-1}", "");
-    for arguments in [&["recover"][..], &["bootstrap"], &["plan", "--live"], &["status"], &["adopt", "--yes"], &["destroy", "--confirm", "tests"]] {
+    for arguments in
+        [&["recover"][..], &["bootstrap"], &["plan", "--live"], &["status"], &["adopt", "--yes"], &["destroy", "--confirm", "tests"]]
+    {
         let said = environment.run(&account.edge.endpoint(), None, arguments).await;
-        said.has(&[&format!("these credentials belong to account {ACCOUNT}"), "blackstart.yaml allows 999999999999 only", "AWS_PROFILE"], 1);
+        said.has(
+            &[&format!("these credentials belong to account {ACCOUNT}"), "blackstart.yaml allows 999999999999 only", "AWS_PROFILE"],
+            1,
+        );
     }
     no_writes(&account);
 }
@@ -83,7 +88,14 @@ async fn credentials_that_expire_in_the_middle_leave_what_is_made() {
     let wall = wall(&account.moto(), "Action=CreateVpc", "ExpiredToken").await;
     let edge = Edge::start(&wall, 1).await.unwrap();
     let said = environment.run(&edge.endpoint(), None, &["recover"]).await;
-    said.has(&["VPC infra/main (infra/all.yaml:8): cannot make it: ec2 CreateVpc: ExpiredToken", "log in again", "The same command goes on from here"], 1);
+    said.has(
+        &[
+            "VPC infra/main (infra/all.yaml:8): cannot make it: ec2 CreateVpc: ExpiredToken",
+            "log in again",
+            "The same command goes on from here",
+        ],
+        1,
+    );
     let made: Vec<_> = edge.take_calls().into_iter().filter(|call| call.writes && call.status == 200).map(|call| call.operation).collect();
     assert_eq!(made, ["CreateQueue"], "what does not need it is made");
 }
@@ -143,7 +155,8 @@ async fn two_candidates_are_listed_with_what_tells_them_apart() {
     account.edge.take_calls();
     for arguments in [&["recover"][..], &["plan", "--live"], &["adopt", "--yes"], &["destroy", "--confirm", "tests"]] {
         let said = environment.run(&account.edge.endpoint(), None, arguments).await;
-        let parts = ["infra/all.yaml:1 VPC infra/main: more than one living resource fits", &ids[0], &ids[1], "tags Name=main", "adoption-fields"];
+        let parts =
+            ["infra/all.yaml:1 VPC infra/main: more than one living resource fits", &ids[0], &ids[1], "tags Name=main", "adoption-fields"];
         said.has(&parts, 1);
     }
     no_writes(&account);
@@ -171,7 +184,13 @@ spec:
     account.edge.take_calls();
     for arguments in [&["recover"][..], &["plan", "--live"]] {
         let said = environment.run(&account.edge.endpoint(), None, arguments).await;
-        let parts = ["infra/all.yaml:1 Table infra/orders: spec.keySchema is", "\"number\"", "\"id\"", "cannot change it in place", "blackstart replaces nothing"];
+        let parts = [
+            "infra/all.yaml:1 Table infra/orders: spec.keySchema is",
+            "\"number\"",
+            "\"id\"",
+            "cannot change it in place",
+            "blackstart replaces nothing",
+        ];
         said.has(&parts, 1);
     }
     no_writes(&account);

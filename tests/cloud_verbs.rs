@@ -101,7 +101,12 @@ spec:
     assert_eq!(seen["live"]["layers"][1], json!({"id": "flux-system/one", "create": 2, "change": 0, "keep": 0}));
     let human = environment.run(&account.edge.endpoint(), None, &["plan", "--live"]).await;
     human.has(
-        &["account: 123456789012 eu-west-1, 5 resources found", "not reachable", "spec.visibilityTimeout is \"60\" in Git and \"30\" in AWS", "2 to create"],
+        &[
+            "account: 123456789012 eu-west-1, 5 resources found",
+            "not reachable",
+            "spec.visibilityTimeout is \"60\" in Git and \"30\" in AWS",
+            "2 to create",
+        ],
         0,
     );
     assert_eq!(account.writes(), [""; 0], "a plan writes nothing");
@@ -114,16 +119,15 @@ async fn a_live_plan_counts_what_the_cluster_has() {
     let kubeconfig = server.kubeconfig("live", "admin-token", server.port);
     let cluster = Cluster::connect(Some(&kubeconfig), None).await.unwrap();
     let labels = json!({"kustomize.toolkit.fluxcd.io/name": "one", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
-    let map = |name: &str, value: &str| {
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default", "labels": labels}, "data": {"key": value}})
-    };
+    let map = |name: &str, value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default", "labels": labels}, "data": {"key": value}});
     let environment = Environment::new(DATA, "");
     let ask = async || {
         let said = environment.run(&account.edge.endpoint(), Some(&kubeconfig), &["plan", "--live", "-o", "json"]).await;
         let plan = said.json();
         (action(&plan, "layer/flux-system/one"), plan["live"]["layers"][1].clone())
     };
-    let counts = |create: usize, change: usize, keep: usize| json!({"id": "flux-system/one", "create": create, "change": change, "keep": keep});
+    let counts =
+        |create: usize, change: usize, keep: usize| json!({"id": "flux-system/one", "create": create, "change": change, "keep": keep});
     assert_eq!(ask().await, ("Create".to_owned(), counts(2, 0, 0)));
     cluster.apply(&map("one", "x"), &Apply::flux()).await.unwrap();
     assert_eq!(ask().await, ("Update".to_owned(), counts(1, 0, 1)));
@@ -210,7 +214,10 @@ async fn adopt_believes_the_cluster_and_proposes_the_tags_that_git_should_declar
     lost.has(&["the cluster was not asked", "missing  ec2 VPC infra/main", "nothing that lives fits"], 0);
     assert_eq!(account.writes(), [""; 0]);
     let said = environment.run(&account.edge.endpoint(), Some(&kubeconfig), &["adopt", "--yes"]).await;
-    said.has(&[&vpc, "by the status of its object in the cluster", "2 resources marked", "infra/all.yaml:1", "declare the tag Name: shop"], 0);
+    said.has(
+        &[&vpc, "by the status of its object in the cluster", "2 resources marked", "infra/all.yaml:1", "declare the tag Name: shop"],
+        0,
+    );
     assert_eq!(account.writes(), ["ec2 CreateTags", "ec2 CreateTags"]);
     let mut git = Command::new("git").args(["apply", "-"]).current_dir(environment.path()).stdin(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut git.stdin.take().unwrap(), said.out.as_bytes()).unwrap();
@@ -219,29 +226,36 @@ async fn adopt_believes_the_cluster_and_proposes_the_tags_that_git_should_declar
     assert_eq!((action(&seen, "aws/ec2/VPC/infra/main"), action(&seen, "aws/ec2/Subnet/infra/a")), ("Keep".into(), "Keep".into()));
 }
 
-/// The VPC's object as ACK's controller keeps it.
-async fn in_cluster(cluster: &Cluster, vpc: &str) {
+/// A custom resource with its definition before it.
+async fn define(cluster: &Cluster, plural: &str, object: &Value) {
+    let (group, version) = object["apiVersion"].as_str().unwrap().split_once('/').unwrap();
+    let kind = object["kind"].as_str().unwrap();
     let version = json!({
-        "name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
+        "name": version, "served": true, "storage": true, "subresources": {"status": {}},
         "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
     });
+    let names = json!({"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")});
     let definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "vpcs.ec2.services.k8s.aws"},
-        "spec": {"group": "ec2.services.k8s.aws", "scope": "Namespaced", "versions": [version],
-            "names": {"kind": "VPC", "plural": "vpcs", "singular": "vpc", "listKind": "VPCList"}},
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {"group": group, "scope": "Namespaced", "versions": [version], "names": names},
     });
     cluster.apply(&definition, &Apply::flux()).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while cluster.apply(object, &Apply::flux()).await.is_err() {
+        assert!(Instant::now() < deadline, "the definition is not established");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The VPC's object as ACK's controller keeps it.
+async fn in_cluster(cluster: &Cluster, vpc: &str) {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "infra"}});
     cluster.apply(&namespace, &Apply::flux()).await.unwrap();
     let object = json!({
         "apiVersion": "ec2.services.k8s.aws/v1alpha1", "kind": "VPC", "metadata": {"name": "main", "namespace": "infra"},
         "spec": {"cidrBlocks": ["10.0.0.0/16"]},
     });
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while cluster.apply(&object, &Apply::flux()).await.is_err() {
-        assert!(Instant::now() < deadline, "the definition is not established");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    define(cluster, "vpcs", &object).await;
     let id = blackstart::manifest::Resource { value: object, origin: None }.id();
     cluster.merge_patch(&id, Some("status"), &json!({"status": {"vpcID": vpc, "state": "available"}}), "ack").await.unwrap();
 }
@@ -254,14 +268,24 @@ async fn destroy_wants_the_name_and_tells_what_is_lost() {
     account.cloud.s3().put_object().bucket("tests-invoices").key("1").body(bytes).send().await.unwrap();
     account.edge.take_calls();
     let environment = Environment::new(DATA, "");
-    let listed = ["delete", "1 sqs Queue", "1 s3 Bucket", "lost", "tests-invoices: 1 object, 4 bytes", "keep", "Secret infra/token", "deletion-policy: retain"];
+    let listed = [
+        "delete",
+        "1 sqs Queue",
+        "1 s3 Bucket",
+        "lost",
+        "tests-invoices: 1 object, 4 bytes",
+        "keep",
+        "Secret infra/token",
+        "deletion-policy: retain",
+    ];
     let said = environment.run(&account.edge.endpoint(), None, &["destroy"]).await;
     said.has(&listed, 2).has(&["nobody to ask", "--confirm tests"], 2);
     let said = environment.run(&account.edge.endpoint(), None, &["destroy", "--confirm", "production"]).await;
     said.has(&["`production` is not the name of this environment; nothing was deleted"], 2);
     assert_eq!(account.writes(), [""; 0]);
     let report = environment.path().join("report");
-    let said = environment.run(&account.edge.endpoint(), None, &["destroy", "--confirm", "tests", "--report", report.to_str().unwrap()]).await;
+    let said =
+        environment.run(&account.edge.endpoint(), None, &["destroy", "--confirm", "tests", "--report", report.to_str().unwrap()]).await;
     said.has(&["tests is gone: 2 resources deleted"], 0);
     assert_eq!(account.actions(&of(DATA)).await, [Action::Create, Action::Create, Action::Keep]);
     let written: Value = serde_json::from_str(&std::fs::read_to_string(report.join("report.json")).unwrap()).unwrap();
@@ -290,13 +314,21 @@ async fn destroy_goes_backwards_and_takes_with_it_what_the_cluster_left() {
     let group = group.send().await.unwrap().group_id.unwrap();
     account.tag(&group, &[("elbv2.k8s.aws/cluster", "shop")]).await;
     account.edge.take_calls();
-    let environment = Environment::new(NETWORK, "  cluster: {eks: {name: shop}}\n");
+    // The cluster itself is gone already, as after a first destroy.
+    let cluster = "---
+apiVersion: eks.services.k8s.aws/v1alpha1
+kind: Cluster
+metadata: {name: shop, namespace: infra}
+spec: {name: shop, roleARN: 'arn:aws:iam::123456789012:role/shop', resourcesVPCConfig: {subnetRefs: [{from: {name: a}}]}}
+";
+    let environment = Environment::new(&format!("{NETWORK}{cluster}"), "  cluster: {eks: {name: shop}}\n");
     let said = environment.run(&account.edge.endpoint(), None, &["destroy", "--confirm", "tests"]).await;
     said.has(&["made by the cluster: 1 security group, 1 volume (8 GiB)", "tests is gone: 2 resources deleted"], 0);
     let calls = account.writes();
     let at = |operation: &str| calls.iter().position(|call| call == operation).unwrap_or_else(|| panic!("{operation} is not in {calls:?}"));
     assert!(at("ec2 DeleteSecurityGroup") < at("ec2 DeleteSubnet") && at("ec2 DeleteSubnet") < at("ec2 DeleteVpc"), "{calls:?}");
-    let left: Vec<String> = ec2.describe_volumes().send().await.unwrap().volumes.unwrap().into_iter().filter_map(|one| one.volume_id).collect();
+    let left: Vec<String> =
+        ec2.describe_volumes().send().await.unwrap().volumes.unwrap().into_iter().filter_map(|one| one.volume_id).collect();
     assert!(left.contains(&other) && !left.contains(&claimed), "{left:?}");
 }
 
@@ -336,11 +368,141 @@ async fn a_second_destroy_goes_on_where_one_failed() {
     let wall = account::wall::wall(&account.moto(), "Action=DeleteSubnet", "UnauthorizedOperation").await;
     let said = environment.run(&wall, None, &["destroy", "--confirm", "tests"]).await;
     said.has(
-        &["Subnet infra/a (infra/all.yaml:9): cannot delete it: ec2 DeleteSubnet: UnauthorizedOperation", "blocks 1: aws/ec2/VPC/infra/main", "tests is not gone"],
+        &[
+            "Subnet infra/a (infra/all.yaml:9): cannot delete it: ec2 DeleteSubnet: UnauthorizedOperation",
+            "blocks 1: aws/ec2/VPC/infra/main",
+            "tests is not gone",
+        ],
         1,
     );
     let all = of(&format!("{NETWORK}---\n{DATA}"));
     assert_eq!(account.actions(&all).await, [Action::Keep, Action::Keep, Action::Create, Action::Create, Action::Keep], "the rest is gone");
     let said = environment.run(&account.edge.endpoint(), None, &["destroy", "--confirm", "tests"]).await;
     said.has(&["tests is gone: 2 resources deleted"], 0);
+}
+
+/// What kube-controller-manager and the EBS driver do, as far as a deletion asks for it: claims and volumes go when nobody holds them.
+async fn controllers(cluster: Cluster) {
+    loop {
+        for (kind, ends) in [("PersistentVolumeClaim", false), ("PersistentVolume", true)] {
+            let claims = cluster.list("v1", "PersistentVolumeClaim", None, None).await.unwrap_or_default();
+            for object in cluster.list("v1", kind, None, None).await.unwrap_or_default() {
+                let id = blackstart::manifest::Resource { value: object.clone(), origin: None }.id();
+                let is_released = ends && object["spec"]["persistentVolumeReclaimPolicy"] == "Delete" && claims.is_empty();
+                if is_released {
+                    let _ = cluster.delete(&id, &blackstart::cluster::Preconditions::default()).await;
+                }
+                if object["metadata"]["deletionTimestamp"].is_string() || is_released {
+                    let _ = cluster.merge_patch(&id, None, &json!({"metadata": {"finalizers": null}}), "test").await;
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destroy_first_lets_the_clusters_controllers_undo_what_they_made() {
+    let Some(account) = Account::open(1).await else { return };
+    let Some(server) = tokio::task::spawn_blocking(server).await.unwrap() else { return };
+    let kubeconfig = server.kubeconfig("clear", "admin-token", server.port);
+    let cluster = Cluster::connect(Some(&kubeconfig), None).await.unwrap();
+    let namespaced = |api_version: &str, kind: &str, name: &str, spec: Value| json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": "shop"}, "spec": spec});
+    let volume = |name: &str, policy: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolume",
+            "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": "ebs.csi.aws.com"}},
+            "spec": {"capacity": {"storage": "8Gi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": policy,
+                "csi": {"driver": "ebs.csi.aws.com", "volumeHandle": format!("vol-{name}")}},
+        })
+    };
+    let template = json!({"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}});
+    let set = json!({"serviceName": "db", "selector": {"matchLabels": {"app": "db"}}, "template": template});
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
+        namespaced("v1", "Service", "front", json!({"type": "LoadBalancer", "ports": [{"port": 80}]})),
+        namespaced("v1", "Service", "inner", json!({"ports": [{"port": 80}]})),
+        namespaced(
+            "v1",
+            "PersistentVolumeClaim",
+            "data",
+            json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "8Gi"}}}),
+        ),
+        namespaced("apps/v1", "StatefulSet", "db", set),
+        volume("data", "Delete"),
+        volume("precious", "Retain"),
+    ];
+    for object in &objects {
+        cluster.apply(object, &Apply::flux()).await.unwrap();
+    }
+    let id = |object: &Value| blackstart::manifest::Resource { value: object.clone(), origin: None }.id();
+    let owner = cluster.get(&id(&objects[4])).await.unwrap().unwrap();
+    let mut pod = namespaced(
+        "v1",
+        "Pod",
+        "db-0",
+        json!({
+            "containers": [{"name": "a", "image": "a"}], "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        }),
+    );
+    pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": owner["metadata"]["uid"], "controller": true}]);
+    cluster.apply(&pod, &Apply::flux()).await.unwrap();
+    let release = namespaced("helm.toolkit.fluxcd.io/v2", "HelmRelease", "db", json!({"interval": "1m"}));
+    define(&cluster, "helmreleases", &release).await;
+    assert!(account.run(&of(DATA)).await.success);
+    let environment = Environment::new(DATA, &format!("  cluster: {{kubeconfig: {}}}\n", kubeconfig.display()));
+    let playing = tokio::spawn(controllers(cluster.clone()));
+    let said = environment.run(&account.edge.endpoint(), None, &["destroy", "--confirm", "tests"]).await;
+    playing.abort();
+    said.has(
+        &[
+            "in cluster/tests: Service shop/front",
+            "in cluster/tests: PersistentVolumeClaim shop/data (8Gi)",
+            "keep   vol-precious",
+            "tests is gone",
+        ],
+        0,
+    );
+    assert!(said.err.find("deleted      cluster/tests") < said.err.find("start        aws/sqs/Queue"), "the cluster first:\n{}", said.err);
+    let release = cluster.get(&id(&release)).await.unwrap().unwrap();
+    assert_eq!(release["spec"]["suspend"], true, "the agent makes nothing again");
+    let mut left = Vec::new();
+    for object in &objects {
+        left.extend(cluster.get(&id(object)).await.unwrap().map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(left, ["shop", "inner", "precious"], "only what has something in the account goes, and what holds it");
+}
+
+/// Kinds of the example environment that moto does not know.
+const NOT_IN_MOTO: &[&str] = &["Addon", "AccessEntry", "PodIdentityAssociation", "Capability"];
+
+/// The example environment's cloud resources as far as moto knows them, with nothing that keeps them.
+fn example(folder: &std::path::Path) -> String {
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts.push(example(&path));
+        } else {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let documents = text.split("\n---\n").filter(|one| !NOT_IN_MOTO.iter().any(|kind| one.contains(&format!("kind: {kind}\n"))));
+            texts.extend(documents.map(|one| one.replace("deletion-policy: retain", "deletion-policy: delete").replace("rotection: true", "rotection: false").replace("rotectionEnabled: true", "rotectionEnabled: false")));
+        }
+    }
+    texts.retain(|text| !text.trim().is_empty());
+    texts.join("\n---\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_whole_environment_is_left() {
+    let Some(account) = Account::open(1).await else { return };
+    let manifests = example(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/cloud/infrastructure"));
+    let all = of(&manifests);
+    assert!(account.run(&all).await.success);
+    account.edge.take_calls();
+    let environment = Environment::new(&manifests, "");
+    let said = environment.run(&account.edge.endpoint(), None, &["destroy", "--confirm", "tests"]).await;
+    said.has(&[&format!("tests is gone: {} resources deleted", all.len())], 0);
+    assert_eq!(account.actions(&all).await, vec![Action::Create; all.len()]);
 }

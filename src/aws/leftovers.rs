@@ -90,7 +90,8 @@ pub async fn find(cloud: &Cloud, whose: &Whose) -> Result<Leftovers, CloudError>
         return Ok(Leftovers::default());
     }
     let ((balancers, target_groups), (groups, volumes)) =
-        try_join(try_join(balancers(cloud, whose), target_groups(cloud, whose)), try_join(groups(cloud, whose), volumes(cloud, whose))).await?;
+        try_join(try_join(balancers(cloud, whose), target_groups(cloud, whose)), try_join(groups(cloud, whose), volumes(cloud, whose)))
+            .await?;
     Ok(Leftovers { balancers, target_groups, groups, volumes })
 }
 

@@ -36,11 +36,13 @@ pub(super) async fn observed(cloud: &Cloud, environment: &str, declared: &[Decla
 
 /// Refuses what is wrong with the manifests of cloud resources; the layers are no matter of `adopt` and `destroy`.
 pub(super) fn refuse(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
-    let folders: Vec<&str> = environment.spec.infrastructure.iter().map(|entry| entry.path.trim_start_matches("./").trim_end_matches('/')).collect();
+    let folders: Vec<&str> =
+        environment.spec.infrastructure.iter().map(|entry| entry.path.trim_start_matches("./").trim_end_matches('/')).collect();
     let is_inside = |file: &str| folders.iter().any(|folder| file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
     let concerns = |problem: &&Problem| {
         let file = problem.origin.as_ref().map_or("", |origin| origin.file.as_str());
-        problem.severity == Severity::Blocks && (problem.rule.starts_with("cloud-") || is_inside(file) || environment.file.as_deref() == Some(file))
+        problem.severity == Severity::Blocks
+            && (problem.rule.starts_with("cloud-") || is_inside(file) || environment.file.as_deref() == Some(file))
     };
     let problems: Vec<Problem> = plan.problems.iter().filter(concerns).cloned().collect();
     if problems.is_empty() { Ok(()) } else { Err(Failure::problems(problems)) }

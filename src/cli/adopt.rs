@@ -91,14 +91,16 @@ async fn mark(args: &AdoptArgs, plan: &Plan, account: &Account, marking: &[usize
     let place = account.cloud.place();
     let count = marking.len();
     let what = if count == 1 { "1 resource".to_owned() } else { format!("{count} resources") };
-    let question = format!("Set the tags {TAG_ENVIRONMENT} and {TAG_RESOURCE} on {what} in account {} ({})? [y/N]", place.account, place.region);
+    let question =
+        format!("Set the tags {TAG_ENVIRONMENT} and {TAG_RESOURCE} on {what} in account {} ({})? [y/N]", place.account, place.region);
     if !args.yes {
         let answer = ask(&question).map_err(|error| Failure::new("standard input: cannot be read").because(&error).code(3))?;
         match answer.as_deref() {
             Some("y" | "Y" | "yes") => {}
             Some(_) => return Err(Failure::new("not confirmed; nothing was written")),
             None => {
-                let failure = Failure::new(format!("{what} to mark, and nobody to ask: standard input is no terminal; nothing was written"));
+                let failure =
+                    Failure::new(format!("{what} to mark, and nobody to ask: standard input is no terminal; nothing was written"));
                 return Err(failure.hint("look at the list above, then run the same command with --yes").code(2));
             }
         }

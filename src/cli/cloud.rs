@@ -3,7 +3,7 @@
 use super::Failure;
 use super::start::{Input, phase};
 use crate::aws::observe::observe;
-use crate::aws::{Access, AccessError, Cloud, CloudError};
+use crate::aws::{Access, AccessError, Cloud, CloudError, Meaning};
 use crate::environment::Environment;
 use crate::execute::cloud::{Build, build, refuse};
 use crate::execute::{Events, Finished, Mode};
@@ -24,6 +24,9 @@ pub(super) fn refused(error: &AccessError) -> Failure {
     match error {
         AccessError::NoRegion => failure.hint("add spec.aws.region to blackstart.yaml, or set AWS_REGION"),
         AccessError::WrongAccount { .. } => failure.hint("choose the right profile: AWS_PROFILE=… blackstart …"),
+        AccessError::Refused(error) if error.meaning == Meaning::Unreachable => {
+            failure.hint("check the network, and that spec.aws.region is one of AWS' regions; then run the same command again")
+        }
         AccessError::Refused(error) => match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,

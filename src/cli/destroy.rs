@@ -32,6 +32,7 @@ const CALLS: usize = 16;
 enum Upper {
     /// blackstart.yaml names none, or it stays: left alone.
     None,
+    /// With its node.
     Reached(String, Cluster, Inside),
     Unreachable(String),
 }
@@ -52,7 +53,7 @@ pub(super) async fn destroy(args: DestroyArgs, show: Show) -> Result<ExitCode, F
     }
     let doomed = doomed(&plan.declared, &account.observation, &fates);
     let upper = upper(&args, &environment, &plan, &doomed).await?;
-    let whose = whose(&account, &environment, &doomed, &upper);
+    let whose = whose(&account, &plan, &fates, &doomed, &upper);
     let left = leftovers::find(&account.cloud, &whose).await.map_err(|error| super::cloud::unseen(&[error]))?;
     let has_inside = matches!(&upper, Upper::Reached(_, _, inside) if !inside.is_empty());
     anstream::eprint!("{}", listing(&plan, &account, &fates, &upper, &left).await);
@@ -69,10 +70,11 @@ pub(super) async fn destroy(args: DestroyArgs, show: Show) -> Result<ExitCode, F
         doomed,
         edges: plan.edges.into_iter().filter(|edge| edge.from.starts_with("aws/") && edge.to.starts_with("aws/")).collect(),
         cluster: match upper {
-            Upper::Reached(name, cluster, inside) => Some((format!("cluster/{name}"), cluster, inside)),
+            Upper::Reached(node, cluster, inside) => Some((node, cluster, inside)),
             _ => None,
         },
         whose,
+        timeout: args.run.timeout,
         events: events.clone(),
         stop: stop_signal(),
     };
@@ -87,7 +89,7 @@ async fn upper(args: &DestroyArgs, environment: &Environment, plan: &Plan, doome
     {
         return Ok(Upper::None);
     }
-    let name = named.eks.clone().unwrap_or_else(|| plan.environment.clone());
+    let node = plan.nodes.iter().find(|node| node.id.starts_with("cluster/")).map_or_else(String::new, |node| node.id.clone());
     let cluster = match connect(&args.cluster, environment).await {
         Ok(cluster) => cluster,
         Err(failure) => return Ok(Upper::Unreachable(failure.message().to_owned())),
@@ -99,26 +101,29 @@ async fn upper(args: &DestroyArgs, environment: &Environment, plan: &Plan, doome
         Ok(_) => {}
     }
     match clearing::look(&cluster).await {
-        Ok(inside) => Ok(Upper::Reached(name, cluster, inside)),
+        Ok(inside) => Ok(Upper::Reached(node, cluster, inside)),
         Err(error) => Ok(Upper::Unreachable(error.to_string())),
     }
 }
 
 /// Names of the EKS clusters among these.
 fn clusters(doomed: &[(Declared, Living)]) -> impl Iterator<Item = String> {
-    let clusters = doomed.iter().filter(|(declared, _)| declared.schema.service == "eks" && declared.schema.kind == "Cluster");
+    let clusters = doomed.iter().filter(|(declared, _)| is_cluster(declared));
     clusters.filter_map(|(_, living)| Some(at(&living.spec, "name")?.as_str()?.to_owned()))
 }
 
-fn whose(account: &Account, environment: &Environment, doomed: &[(Declared, Living)], upper: &Upper) -> Whose {
+fn is_cluster(declared: &Declared) -> bool {
+    declared.schema.service == "eks" && declared.schema.kind == "Cluster"
+}
+
+fn whose(account: &Account, plan: &Plan, fates: &[Fate], doomed: &[(Declared, Living)], upper: &Upper) -> Whose {
     let living = account.observation.found.values().map(|found| &found.living);
     let arns = living.clone().filter_map(|living| living.status.pointer("/ackResourceMetadata/arn")?.as_str().map(str::to_owned));
     let mut whose = Whose { declared: living.clone().map(|living| living.id.clone()).chain(arns).collect(), ..Whose::default() };
     whose.clusters.extend(clusters(doomed));
-    // One that an earlier destroy deleted may have left something.
-    let named = environment.spec.cluster.as_ref().and_then(|cluster| cluster.eks.clone());
-    let lives = |name: &String| living.clone().any(|living| living.id == *name);
-    whose.clusters.extend(named.filter(|name| !lives(name)));
+    // One that an earlier destroy deleted may have left something. One that only lives elsewhere than in the manifests is another's.
+    let gone = plan.declared.iter().zip(fates).filter(|(declared, fate)| is_cluster(declared) && **fate == Fate::Gone);
+    whose.clusters.extend(gone.filter_map(|(declared, _)| Some(at(declared.spec(), "name")?.as_str()?.to_owned())));
     if let Upper::Reached(_, _, inside) = upper {
         whose.volumes.extend(inside.handles.iter().cloned());
         whose.declared.extend(inside.retained.iter().cloned());
@@ -141,7 +146,8 @@ async fn listing(plan: &Plan, account: &Account, fates: &[Fate], upper: &Upper, 
     let holdings = all().filter(|(_, (_, fate))| **fate == Fate::Delete).filter_map(|(position, (declared, _))| {
         Some((declared, &account.observation.found[&position].living, aws::kind(declared.schema)?))
     });
-    let holdings = iter(holdings).map(|(declared, living, kind)| async move { (declared, living, kind.holds(&account.cloud, living).await) });
+    let holdings =
+        iter(holdings).map(|(declared, living, kind)| async move { (declared, living, kind.holds(&account.cloud, living).await) });
     let holdings: Vec<_> = holdings.buffered(CALLS).collect().await;
     for (declared, living, holds) in holdings {
         let words = match holds {
@@ -154,14 +160,15 @@ async fn listing(plan: &Plan, account: &Account, fates: &[Fate], upper: &Upper, 
     match upper {
         Upper::None => {}
         Upper::Unreachable(why) => {
-            let _ = writeln!(text, "  {FAINT}the cluster does not answer; what it made in the account is deleted by its tags: {why}{FAINT:#}");
+            let _ =
+                writeln!(text, "  {FAINT}the cluster does not answer; what it made in the account is deleted by its tags: {why}{FAINT:#}");
         }
-        Upper::Reached(name, _, inside) => {
+        Upper::Reached(node, _, inside) => {
             for object in &inside.ways_in {
-                let _ = writeln!(text, "  {BAD}delete{BAD:#} in cluster {name}: {object}");
+                let _ = writeln!(text, "  {BAD}delete{BAD:#} in {node}: {object}");
             }
             for (claim, size) in &inside.claims {
-                let _ = writeln!(text, "  {BAD}lost{BAD:#}   in cluster {name}: {claim} ({size})");
+                let _ = writeln!(text, "  {BAD}lost{BAD:#}   in {node}: {claim} ({size})");
             }
             for volume in &inside.retained {
                 let _ = writeln!(text, "  keep   {volume} {FAINT}(a volume that does not go with its claim){FAINT:#}");

@@ -227,7 +227,7 @@ pub struct RunArgs {
     /// What to read.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Longest wait for one layer, such as 5m; its own spec.timeout counts where it is shorter
+    /// Longest wait for one layer (or resource that is deleted), such as 5m; a layer's own spec.timeout counts where it is shorter
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
     /// Write what happens to FILE, one JSON object a line

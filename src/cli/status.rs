@@ -45,17 +45,19 @@ struct Cloud {
     found: usize,
     /// Nodes that do not live.
     missing: Vec<Place>,
-    /// Made, changed or deleted just now, or failed, with AWS' word.
-    unsettled: Vec<(Place, String)>,
+    /// Made, changed or deleted just now, or failed.
+    unsettled: Vec<Place>,
     differences: Vec<Differing>,
     /// More than one candidate.
     problems: Vec<crate::problem::Problem>,
 }
 
-/// A node, and where it is declared.
+/// A node, where it is declared, and AWS' word for its state where that tells something.
 #[derive(Clone, Serialize)]
 struct Place {
     node: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
     #[serde(flatten)]
     origin: Option<crate::problem::Origin>,
 }
@@ -66,23 +68,9 @@ struct Upper {
     #[serde(flatten)]
     reached: Reached,
     version: String,
-    agent: Option<AgentStatus>,
+    agent: Option<Agent>,
     ready: usize,
-    layers: Vec<LayerStatus>,
-}
-
-#[derive(Serialize)]
-struct AgentStatus {
-    version: String,
-    unavailable: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct LayerStatus {
-    id: String,
-    revision: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    missing: Option<String>,
+    layers: Vec<Standing>,
 }
 
 /// `blackstart status`.
@@ -116,9 +104,9 @@ async fn ask(plan: &Plan, reading: &Reading, environment: &Environment, place: &
             Ok((cluster, agent, layers)) => Upper {
                 reached: Reached { server: Some(cluster.server().to_owned()), unreachable: None },
                 version: cluster.version().to_owned(),
-                agent: agent.map(|agent| AgentStatus { version: agent.version, unavailable: agent.unavailable }),
+                agent,
                 ready: layers.iter().filter(|layer| layer.missing.is_none()).count(),
-                layers: layers.into_iter().map(layer_status).collect(),
+                layers,
             },
             Err(failure) => Upper {
                 reached: Reached { server: None, unreachable: Some(failure.message().to_owned()) },
@@ -131,9 +119,9 @@ async fn ask(plan: &Plan, reading: &Reading, environment: &Environment, place: &
     };
     let (account, cluster) = tokio::join!(account::look(plan, environment), upper);
     let aws = account?.map(|account| cloud(plan, &account));
-    let lower_is_well = aws.as_ref().is_none_or(|aws| {
-        aws.missing.is_empty() && aws.unsettled.is_empty() && aws.differences.is_empty() && aws.problems.is_empty()
-    });
+    let lower_is_well = aws
+        .as_ref()
+        .is_none_or(|aws| aws.missing.is_empty() && aws.unsettled.is_empty() && aws.differences.is_empty() && aws.problems.is_empty());
     let upper_is_well = cluster.as_ref().is_none_or(|upper| {
         let agent_is_well = upper.agent.as_ref().is_some_and(|agent| agent.unavailable.is_empty());
         upper.reached.server.is_some() && agent_is_well && upper.ready == upper.layers.len()
@@ -153,10 +141,6 @@ async fn tell(cluster: &Cluster, reading: &Reading) -> Result<(Option<Agent>, Ve
     tokio::try_join!(survey::agent(cluster), survey::layers(cluster, reading))
 }
 
-fn layer_status(standing: Standing) -> LayerStatus {
-    LayerStatus { id: standing.id.to_string(), revision: standing.revision, missing: standing.missing }
-}
-
 fn cloud(plan: &Plan, account: &Account) -> Cloud {
     let place = account.cloud.place();
     let mut cloud = Cloud {
@@ -170,7 +154,7 @@ fn cloud(plan: &Plan, account: &Account) -> Cloud {
         problems: account.problems.clone(),
     };
     for (position, declared) in plan.declared.iter().enumerate() {
-        let place = Place { node: declared.node(), origin: declared.origin() };
+        let place = Place { node: declared.node(), state: None, origin: declared.origin() };
         let Some(found) = account.observation.found.get(&position) else {
             // One with several candidates is told by its problem.
             if !account.problems.iter().any(|problem| problem.message.starts_with(&format!("{}:", declared.resource.id()))) {
@@ -179,7 +163,7 @@ fn cloud(plan: &Plan, account: &Account) -> Cloud {
             continue;
         };
         if let State::Pending(word) | State::Failed(word) | State::Leaving(word) = &found.living.state {
-            cloud.unsettled.push((place, word.clone()));
+            cloud.unsettled.push(Place { state: Some(word.clone()), ..place });
         }
         cloud.differences.extend(found.differences.iter().map(|difference| Differing::new(declared, difference)));
     }
@@ -195,17 +179,22 @@ fn human(status: &Status) -> String {
         let _ = writeln!(text, "  {FAINT}account{FAINT:#}  {} {}", aws.account, aws.region);
         let mut parts = vec![format!("{} of {} found", aws.found, aws.declared)];
         let differing: std::collections::BTreeSet<&str> = aws.differences.iter().map(|difference| difference.node.as_str()).collect();
-        let counts = [(aws.missing.len(), "missing"), (differing.len(), "different"), (aws.unsettled.len(), "not settled"), (aws.problems.len(), "ambiguous")];
+        let counts = [
+            (aws.missing.len(), "missing"),
+            (differing.len(), "different"),
+            (aws.unsettled.len(), "not settled"),
+            (aws.problems.len(), "ambiguous"),
+        ];
         parts.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")));
         let _ = writeln!(text, "  {FAINT}cloud{FAINT:#}    {}", parts.join(", "));
         for place in &aws.missing {
             line(&mut text, "missing", place, "");
         }
-        for (place, word) in &aws.unsettled {
-            line(&mut text, "not settled", place, &format!(": {word}"));
+        for place in &aws.unsettled {
+            line(&mut text, "not settled", place, &format!(": {}", place.state.as_deref().unwrap_or_default()));
         }
         for difference in &aws.differences {
-            let place = Place { node: difference.node.clone(), origin: difference.origin.clone() };
+            let place = Place { node: difference.node.clone(), state: None, origin: difference.origin.clone() };
             line(&mut text, "different", &place, &format!(": {}", super::plan::difference(difference)));
         }
         for problem in &aws.problems {

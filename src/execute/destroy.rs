@@ -15,13 +15,14 @@ use crate::report::event::{Happening, Outcome};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Calls under way at once.
 const CALLS: usize = 32;
 /// Looks at what still holds a resource, and at one that is on its way out, five seconds apart: load balancers and managed services let
 /// go of their network interfaces up to 20 minutes after they are gone, an EKS cluster takes 10.
-const LOOKS: usize = 300;
+const LOOKS: u64 = 300;
 const PACE: u32 = 5;
 
 /// What becomes of a declared resource.
@@ -100,10 +101,18 @@ pub struct Demolition {
     pub cluster: Option<(String, Cluster, Inside)>,
     /// Whose leftovers are swept by their tags.
     pub whose: Whose,
+    /// `--timeout`: the longest wait for one resource.
+    pub timeout: Option<Duration>,
     /// Where events go.
     pub events: Events,
     /// How often the user asked to stop.
     pub stop: watch::Receiver<u8>,
+}
+
+impl Demolition {
+    fn looks(&self) -> u64 {
+        self.timeout.map_or(LOOKS, |timeout| (timeout.as_secs() / u64::from(PACE)).max(1))
+    }
 }
 
 struct Engine {
@@ -125,10 +134,10 @@ pub async fn destroy(work: Demolition) -> Finished {
         finished: Finished::default(),
     };
     engine.clear().await;
-    engine.sweep(false).await;
+    engine.sweep().await;
     engine.run().await;
     if !engine.finished.interrupted {
-        engine.sweep(true).await;
+        engine.sweep_out().await;
     }
     let Engine { mut finished, queue, work, .. } = engine;
     finished.success = !finished.interrupted && finished.failures.is_empty() && queue.is_over();
@@ -140,7 +149,8 @@ pub async fn destroy(work: Demolition) -> Finished {
 /// What was made later goes first. Resources that name each other hold nothing back: each lets go of the others itself.
 fn reversed(edges: &[Edge]) -> Vec<Edge> {
     let firm = edges.iter().filter(|edge| edge.constraint != Constraint::AppliedBeforeReady);
-    firm.map(|edge| Edge { from: edge.to.clone(), to: edge.from.clone(), constraint: Constraint::ReadyBeforeStart, ..edge.clone() }).collect()
+    firm.map(|edge| Edge { from: edge.to.clone(), to: edge.from.clone(), constraint: Constraint::ReadyBeforeStart, ..edge.clone() })
+        .collect()
 }
 
 fn announce(work: &Demolition, nodes: &[String], edges: &[Edge]) {
@@ -177,30 +187,33 @@ impl Engine {
         self.send(Happening::Finished { node: node.clone(), action: Action::Delete, result: Outcome::Ready, error: None });
     }
 
-    /// Deletes by tags what controllers left; at the end with patience, and told where it stays.
-    async fn sweep(&mut self, last: bool) {
-        let work = self.work.clone();
-        for look in 0..LOOKS {
-            if self.is_stopping() {
-                return;
-            }
-            let errors = match leftovers::find(&work.cloud, &work.whose).await {
-                Ok(found) if found.is_empty() => return,
-                Ok(found) => leftovers::delete(&work.cloud, &found).await,
-                Err(error) => vec![error],
+    /// Deletes by tags what controllers left, as far as it can go now; none where nothing is left.
+    async fn sweep(&self) -> Option<Vec<CloudError>> {
+        match leftovers::find(&self.work.cloud, &self.work.whose).await {
+            Ok(found) if found.is_empty() => None,
+            Ok(found) => Some(leftovers::delete(&self.work.cloud, &found).await),
+            Err(error) => Some(vec![error]),
+        }
+    }
+
+    /// The same until nothing is left, or what is left cannot go.
+    async fn sweep_out(&mut self) {
+        for look in 1..=self.work.looks() {
+            let Some(errors) = self.sweep().await else { return };
+            let may_pass = |error: &CloudError| {
+                matches!(error.meaning, Meaning::Dependency | Meaning::Exists | Meaning::Throttled | Meaning::Unreachable)
             };
-            let passes = errors.iter().all(|error| matches!(error.meaning, Meaning::Dependency | Meaning::Throttled | Meaning::Unreachable | Meaning::Exists));
-            if last && (!passes || look + 1 == LOOKS) {
+            if !errors.iter().all(may_pass) || look == self.work.looks() {
                 let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 let message = format!("what the cluster left in the account cannot all be deleted: {}", words.join("; "));
                 self.warn(None, message.clone());
                 self.finished.failures.push(("leftovers".to_owned(), message));
                 return;
             }
-            if !last {
+            if self.is_stopping() {
                 return;
             }
-            tokio::time::sleep(work.cloud.pace(PACE)).await;
+            tokio::time::sleep(self.work.cloud.pace(PACE)).await;
         }
     }
 
@@ -242,7 +255,13 @@ impl Engine {
 
     fn task(&self, index: Index) -> Task {
         let (declared, living) = &self.work.doomed[index];
-        Task { node: declared.node(), declared: declared.clone(), living: living.clone(), work: self.work.clone(), calls: self.calls.clone() }
+        Task {
+            node: declared.node(),
+            declared: declared.clone(),
+            living: living.clone(),
+            work: self.work.clone(),
+            calls: self.calls.clone(),
+        }
     }
 
     fn ended(&mut self, index: Index, result: Result<(), String>) {
@@ -263,8 +282,7 @@ impl Engine {
         self.send(Happening::Finished { node, action: Action::Delete, result: Outcome::Failed, error: Some(error) });
         for blocked in self.queue.failed(index) {
             let node = self.work.doomed[blocked].0.node();
-            let on: Vec<String> =
-                self.queue.waits_for(blocked).into_iter().map(|(other, _)| self.work.doomed[other].0.node()).collect();
+            let on: Vec<String> = self.queue.waits_for(blocked).into_iter().map(|(other, _)| self.work.doomed[other].0.node()).collect();
             self.finished.blocked.push(node.clone());
             let error = Some(format!("still needed by {}", on.join(", ")));
             self.send(Happening::Finished { node, action: Action::Delete, result: Outcome::Blocked, error });
@@ -293,7 +311,7 @@ impl Task {
     /// Waits until it is gone, since what it needs cannot go before.
     async fn gone(&self, kind: &'static dyn Kind) -> Result<(), String> {
         let mut told = String::new();
-        for _ in 0..LOOKS {
+        for _ in 0..self.work.looks() {
             let seen = self.patiently("look at", || kind.look(&self.work.cloud, &self.living)).await?;
             let word = match seen.map(|living| living.state) {
                 None => return Ok(()),
@@ -330,7 +348,7 @@ impl Task {
                 Err(error) => error,
             };
             let may_pass = matches!(error.meaning, Meaning::Dependency | Meaning::Throttled | Meaning::Unreachable);
-            if !may_pass || look >= LOOKS {
+            if !may_pass || look >= self.work.looks() {
                 let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
                 let holders = if holders.is_empty() { String::new() } else { format!("; still there: {}", list(&holders)) };
                 return Err(format!("cannot {verb} it: {error}{holders}{hint}"));
@@ -423,7 +441,12 @@ mod tests {
 
     #[test]
     fn what_is_kept_keeps_what_it_needs() {
-        let all = [declared("VPC", "main", None), declared("Subnet", "a", None), declared("Subnet", "b", Some("retain")), declared("Table", "t", None)];
+        let all = [
+            declared("VPC", "main", None),
+            declared("Subnet", "a", None),
+            declared("Subnet", "b", Some("retain")),
+            declared("Table", "t", None),
+        ];
         let observation = Observation { found: (0..4).map(|position| (position, found(true, json!({}), &[]))).collect() };
         let (fates, problems) = fates(&all, &observation, &[edge(&all[0], &all[1]), edge(&all[0], &all[2])]);
         assert_eq!(problems, []);
@@ -435,7 +458,9 @@ mod tests {
     #[test]
     fn what_is_not_ours_stays_unless_acks_controller_tends_it_for_this_manifest() {
         let all = [declared("VPC", "a", None), declared("VPC", "b", None), declared("VPC", "c", None), declared("VPC", "d", None)];
-        let tended = |namespace| found(false, json!({}), &[("services.k8s.aws/controller-version", "ec2-v1"), ("services.k8s.aws/namespace", namespace)]);
+        let tended = |namespace| {
+            found(false, json!({}), &[("services.k8s.aws/controller-version", "ec2-v1"), ("services.k8s.aws/namespace", namespace)])
+        };
         let observation = Observation { found: [(0, found(false, json!({}), &[])), (1, tended("infra")), (2, tended("other"))].into() };
         let (fates, _) = fates(&all, &observation, &[]);
         assert!(matches!(fates[0], Fate::Keep(_)) && matches!(fates[2], Fate::Keep(_)), "{fates:?}");

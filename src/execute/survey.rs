@@ -8,6 +8,7 @@ use crate::plan::live::Changes;
 use crate::problem::Problem;
 use crate::read::Reading;
 use futures::stream::{StreamExt as _, iter};
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -71,7 +72,7 @@ fn verdict(object: &Resource, result: Result<ApplyResult, ClusterError>) -> Resu
 }
 
 /// The agent as it is installed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Agent {
     /// Such as `v2.6.0`; empty where its definitions do not say.
     pub version: String,
@@ -96,7 +97,8 @@ pub async fn agent(cluster: &Cluster) -> Result<Option<Agent>, ClusterError> {
     let controllers = cluster.list("apps/v1", "Deployment", None, Some("app.kubernetes.io/part-of=flux")).await?;
     let unavailable = controllers.iter().filter_map(|controller| {
         let number = |pointer: &str| controller.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
-        let (wanted, there) = (controller.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1), number("/status/availableReplicas"));
+        let (wanted, there) =
+            (controller.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1), number("/status/availableReplicas"));
         let name = controller.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         (there < wanted.max(1)).then(|| format!("{name} ({there} of {wanted} available)"))
     });
@@ -104,13 +106,14 @@ pub async fn agent(cluster: &Cluster) -> Result<Option<Agent>, ClusterError> {
 }
 
 /// A layer as the agent tells of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Standing {
     /// Which.
     pub id: LayerId,
     /// The revision that the agent applied last; empty where none.
     pub revision: String,
     /// Why it is not ready at our revision; none where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
 }
 

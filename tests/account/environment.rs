@@ -127,10 +127,6 @@ impl Environment {
             .stdin(Stdio::null());
         // The edge answers from this process: it must go on while the program runs.
         let output: Output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-        Said {
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-            code: output.status.code(),
-        }
+        Said { out: String::from_utf8(output.stdout).unwrap(), err: String::from_utf8(output.stderr).unwrap(), code: output.status.code() }
     }
 }

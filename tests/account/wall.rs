@@ -31,7 +31,10 @@ pub(crate) async fn wall(upstream: &str, word: &'static str, code: &'static str)
                             } else {
                                 format!("<ErrorResponse>{error}</ErrorResponse>")
                             };
-                            return http::Response::builder().status(400).body(Full::new(Bytes::from(text))).map_err(|error| error.to_string());
+                            return http::Response::builder()
+                                .status(400)
+                                .body(Full::new(Bytes::from(text)))
+                                .map_err(|error| error.to_string());
                         }
                         let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
                         let mut forward = http::Request::builder().method(parts.method).uri(format!("{upstream}{path}"));
