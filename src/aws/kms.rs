@@ -145,6 +145,10 @@ impl Kind for Key {
             other => other.map(drop),
         }
     }
+
+    async fn holds(&self, _: &Cloud, _: &Living) -> Result<Option<String>, CloudError> {
+        Ok(Some("all that it encrypts; it can be taken back for 30 days".to_owned()))
+    }
 }
 
 /// A policy may name a role that is seconds old.

@@ -3,8 +3,11 @@
 //! `queue` decides (pure); `engine` drives it: one task that owns all state, to which apply tasks and watches send messages;
 //! `layer` writes objects, `handover` those that live in AWS already; `lease` keeps runs apart; `existing` guards a first start. Emits events, never prints.
 
+pub mod adoption;
+pub mod clearing;
 pub mod cloud;
 pub mod command;
+pub mod destroy;
 mod engine;
 pub mod existing;
 pub mod handover;
@@ -16,6 +19,7 @@ pub mod progress;
 pub mod proof;
 pub mod queue;
 pub mod secret;
+pub mod survey;
 
 use crate::agent::{self, Living};
 use crate::aws::Cloud;

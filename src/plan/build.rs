@@ -83,6 +83,7 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
         edges: builder.edges,
         problems: builder.problems.into_iter().map(legible).collect(),
         unknowns: reading.unknowns.clone(),
+        live: None,
     }
 }
 

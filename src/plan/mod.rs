@@ -6,6 +6,7 @@ pub mod cloud;
 mod eks;
 pub mod estimate;
 mod implied;
+pub mod live;
 mod outputs;
 mod waves;
 
@@ -50,6 +51,9 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// What is not known.
     pub unknowns: Vec<Unknown>,
+    /// What it was compared with, where it was.
+    #[serde(flatten)]
+    pub live: Option<live::Live>,
 }
 
 /// One layer.
@@ -103,8 +107,28 @@ pub enum Action {
     Wait,
     /// Neither applied nor awaited (suspended, or for another cluster).
     Skip,
+    /// Deleted; by `destroy` alone.
+    Delete,
     /// Not known.
     Unknown,
+}
+
+impl Action {
+    /// As one reads it in a sentence.
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::Create => "create",
+            Action::Adopt => "adopt",
+            Action::Update => "update",
+            Action::Restore => "restore",
+            Action::Keep => "keep",
+            Action::Apply => "apply",
+            Action::Wait => "only awaited",
+            Action::Skip => "skip",
+            Action::Delete => "delete",
+            Action::Unknown => "",
+        }
+    }
 }
 
 /// One thing that the run does.

@@ -302,6 +302,11 @@ impl Declared {
         tags(self.spec(), self.schema.tags)
     }
 
+    /// The tags that say whose it is.
+    pub fn marks(&self, environment: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([(TAG_ENVIRONMENT.to_owned(), environment.to_owned()), (TAG_RESOURCE.to_owned(), self.key())])
+    }
+
     fn problems(&self) -> Vec<Problem> {
         let Some(spec) = self.spec().as_object() else {
             let message = format!("{}: spec is missing", self.resource.id());

@@ -109,10 +109,10 @@ mod tests {
         let declared = subnet(&json!({
             "cidrBlock": "10.0.0.0/24", "vpcID": mark("VPC"), "options": {"dns": mark("DNS"), "other": true}, "tags": [{"key": "a", "value": mark("VPC")}],
         }));
-        let filled = filled(&declared, |output| (output.variable == "DNS").then(|| "yes".into())).unwrap();
-        assert_eq!(filled.declared.spec(), &json!({"cidrBlock": "10.0.0.0/24", "options": {"dns": true, "other": true}}));
-        assert_eq!(filled.unknown, ["vpcID", "tags"]);
-        assert_eq!(filled.open, [output("VPC")].into());
+        let some = filled(&declared, |output| (output.variable == "DNS").then(|| "yes".into())).unwrap();
+        assert_eq!(some.declared.spec(), &json!({"cidrBlock": "10.0.0.0/24", "options": {"dns": true, "other": true}}));
+        assert_eq!(some.unknown, ["vpcID", "tags"]);
+        assert_eq!(some.open, [output("VPC")].into());
         let all = filled(&declared, |_| Some("v".into())).unwrap();
         assert!(all.unknown.is_empty() && all.declared.spec()["vpcID"] == "v");
     }
