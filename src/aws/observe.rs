@@ -2,8 +2,8 @@
 
 use super::kind::{Living, State, Wanted};
 use super::{Cloud, CloudError};
+use crate::layers::infrastructure::{Candidate, Declared, Difference, Match, Needs, Tags, differences, filled, identify, known_output, resolve};
 use crate::layers::outputs::Output;
-use crate::layers::infrastructure::{Candidate, Declared, Difference, Match, Needs, TAG_ENVIRONMENT, TAG_RESOURCE, differences, identify, resolve, filled, known_output};
 use crate::problem::Problem;
 use futures::future::join_all;
 use serde_json::Value;
@@ -29,12 +29,20 @@ pub struct Found {
     pub differences: Vec<Difference>,
 }
 
+impl Found {
+    /// Whether it is to be marked as ours: not where it is already, and not where an ACK controller tends it, which takes tags away
+    /// that Git does not declare.
+    pub fn wants_marks(&self, declared: &Declared, environment: &str) -> bool {
+        let has = |(key, value): (&String, &String)| self.living.tags.get(key) == Some(value);
+        declared.schema.tags != Tags::None && !self.living.is_tended() && !declared.marks(environment).iter().all(has)
+    }
+}
+
 /// A manifest with what is known of it, ready for a call.
 pub fn wanted(declared: &Declared, environment: &str, run: &str, outputs: impl Fn(&str, &str, &str, &str) -> Option<Value>) -> Wanted {
     let (spec, unknown) = resolve(declared, outputs);
     let mut tags = declared.tags();
-    tags.insert(TAG_ENVIRONMENT.into(), environment.into());
-    tags.insert(TAG_RESOURCE.into(), declared.key());
+    tags.extend(declared.marks(environment));
     Wanted { spec, unknown, tags, token: token(run, &declared.node()), declared: declared.clone() }
 }
 
@@ -118,7 +126,7 @@ pub async fn observe(
                 let living = list[at].clone();
                 let mut differences = differences(declared.schema, &spec, &living.spec, &living.tags);
                 differences.retain(|difference| !unknown.iter().any(|unknown| unknown.starts_with(difference.path)));
-                let ours = ours || declared.schema.tags == crate::layers::infrastructure::Tags::None;
+                let ours = ours || declared.schema.tags == Tags::None;
                 observation.found.insert(position, Found { living, evidence, ours, differences });
             }
             Match::Several { positions, evidence } => problems.push(several(declared, &evidence, positions.iter().map(|&at| &list[at]))),

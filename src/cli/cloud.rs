@@ -3,7 +3,7 @@
 use super::Failure;
 use super::start::{Input, phase};
 use crate::aws::observe::observe;
-use crate::aws::{Access, AccessError, Cloud, CloudError};
+use crate::aws::{Access, AccessError, Cloud, CloudError, Meaning};
 use crate::environment::{Command, Environment};
 use crate::execute::cloud::{Build, build, refuse};
 use crate::execute::command::{Found, Job, Surroundings};
@@ -32,10 +32,23 @@ pub(super) fn refused(error: &AccessError) -> Failure {
     match error {
         AccessError::NoRegion => failure.hint("add spec.aws.region to blackstart.yaml, or set AWS_REGION"),
         AccessError::WrongAccount { .. } => failure.hint("choose the right profile: AWS_PROFILE=… blackstart …"),
+        AccessError::Refused(error) if error.meaning == Meaning::Unreachable => {
+            failure.hint("check the network, and that spec.aws.region is one of AWS' regions; then run the same command again")
+        }
         AccessError::Refused(error) => match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,
         },
+    }
+}
+
+/// An account that cannot be looked at: all that stands against it, and what to do.
+pub(super) fn unseen(errors: &[CloudError]) -> Failure {
+    let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let failure = Failure::new(format!("AWS: cannot be looked at: {}; nothing was written", words.join("; ")));
+    match errors.iter().find_map(CloudError::hint) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }
 
@@ -137,15 +150,6 @@ pub(super) async fn look(
         stop: stop.clone(),
     };
     Ok(Some(Ahead { build, cluster }))
-}
-
-fn unseen(errors: &[CloudError]) -> Failure {
-    let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let failure = Failure::new(format!("AWS: cannot be looked at: {}; nothing was written", words.join("; ")));
-    match errors.iter().find_map(CloudError::hint) {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
 }
 
 /// Asks all commands at once what is there.

@@ -4,6 +4,7 @@ use super::cloud::refused;
 use super::{Failure, KubeconfigArgs, TokenArgs};
 use crate::aws::token::LIFETIME;
 use crate::aws::{Access, Cloud};
+use crate::sandbox::Credentials;
 use crate::{aws, read};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -56,6 +57,20 @@ pub(super) async fn of_eks(cloud: &Cloud, access: &Access, name: &str) -> Result
             "apiVersion": "client.authentication.k8s.io/v1", "command": program, "args": words, "interactiveMode": "Never",
         }}}],
     }))
+}
+
+/// The same for the EKS of a sandbox: the token is asked for and signed there. Nothing of it stands on a disk.
+pub(super) fn in_sandbox(config: &mut Value, endpoint: &str, keys: &Credentials) {
+    let variables = [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ACCESS_KEY_ID", &keys.id),
+        ("AWS_SECRET_ACCESS_KEY", &keys.secret),
+        // The user's own would belong to other keys.
+        ("AWS_SESSION_TOKEN", ""),
+    ];
+    if let Some(exec) = config.pointer_mut("/users/0/user/exec") {
+        exec["env"] = variables.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+    }
 }
 
 fn write(text: &str, file: Option<&Path>) -> Result<ExitCode, Failure> {

@@ -3,14 +3,16 @@
 use super::cloud::Ahead;
 use super::start::{Input, input, phase, stop_signal};
 use super::{Failure, RehearseArgs};
+use crate::aws::{Access, Cloud};
 use crate::cluster::{Apply, Cluster, ClusterError};
 use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::health::Expressions;
+use crate::layers::infrastructure::Declared;
 use crate::manifest::Resource;
 use crate::read::{self, Reading};
 use crate::report::event::Happening;
-use crate::sandbox::cloud::Moto;
-use crate::sandbox::{self, AgentFlags, Sandbox, operator, standin};
+use crate::sandbox::edge::Edge;
+use crate::sandbox::{self, AgentFlags, CloudOptions, Sandbox, operator, standin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
@@ -28,9 +30,21 @@ pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<Fin
             }
         }
     });
+    // What stands in the environment's file alone; the repository is read beside the sandbox's start.
+    let environment = read::environment(&args.run.input.path, args.run.input.environment.as_deref())?;
+    let aws = environment.spec.aws.as_ref();
+    let cloud = (aws.is_some() || !environment.spec.infrastructure.is_empty()).then(|| {
+        let default = CloudOptions::default();
+        CloudOptions {
+            account: aws.map_or(default.account, |aws| aws.account_id.clone()),
+            time_scale: args.time_scale.seconds(),
+            ..default
+        }
+    });
+    let region = aws.map(|aws| aws.region.clone());
     // The control plane needs seconds to start; the repository is read meanwhile. Problems of the repository end both.
     let up = async {
-        let options = sandbox::Options { audit: true, stand_ins: Some(stand_ins), ..sandbox::Options::default() };
+        let options = sandbox::Options { audit: true, cloud, region, stand_ins: Some(stand_ins), ..sandbox::Options::default() };
         Sandbox::up(options).await.map_err(Failure::from)
     };
     let read = async {
@@ -71,8 +85,7 @@ async fn run(
     let account = look_at_account(&given, mode, sandbox, events, &stop).await?;
     let above = async |below: Option<Below>| above(args, events, sandbox, given, mode, below, stop).await;
     match account {
-        // The account ends with what is made in it.
-        Some((ahead, _moto)) => ahead.carry(events, |below| above(Some(below))).await,
+        Some(ahead) => ahead.carry(events, |below| above(Some(below))).await,
         None => above(None).await,
     }
 }
@@ -87,14 +100,12 @@ async fn above(
     below: Option<Below>,
     stop: tokio::sync::watch::Receiver<u8>,
 ) -> Result<Finished, Failure> {
+    let cluster = connect(&given, &*sandbox.lock().await).await?;
     let Input { reading, plan, secrets, .. } = given;
-    let kubeconfig = {
-        let sandbox = sandbox.lock().await;
+    {
         let mapped = reading.sources.iter().filter_map(|(id, source)| Some((id.clone(), source.tree.clone()?)));
-        sandbox.set_sources(mapped.collect());
-        sandbox.kubeconfig().to_owned()
-    };
-    let cluster = Cluster::connect(Some(&kubeconfig), None).await?;
+        sandbox.lock().await.set_sources(mapped.collect());
+    }
     let stand_ins = standin::find(&reading, &secrets, &read::charts::definitions(&reading));
     for stand_in in &stand_ins.list {
         events.send(Happening::StandIn { object: stand_in.object.clone(), reason: stand_in.reason.clone() });
@@ -136,23 +147,35 @@ async fn above(
     Ok(finished?)
 }
 
-/// The account of a rehearsal, and what is to be made in it; none where nothing is declared.
+/// What is to be made in the sandbox's AWS; none where nothing is declared.
 async fn look_at_account(
     given: &Input,
     mode: Mode,
     sandbox: &Arc<Mutex<Sandbox>>,
     events: &Events,
     stop: &tokio::sync::watch::Receiver<u8>,
-) -> Result<Option<(Ahead, Moto)>, Failure> {
-    if given.has_nothing_below() {
-        return Ok(None);
-    }
-    let mut access = super::cloud::access(&given.environment);
-    let logs = sandbox.lock().await.logs().to_owned();
-    let moto = Moto::start(&logs, access.account.as_deref().unwrap_or("123456789012")).await?;
-    events.send(Happening::StandIn { object: "AWS".into(), reason: "moto keeps what is made in memory, and makes it without delay".into() });
-    access.sandbox = Some(moto.endpoint());
-    Ok(super::cloud::look(given, &access, mode, events, stop).await?.map(|ahead| (ahead, moto)))
+) -> Result<Option<Ahead>, Failure> {
+    let endpoint = sandbox.lock().await.edge().map(Edge::endpoint);
+    // Without a sandbox's AWS nothing is declared, and no other may be touched.
+    let Some(endpoint) = endpoint else { return Ok(None) };
+    let access = Access { sandbox: Some(endpoint), ..super::cloud::access(&given.environment) };
+    super::cloud::look(given, &access, mode, events, stop).await
+}
+
+/// As a real run connects, where the environment's EKS cluster is among the declared resources; else as the sandbox's administrator.
+async fn connect(given: &Input, sandbox: &Sandbox) -> Result<Cluster, Failure> {
+    let name = given.environment.spec.cluster.as_ref().and_then(|cluster| cluster.eks.as_deref());
+    let is_it = |declared: &Declared| {
+        declared.schema.service == "eks" && declared.schema.kind == "Cluster" && declared.spec()["name"].as_str() == name
+    };
+    let (Some(name), Some(edge), true) = (name, sandbox.edge(), given.plan.declared.iter().any(is_it)) else {
+        return Ok(Cluster::connect(Some(sandbox.kubeconfig()), None).await?);
+    };
+    let access = Access { sandbox: Some(edge.endpoint()), ..super::cloud::access(&given.environment) };
+    let cloud = Cloud::connect(&access).await.map_err(|error| super::cloud::refused(&error))?;
+    let mut config = super::kubeconfig::of_eks(&cloud, &access, name).await?;
+    super::kubeconfig::in_sandbox(&mut config, &edge.endpoint(), edge.keys());
+    Ok(Cluster::connect_with(&config, name).await?)
 }
 
 /// Writes a source; the server lists a kind a moment after its definition is established.

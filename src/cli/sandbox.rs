@@ -1,7 +1,7 @@
-//! `blackstart sandbox`: install, up, down, status.
+//! `blackstart sandbox`: install, up, down, status; what concerns its AWS stands in `edge`.
 
 use crate::layers::SourceId;
-use crate::sandbox::{self, Options, Sandbox, SandboxError, State, state};
+use crate::sandbox::{self, CloudOptions, Options, Sandbox, SandboxError, State, state};
 use serde_json::json;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -23,13 +23,17 @@ enum Verb {
     Down(Down),
     /// List the sandboxes, and what dead runs left
     Status(Status),
+    /// Set faults of a sandbox's AWS while a run goes on; without any, show them
+    Fault(super::edge::Fault),
+    /// List every call to a sandbox's AWS
+    Calls(super::edge::Calls),
     /// Become a component, bound to the life of its owner
     #[command(hide = true)]
     Exec(Exec),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     #[default]
     Human,
     Json,
@@ -53,6 +57,15 @@ struct Up {
     /// Write an audit log of every write to the API
     #[arg(long)]
     audit: bool,
+    /// Start an AWS too: moto, with an EKS whose clusters lead to this control plane
+    #[arg(long)]
+    cloud: bool,
+    /// Account of that AWS
+    #[arg(long, value_name = "ID", requires = "cloud", default_value = "123456789012", value_parser = account)]
+    account: String,
+    /// How long its resources take: 1:60 makes a minute of AWS a second, 1:1 is real, 0 is at once
+    #[arg(long, value_name = "1:N", requires = "cloud", default_value = "1:60")]
+    time_scale: TimeScale,
     /// Files of a source: Kind/namespace/name=FOLDER; may be given several times
     #[arg(long = "source", value_name = "SOURCE=FOLDER", value_parser = source)]
     sources: Vec<(SourceId, PathBuf)>,
@@ -98,6 +111,38 @@ fn source(text: &str) -> Result<(SourceId, PathBuf), String> {
     }
 }
 
+/// `1:60`: seconds of AWS in one second here; `0` is at once.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeScale(u32);
+
+impl TimeScale {
+    /// Seconds here for one in AWS.
+    pub(super) fn seconds(self) -> f64 {
+        if self.0 == 0 { 0.0 } else { 1.0 / f64::from(self.0) }
+    }
+}
+
+impl std::str::FromStr for TimeScale {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let times =
+            if text == "0" { Some(0) } else { text.strip_prefix("1:").and_then(|times| times.parse().ok()).filter(|times| *times > 0) };
+        times.map(Self).ok_or_else(|| format!("`{text}` is no time scale; write 1:60, 1:1 or 0"))
+    }
+}
+
+impl std::fmt::Display for TimeScale {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 == 0 { f.write_str("0") } else { write!(f, "1:{}", self.0) }
+    }
+}
+
+fn account(text: &str) -> Result<String, String> {
+    let is_one = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_one.then(|| text.to_owned()).ok_or_else(|| format!("`{text}` is no account; it has twelve digits"))
+}
+
 /// Runs the verb.
 pub async fn run(args: SandboxArgs) -> Result<(), SandboxError> {
     match args.verb {
@@ -110,6 +155,8 @@ pub async fn run(args: SandboxArgs) -> Result<(), SandboxError> {
         Verb::Up(args) => up(args).await,
         Verb::Down(args) => down(args).await,
         Verb::Status(args) => status(args.output),
+        Verb::Fault(args) => super::edge::fault(args).await,
+        Verb::Calls(args) => super::edge::calls(args).await,
         Verb::Exec(args) => {
             let source = sandbox::become_component(args.parent, &args.command);
             Err(SandboxError::Io { what: args.command.first().cloned().unwrap_or_default(), source })
@@ -129,7 +176,10 @@ async fn up(args: Up) -> Result<(), SandboxError> {
             .map_err(|source| SandboxError::Io { what: format!("source {id}: {}", folder.display()), source })?;
         trees.push((id.clone(), tree));
     }
-    let options = Options { name: args.name, zones: args.zones, controllers: args.controllers, audit: args.audit, ..Options::default() };
+    let cloud =
+        args.cloud.then(|| CloudOptions { account: args.account, time_scale: args.time_scale.seconds(), ..CloudOptions::default() });
+    let options =
+        Options { name: args.name, zones: args.zones, controllers: args.controllers, audit: args.audit, cloud, ..Options::default() };
     // Dropped half way, a start removes what it has made.
     let sandbox = tokio::select! {
         sandbox = Sandbox::up(options) => sandbox?,
@@ -146,7 +196,7 @@ async fn up(args: Up) -> Result<(), SandboxError> {
             timing.ready.as_secs_f64(),
             timing.api.as_secs_f64()
         ));
-        out(&format!("export KUBECONFIG={}\n", sandbox.kubeconfig().display()));
+        out(&exports(&describe(sandbox.state())));
     }
     if !args.detached {
         err("Ctrl-C ends it\n");
@@ -163,8 +213,11 @@ async fn detach(args: &Up) -> Result<(), SandboxError> {
     let mut command = tokio::process::Command::new(std::env::current_exe().map_err(failed)?);
     command.args(["sandbox", "up", "--detached"]);
     command.args(args.name.iter().flat_map(|name| ["--name", name.as_str()]));
-    for (set, flag) in [(args.zones, "--zones"), (args.controllers, "--controllers"), (args.audit, "--audit")] {
+    for (set, flag) in [(args.zones, "--zones"), (args.controllers, "--controllers"), (args.audit, "--audit"), (args.cloud, "--cloud")] {
         command.args(set.then_some(flag));
+    }
+    if args.cloud {
+        command.args(["--account", &args.account, "--time-scale", &args.time_scale.to_string()]);
     }
     for (id, folder) in &args.sources {
         command.arg("--source").arg(format!("{id}={}", folder.display()));
@@ -186,7 +239,7 @@ async fn detach(args: &Up) -> Result<(), SandboxError> {
         out(&line);
     } else {
         err(&format!("sandbox {} is ready; `blackstart sandbox down {0}` ends it\n", state["id"].as_str().unwrap_or_default()));
-        out(&format!("export KUBECONFIG={}\n", state["kubeconfig"].as_str().unwrap_or_default()));
+        out(&exports(&state));
     }
     Ok(())
 }
@@ -233,6 +286,23 @@ fn status(output: Format) -> Result<(), SandboxError> {
     Ok(())
 }
 
+/// How a shell uses a sandbox, from its state as JSON.
+fn exports(state: &serde_json::Value) -> String {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let mut lines = format!("export KUBECONFIG={}\n", text(&state["kubeconfig"]));
+    let cloud = &state["cloud"];
+    if cloud.is_object() {
+        for (variable, field) in
+            [("AWS_ENDPOINT_URL", "endpoint"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_REGION", "region")]
+        {
+            lines += &format!("export {variable}={}\n", text(&cloud[field]));
+        }
+        // These would win over the file.
+        lines += "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE\n";
+    }
+    lines
+}
+
 fn describe(state: &State) -> serde_json::Value {
     let mut value = serde_json::to_value(state).unwrap_or_default();
     value["ownerAlive"] = (!state.dead()).into();
@@ -272,7 +342,7 @@ impl Stop {
 }
 
 // A reader that went away is no error of ours.
-fn out(text: &str) {
+pub(super) fn out(text: &str) {
     let _ = anstream::stdout().write_all(text.as_bytes());
     let _ = anstream::stdout().flush();
 }

@@ -1,6 +1,6 @@
 //! `plan`, `bootstrap`, `recover`, `rehearse`: from arguments to a run.
 
-use super::{Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
+use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
 use crate::aws::Cloud;
 use crate::cluster::Cluster;
 use crate::environment::{Environment, Given, SecretSource};
@@ -44,7 +44,7 @@ impl Input {
 }
 
 /// Reads the environment and the repository. `default` is what is read without `--revision`.
-async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, Reading), Failure> {
+pub(super) async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, Reading), Failure> {
     let mut environment = read::environment(&args.path, args.environment.as_deref())?;
     let sources = args
         .sources
@@ -68,8 +68,14 @@ async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, R
 
 /// `blackstart plan`.
 pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failure> {
+    if !args.live && (args.cluster.kubeconfig.is_some() || args.cluster.context.is_some()) {
+        return Err(Failure::new("--kubeconfig and --context: a plan asks the cluster only with --live").code(2));
+    }
     let (environment, reading) = read_all(&args.input, Revision::WorkingTree).await?;
-    let plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    if args.live {
+        super::live::compare(&mut plan, &reading, &environment, &args.cluster).await?;
+    }
     super::plan::print(&plan, args.output, quiet)
         .map_err(|error| Failure::new("standard output: cannot be written").because(&error).code(3))?;
     Ok(ExitCode::from(u8::from(super::plan::is_blocked(&plan))))
@@ -168,13 +174,14 @@ async fn look_at_cluster(
     stop: &watch::Receiver<u8>,
 ) -> Result<(Cluster, execute::Look), Failure> {
     phase(events, "connect", "cluster");
-    let cluster = connect(args, given, events, below, stop).await?;
+    let cluster = connect_run(&args.cluster, given, events, below, stop).await?;
     let look = execute::look(&cluster, &given.plan.environment, &given.reading, mode).await?;
     Ok((cluster, look))
 }
 
-async fn connect(
-    args: &StartArgs,
+/// The cluster of a run: its kubeconfig may have to appear first.
+async fn connect_run(
+    args: &ClusterArgs,
     given: &Input,
     events: &Events,
     below: Option<&Below>,
@@ -183,7 +190,6 @@ async fn connect(
     let environment = &given.environment;
     let place = environment.spec.cluster.clone().unwrap_or_default();
     let context = args.context.clone().or(place.context);
-    let file = place.kubeconfig.map(|path| read::place(&path.to_string_lossy(), &environment.base));
     if let (Some(source), None) = (&place.from, &args.kubeconfig) {
         let appears = Appears {
             source,
@@ -197,13 +203,33 @@ async fn connect(
         };
         return Ok(kubeconfig::connect(appears).await?);
     }
+    connect(args, environment).await
+}
+
+/// The cluster that is asked for, else the environment's, else the user's own.
+pub(super) async fn connect(args: &ClusterArgs, environment: &Environment) -> Result<Cluster, Failure> {
+    let place = environment.spec.cluster.clone().unwrap_or_default();
+    let context = args.context.clone().or(place.context);
     if let (Some(name), None) = (&place.eks, &args.kubeconfig) {
         let access = super::cloud::access(environment);
         let cloud = Cloud::connect(&access).await.map_err(|error| super::cloud::refused(&error))?;
         let config = super::kubeconfig::of_eks(&cloud, &access, name).await?;
         return Ok(Cluster::connect_with(&config, name).await?);
     }
+    let file = place.kubeconfig.map(|path| read::place(&path.to_string_lossy(), &environment.base));
     Ok(Cluster::connect(args.kubeconfig.clone().or(file).as_deref(), context.as_deref()).await?)
+}
+
+/// Prints to standard output; a reader that has seen enough is no error.
+pub(super) fn print_out(text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new("standard output: cannot be written").because(&error).code(3))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `blackstart rehearse`.
@@ -217,7 +243,7 @@ pub(super) fn phase(events: &Events, name: &str, detail: &str) {
     events.send(Happening::Phase { name: name.into(), detail: detail.into() });
 }
 
-fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Failure> {
+pub(super) fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Failure> {
     let options = report::Options {
         color: show.color,
         verbosity: show.verbosity,
@@ -231,7 +257,7 @@ fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Fa
 }
 
 /// Ends the report, whatever happened, and gives the exit code.
-async fn finish(result: Result<Finished, Failure>, events: Events, reporter: report::Reporter) -> Result<ExitCode, Failure> {
+pub(super) async fn finish(result: Result<Finished, Failure>, events: Events, reporter: report::Reporter) -> Result<ExitCode, Failure> {
     drop(events);
     let summary = reporter.finish(result.as_ref().err().map(Failure::message)).await;
     let finished = result?;

@@ -55,6 +55,18 @@ pub struct Aws {
     pub account_id: String,
     /// Such as `eu-west-1`.
     pub region: String,
+    /// Who makes what stands in layers.
+    pub above: Above,
+}
+
+/// `spec.aws.above`: who makes the AWS resources that layers hold and that the cluster does not need below it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Above {
+    /// ACK's controllers in the cluster.
+    #[default]
+    Controllers,
+    /// blackstart, at the same time as the cluster; the controllers get them with their IDs.
+    Direct,
 }
 
 /// One entry of `spec.infrastructure`.

@@ -2,7 +2,7 @@
 
 mod provision;
 
-use super::{Agent, Aws, Environment, Restore, RestoreRule, Secret, SecretSource, Variables};
+use super::{Above, Agent, Aws, Environment, Restore, RestoreRule, Secret, SecretSource, Variables};
 use crate::manifest::yaml::{Content, Located, SyntaxError, chunks};
 use crate::problem::{Origin, Problem, nearest};
 use serde_json::Value;
@@ -180,8 +180,16 @@ impl Reader<'_> {
     }
 
     fn aws(&mut self, node: &Located) -> Aws {
-        let fields = self.fields(node, "spec.aws", &["accountID", "region"]);
-        let aws = Aws { account_id: self.required(&fields, "accountID"), region: self.required(&fields, "region") };
+        let fields = self.fields(node, "spec.aws", &["accountID", "region", "above"]);
+        let above = match (fields.entries.get("above"), self.text(&fields, "above").as_deref()) {
+            (_, Some("direct")) => Above::Direct,
+            (None, _) | (_, Some("controllers") | None) => Above::Controllers,
+            (Some(node), Some(_)) => {
+                self.wrong(node, "spec.aws.above", "`controllers` (in the cluster, the default) or `direct` (by blackstart)");
+                Above::Controllers
+            }
+        };
+        let aws = Aws { account_id: self.required(&fields, "accountID"), region: self.required(&fields, "region"), above };
         let digits = aws.account_id.len() == 12 && aws.account_id.bytes().all(|byte| byte.is_ascii_digit());
         if let (Some(node), false) = (fields.entries.get("accountID"), digits || aws.account_id.is_empty()) {
             self.wrong(node, "spec.aws.accountID", "twelve digits in quotes");
@@ -350,6 +358,21 @@ spec:
                 "blackstart.yaml:12: spec.variables[0].data.A: must be a text (quote numbers)",
                 "blackstart.yaml:10: spec.secrets[0].from: must be exactly one of file, env, command, secretsManager, ssm",
             ]
+        );
+    }
+
+    #[test]
+    fn whoever_makes_what_layers_hold_is_one_of_two() {
+        let text = |above: &str| {
+            format!(
+                "apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: x}}\nspec:\n  aws:\n    accountID: \"111122223333\"\n    region: eu-west-1\n{above}"
+            )
+        };
+        let above = |more: &str| parse(&text(more), "e.yaml").expect("valid").spec.aws.map(|aws| aws.above);
+        assert_eq!([above(""), above("    above: direct\n")], [Some(Above::Controllers), Some(Above::Direct)]);
+        assert_eq!(
+            lines(&text("    above: blackstart\n")),
+            ["blackstart.yaml:8: spec.aws.above: must be `controllers` (in the cluster, the default) or `direct` (by blackstart)"]
         );
     }
 

@@ -209,6 +209,7 @@ impl Engine {
         Ok(Task {
             kind: aws::kind(wanted.declared.schema).ok_or("its kind is not known")?,
             cloud: self.build.cloud.clone().ok_or("there is no account to make it in")?,
+            environment: self.build.environment.clone(),
             node: wanted.declared.node(),
             events: self.build.events.clone(),
             calls: self.calls.clone(),
@@ -224,12 +225,14 @@ impl Engine {
         if index >= self.build.declared.len() {
             return self.command(index);
         }
-        let found = self.build.observation.found.get(&index).map(|found| found.living.clone());
+        let found = self.build.observation.found.get(&index).cloned();
         let (sender, task) = (self.sender.clone(), self.task(index));
-        self.wrote[index] = found.is_none();
+        let marks = found.as_ref().is_some_and(|found| !found.ours && found.wants_marks(&self.build.declared[index], &self.build.environment));
+        self.wrote[index] = found.is_none() || marks;
         tokio::spawn(async move {
             let made = match (found, task) {
-                (Some(living), _) => Ok(living),
+                (Some(found), Ok(task)) if marks => task.mark(found.living).await,
+                (Some(found), _) => Ok(found.living),
                 (None, Ok(task)) => task.make().await,
                 (None, Err(why)) => Err(why),
             };

@@ -1,6 +1,7 @@
 //! From what was read to the plan: nodes, edges with reasons, order, and what is wrong with it.
 
 use super::waves::{checked, positions};
+use super::below::Left;
 use super::cloud::{self, Cloud};
 use super::outputs::{self, Outputs};
 use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, estimate, implied};
@@ -25,7 +26,7 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
 
     let mut builder = Builder { problems: reading.problems.clone(), ..Builder::default() };
     let cluster = builder.base(environment, &name, &reading.entry);
-    builder.cloud(cloud::cloud(&reading.infrastructure, environment, catalogue, &cluster));
+    builder.cloud(cloud::cloud(reading, environment, catalogue, &cluster));
     builder.outputs(outputs::outputs(reading, environment, &builder.cloud, catalogue, &cluster));
     builder.declared(&layers);
     builder.cycles();
@@ -76,11 +77,13 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
         revision: reading.revision.clone(),
         layers: planned,
         declared: builder.cloud,
+        left: builder.left,
         commands: reading.commands.clone(),
         nodes: builder.nodes,
         edges: builder.edges,
         problems: builder.problems.into_iter().map(legible).collect(),
         unknowns: reading.unknowns.clone(),
+        live: None,
     }
 }
 
@@ -96,6 +99,7 @@ fn environment_name(reading: &Reading, environment: &Environment) -> String {
 struct Builder {
     graph: Graph,
     cloud: Vec<Declared>,
+    left: Vec<Left>,
     nodes: Vec<Node>,
     edges: Vec<Edge>,
     problems: Vec<Problem>,
@@ -186,6 +190,7 @@ impl Builder {
     /// What is built below the cluster comes first.
     fn cloud(&mut self, cloud: Cloud) {
         self.cloud = cloud.declared;
+        self.left = cloud.left;
         self.nodes.splice(0..0, cloud.nodes);
         for edge in cloud.edges {
             self.graph.add(&edge);

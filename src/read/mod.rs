@@ -271,16 +271,20 @@ pub struct Reading {
 impl Reading {
     /// The line at an origin, for messages.
     pub fn excerpt(&self, origin: &Origin) -> Option<String> {
+        self.text(&origin.file)?.lines().nth(origin.line.saturating_sub(1) as usize).map(str::to_owned)
+    }
+
+    /// The file of an origin.
+    pub fn text(&self, file: &str) -> Option<String> {
         let roots = self.sources.values().filter_map(|source| source.tree.as_ref());
-        let (name, file) = origin.file.split_once(':').map_or((None, origin.file.as_str()), |(name, file)| (Some(name), file));
+        let (name, file) = file.split_once(':').map_or((None, file), |(name, file)| (Some(name), file));
         let named = |tree: &&SourceTree| name.is_none_or(|name| tree.repository.file_name().is_some_and(|last| last == name));
         // A source that is put together from others has the file under another name: the repository itself is the last resort.
-        let text = roots
+        roots
             .clone()
             .filter(named)
             .find_map(|tree| std::fs::read_to_string(tree.root.join(file)).ok())
-            .or_else(|| roots.filter(named).find_map(|tree| std::fs::read_to_string(tree.repository.join(file)).ok()))?;
-        text.lines().nth(origin.line.saturating_sub(1) as usize).map(str::to_owned)
+            .or_else(|| roots.filter(named).find_map(|tree| std::fs::read_to_string(tree.repository.join(file)).ok()))
     }
 }
 

@@ -27,7 +27,7 @@ impl Places<'_> {
         self.private.join(file).display().to_string()
     }
 
-    fn launch(&self, name: &'static str, program: PathBuf, args: Vec<String>) -> Launch {
+    pub(super) fn launch(&self, name: &'static str, program: PathBuf, args: Vec<String>) -> Launch {
         // Everything that a component writes for itself stays in the private folder.
         let env = vec![("HOME", self.private("home")), ("TMPDIR", self.private("tmp"))];
         Launch { name, program, args, env, folder: self.private.to_owned(), log: self.logs.join(format!("{name}.log")) }
@@ -57,8 +57,8 @@ pub(super) fn etcd(places: &Places<'_>, program: PathBuf) -> Launch {
     places.launch("etcd", program, list)
 }
 
-/// kube-apiserver with the limits that large environments need.
-pub(super) fn api_server(places: &Places<'_>, program: PathBuf, port: u16, audit: bool) -> Launch {
+/// kube-apiserver with the limits that large environments need. With `tokens` it asks the sandbox's AWS who an EKS token belongs to.
+pub(super) fn api_server(places: &Places<'_>, program: PathBuf, port: u16, audit: bool, tokens: bool) -> Launch {
     let mut list = args(&[
         ("etcd-servers", &format!("unix://{}", places.private("etcd.sock"))),
         ("bind-address", "127.0.0.1"),
@@ -87,6 +87,14 @@ pub(super) fn api_server(places: &Places<'_>, program: PathBuf, port: u16, audit
             ("audit-policy-file", &places.private("audit-policy.json")),
             ("audit-log-path", &places.logs.join("audit.jsonl").display().to_string()),
             ("audit-log-format", "json"),
+        ]));
+    }
+    if tokens {
+        list.extend(args(&[
+            ("authentication-token-webhook-config-file", &places.private(super::cloud::WEBHOOK)),
+            ("authentication-token-webhook-version", "v1"),
+            // Refusals are kept as long as answers: a role may be let in a moment later.
+            ("authentication-token-webhook-cache-ttl", "5s"),
         ]));
     }
     places.launch("kube-apiserver", program, list)

@@ -102,6 +102,18 @@ pub enum SandboxError {
         /// The name.
         id: String,
     },
+    /// It has no AWS.
+    #[error("sandbox {id}: it has no AWS; `blackstart sandbox up --cloud` starts one that has")]
+    NoCloud {
+        /// The name.
+        id: String,
+    },
+    /// No name was given, and not exactly one sandbox with an AWS runs.
+    #[error("sandbox: {found}; name the one that is meant: `blackstart sandbox status` lists them")]
+    WhichCloud {
+        /// What there is.
+        found: String,
+    },
     /// A process does not go.
     #[error("{component}: process {pid} is still there 10 s after it was killed")]
     Survives {

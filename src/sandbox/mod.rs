@@ -4,6 +4,7 @@
 //! components   finds or builds the programs
 //! state        what stands on disk of each sandbox, dead ones included
 //! process      processes that cannot outlive their owner
+//! nodes        what kwok plays
 //! credentials  keys, certificates, kubeconfigs of one sandbox
 //! control_plane  command lines
 //! watch        list and watch on the sandbox's API, for the stand-ins
@@ -11,6 +12,7 @@
 //! volumes      stand-in of the EBS CSI driver
 //! standin      what else a rehearsal needs stand-ins for (pure)
 //! operator     statuses that no controller here writes
+//! cloud, edge  AWS: moto, and what an emulator leaves out
 //! ```
 //!
 //! Never: a listener off 127.0.0.1, a key on a disk, a process that outlives its owner, a fixed sleep.
@@ -24,6 +26,7 @@ mod control_plane;
 mod credentials;
 pub mod edge;
 mod error;
+mod nodes;
 pub mod operator;
 mod process;
 pub mod standin;
@@ -33,6 +36,7 @@ pub mod watch;
 
 pub use agent::AgentFlags;
 pub use artifacts::local_tree;
+pub use cloud::{CloudOptions, Credentials};
 pub use error::SandboxError;
 pub use process::become_component;
 pub use state::State;
@@ -41,11 +45,12 @@ use crate::layers::SourceId;
 use crate::read::SourceTree;
 use control_plane::Places;
 use credentials::Authority;
+use edge::Edge;
 use jiff::Timestamp;
 use kube::api::{DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use process::{Keeper, Running};
-use serde_json::{Value, json};
+use serde_json::Value;
 use state::{Component, ProcessId};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -64,6 +69,8 @@ pub struct Options {
     pub controllers: bool,
     /// Writes an audit log (metadata of every write) to `logs/audit.jsonl`.
     pub audit: bool,
+    /// Has an AWS too: moto behind an edge.
+    pub cloud: Option<CloudOptions>,
     /// Where stand-ins are reported.
     pub stand_ins: Option<tokio::sync::mpsc::UnboundedSender<StandIn>>,
     /// The blackstart program, where it is not the running one (tests).
@@ -85,6 +92,15 @@ const STAND_INS: &[(&str, &str)] = &[
     ("source-controller", "an artifact server of the sandbox serves the files at hand in its place, placeholders for the rest"),
 ];
 
+/// What a sandbox with an AWS has instead of the real one.
+const CLOUD_STAND_INS: &[(&str, &str)] = &[
+    ("AWS", "moto keeps what is made in memory; the sandbox's edge adds what it leaves out"),
+    ("EKS", "the edge's own; its clusters lead to the sandbox's API server, where administrators by access policy are system:masters"),
+];
+
+/// Of whoever names none.
+const REGION: &str = "eu-west-1";
+
 /// How long a step of the start may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -94,6 +110,7 @@ pub struct Sandbox {
     client: kube::Client,
     timing: Timing,
     artifacts: artifacts::Artifacts,
+    edge: Option<Edge>,
     /// The stand-ins; they end with the sandbox.
     _tasks: JoinSet<()>,
 }
@@ -118,14 +135,19 @@ impl Sandbox {
         let stages = components::need("kwok-stages")?;
         let (state, folder) = register(options.name.as_deref())?;
         let mut held = Held { state, folder, keeper: Keeper::new(launcher)?, stages, running: Vec::new(), removed: false };
+        held.make_folders()?;
         // Where this fails, the error carries the last words of the log, since the log goes with `held`.
+        let edge = held.start_cloud(&options).await?;
         let (client, mut timing) = held.start(&options, programs, begin).await?;
+        if let Some(edge) = &edge {
+            held.await_cloud(edge).await?;
+        }
         let mut tasks = JoinSet::new();
         let stand_in = connect(&held.state.private.join("stand-ins.kubeconfig")).await?;
         volumes::create_class(&stand_in).await?;
         volumes::start(&stand_in, options.stand_ins.clone(), &mut tasks);
         if let Some(stand_ins) = &options.stand_ins {
-            for (object, reason) in STAND_INS {
+            for (object, reason) in STAND_INS.iter().chain(edge.iter().flat_map(|_| CLOUD_STAND_INS)) {
                 let _ = stand_ins.send(StandIn { object: (*object).to_owned(), reason: (*reason).to_owned() });
             }
         }
@@ -137,7 +159,7 @@ impl Sandbox {
         )
         .await?;
         held.state.artifacts = Some(artifacts.port);
-        let mut sandbox = Self { held, client, timing, artifacts, _tasks: tasks };
+        let mut sandbox = Self { held, client, timing, artifacts, edge, _tasks: tasks };
         if options.controllers {
             sandbox.install_agent().await?;
             sandbox.start_agent(&AgentFlags::default()).await?;
@@ -177,6 +199,11 @@ impl Sandbox {
     /// How long its start took.
     pub fn timing(&self) -> Timing {
         self.timing
+    }
+
+    /// Its AWS, where it has one.
+    pub fn edge(&self) -> Option<&Edge> {
+        self.edge.as_ref()
     }
 
     /// Replaces the files that stand for the sources; may be called at any time.
@@ -248,6 +275,7 @@ fn register(name: Option<&str>) -> Result<(State, PathBuf), SandboxError> {
         kubeconfig: private.join("kubeconfig"),
         private,
         artifacts: None,
+        cloud: None,
         components: Vec::new(),
     };
     let root = state::root()?;
@@ -295,12 +323,16 @@ impl Drop for Held {
 }
 
 impl Held {
+    fn make_folders(&self) -> Result<(), SandboxError> {
+        let private = &self.state.private;
+        [private, &self.folder.join("logs"), &private.join("home"), &private.join("tmp")]
+            .into_iter()
+            .try_for_each(|folder| state::make_private(folder))
+    }
+
     async fn start(&mut self, options: &Options, programs: Programs, begin: Instant) -> Result<(kube::Client, Timing), SandboxError> {
         let private = self.state.private.clone();
         let logs = self.folder.join("logs");
-        for folder in [&private, &logs, &private.join("home"), &private.join("tmp")] {
-            state::make_private(folder)?;
-        }
         if options.audit {
             let policy = private.join("audit-policy.json");
             state::write_private(&policy, control_plane::AUDIT_POLICY.as_bytes())
@@ -330,7 +362,7 @@ impl Held {
         self.launch(control_plane::controller_manager(&places, programs.controller_manager), None).await?;
         self.launch(control_plane::kwok(&places, programs.kwok), None).await?;
         self.launch(control_plane::scheduler(&places, programs.scheduler), None).await?;
-        let names = create_nodes(&client, options).await?;
+        let names = nodes::create(&client, options).await?;
         self.await_nodes(&client, names).await?;
         Ok((client, Timing { api, ready: begin.elapsed() }))
     }
@@ -345,7 +377,7 @@ impl Held {
     ) -> Result<kube::Client, SandboxError> {
         let port = free_port()?;
         let server = format!("https://127.0.0.1:{port}");
-        self.launch(control_plane::api_server(places, program.to_owned(), port, audit), Some(port)).await?;
+        self.launch(control_plane::api_server(places, program.to_owned(), port, audit, self.state.cloud.is_some()), Some(port)).await?;
         for (file, user) in [
             ("kubeconfig", "blackstart"),
             ("kube-controller-manager.kubeconfig", "system:kube-controller-manager"),
@@ -408,7 +440,7 @@ impl Held {
             loop {
                 pace.tick().await;
                 let list = nodes.list(&kube::api::ListParams::default()).await.map(|list| list.items).unwrap_or_default();
-                let ready = list.iter().filter(|node| node_ready(&node.data)).count();
+                let ready = list.iter().filter(|node| nodes::is_ready(&node.data)).count();
                 if ready >= names.len() && accounts.get_opt("default").await.is_ok_and(|account| account.is_some()) {
                     return;
                 }
@@ -420,41 +452,6 @@ impl Held {
             () = tokio::time::sleep(PATIENCE) => Err(self.late("nodes", "kwok")),
         }
     }
-}
-
-fn node_ready(node: &Value) -> bool {
-    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
-    let ready = conditions.is_some_and(|list| list.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True"));
-    // The node controller takes the taint away a moment after Ready; a pod cannot be placed before.
-    ready && node.pointer("/spec/taints").and_then(Value::as_array).is_none_or(Vec::is_empty)
-}
-
-async fn create_nodes(client: &kube::Client, options: &Options) -> Result<Vec<String>, SandboxError> {
-    let region = options.region.as_deref().unwrap_or("eu-west-1");
-    let zones: &[&str] = if options.zones { &["a", "b", "c"] } else { &["a"] };
-    let nodes = kube::Api::<DynamicObject>::all_with(client.clone(), &core("Node"));
-    let mut names = Vec::new();
-    for (index, zone) in zones.iter().enumerate() {
-        let name = format!("node-{}", index + 1);
-        let room = json!({"cpu": "1k", "memory": "1Ti", "pods": "1M", "ephemeral-storage": "100Ti"});
-        let node = json!({
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": {
-                "name": name,
-                "annotations": {"kwok.x-k8s.io/node": "fake"},
-                "labels": {
-                    "kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux", "kubernetes.io/hostname": name,
-                    "node.kubernetes.io/instance-type": "m5.large",
-                    "topology.kubernetes.io/region": region, "topology.kubernetes.io/zone": format!("{region}{zone}"),
-                },
-            },
-            // What kwok would give it, and disk, which it does not.
-            "status": {"allocatable": room, "capacity": room},
-        });
-        create(&nodes, node).await?;
-        names.push(name);
-    }
-    Ok(names)
 }
 
 async fn create(api: &kube::Api<DynamicObject>, value: Value) -> Result<(), SandboxError> {

@@ -89,6 +89,22 @@ pub struct Component {
     pub log: PathBuf,
 }
 
+/// AWS of a sandbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudState {
+    /// Where all services answer.
+    pub endpoint: String,
+    /// Its account.
+    pub account: String,
+    /// Region for whoever names none.
+    pub region: String,
+    /// A credentials file as AWS programs read it, in the private folder.
+    pub credentials: PathBuf,
+    /// Where the edge's own questions are answered (see [`super::edge::Control`]).
+    pub control: String,
+}
+
 /// `state.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,6 +127,8 @@ pub struct State {
     pub kubeconfig: PathBuf,
     /// Port of the artifact server.
     pub artifacts: Option<u16>,
+    /// Its AWS, where it has one.
+    pub cloud: Option<CloudState>,
     /// Its processes.
     pub components: Vec<Component>,
 }

@@ -22,18 +22,11 @@ pub struct Needs {
 /// What waits for what among declared resources, and references to nothing.
 pub fn needs(all: &[Declared], place: &Place) -> (Vec<Needs>, Vec<Problem>) {
     let mut needs = BTreeSet::new();
-    let mut problems = Vec::new();
     for (to, declared) in all.iter().enumerate() {
         for reference in declared.schema.references {
             for (namespace, name) in named(declared, reference) {
-                let target = all.iter().position(|other| {
-                    is_of(other, reference) && other.resource.name() == name && other.resource.namespace().unwrap_or("default") == namespace
-                });
-                match target {
-                    Some(from) => {
-                        needs.insert(Needs { from, to, reason: reference.twin.trim_end_matches("[]").to_owned(), late: reference.late });
-                    }
-                    None => problems.push(nothing(declared, reference, &namespace, &name, all)),
+                if let Some(from) = target(reference, &namespace, &name, all) {
+                    needs.insert(Needs { from, to, reason: reference.twin.trim_end_matches("[]").to_owned(), late: reference.late });
                 }
             }
             for value in values(declared.spec(), reference.path) {
@@ -66,7 +59,24 @@ pub fn needs(all: &[Declared], place: &Place) -> (Vec<Needs>, Vec<Problem>) {
             }
         }
     }
-    (needs.into_iter().collect(), problems)
+    (needs.into_iter().collect(), all.iter().flat_map(|declared| unresolved(declared, all)).collect())
+}
+
+/// References of one resource that name none of these.
+pub fn unresolved(declared: &Declared, all: &[Declared]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for reference in declared.schema.references {
+        let missing = named(declared, reference).into_iter().filter(|(namespace, name)| target(reference, namespace, name, all).is_none());
+        problems.extend(missing.map(|(namespace, name)| nothing(declared, reference, &namespace, &name, all)));
+    }
+    problems
+}
+
+/// Position of what a reference's twin names.
+fn target(reference: &Reference, namespace: &str, name: &str, all: &[Declared]) -> Option<usize> {
+    all.iter().position(|other| {
+        is_of(other, reference) && other.resource.name() == name && other.resource.namespace().unwrap_or("default") == namespace
+    })
 }
 
 fn is_of(declared: &Declared, reference: &Reference) -> bool {
