@@ -147,16 +147,13 @@ fn replace(text: &str, mut with: impl FnMut(&Output) -> Option<String>) -> Strin
             continue;
         };
         let mut parts = inside.split(NEXT).map(str::to_owned);
-        match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(variable), Some(node), Some(field), None) => {
-                let output = Output { variable, node, field };
-                done.push_str(&with(&output).unwrap_or_else(|| output.mark()));
-            }
-            _ => {
-                done.push(OPEN);
-                done.push_str(inside);
-                done.push(CLOSE);
-            }
+        if let (Some(variable), Some(node), Some(field), None) = (parts.next(), parts.next(), parts.next(), parts.next()) {
+            let output = Output { variable, node, field };
+            done.push_str(&with(&output).unwrap_or_else(|| output.mark()));
+        } else {
+            done.push(OPEN);
+            done.push_str(inside);
+            done.push(CLOSE);
         }
         rest = behind;
     }

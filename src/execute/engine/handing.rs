@@ -44,7 +44,7 @@ impl Engine {
     }
 
     /// The layer's own object as the layer that holds it (its parent, itself, or one below it) would write it.
-    pub(super) fn kustomization(&self, position: usize) -> Result<Resource, ApplyFailed> {
+    pub(super) fn kustomization(&self, position: usize) -> Result<Resource, Box<ApplyFailed>> {
         let layers = &self.run.reading.layers;
         let layer = &layers[position].layer;
         let id = layer.declaration.id();

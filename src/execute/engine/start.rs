@@ -87,7 +87,7 @@ impl Engine {
         let objects = match self.layer_objects(position) {
             Ok(objects) => objects,
             Err(error) => {
-                let _ = self.sender.send(Message::Applied(index, Err(error)));
+                let _ = self.sender.send(Message::Applied(index, Err(*error)));
                 return;
             }
         };
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// The objects of a layer as the agent would write them, without the Kustomizations that are handed over later.
-    pub(super) fn layer_objects(&self, position: usize) -> Result<Vec<Resource>, ApplyFailed> {
+    pub(super) fn layer_objects(&self, position: usize) -> Result<Vec<Resource>, Box<ApplyFailed>> {
         let read = &self.run.reading.layers[position];
         let ours = read.objects.iter().filter(|object| !self.is_handed_over(object));
         ours.map(|object| {
@@ -130,13 +130,9 @@ impl Engine {
     }
 
     /// An object with the values of the storey below in it.
-    pub(super) fn known(&self, object: &Resource) -> Result<Value, ApplyFailed> {
-        secret::filled(&object.value, self.run.below.as_ref()).map_err(|cause| ApplyFailed {
-            object: object.id(),
-            place: object.origin.clone(),
-            cause,
-            hint: None,
-        })
+    pub(super) fn known(&self, object: &Resource) -> Result<Value, Box<ApplyFailed>> {
+        secret::filled(&object.value, self.run.below.as_ref())
+            .map_err(|cause| Box::new(ApplyFailed { object: object.id(), place: object.origin.clone(), cause, hint: None }))
     }
 
     /// The agent's components carry the labels of the entry layer where that layer declares them too.
