@@ -76,14 +76,23 @@ async fn what_is_lost_is_made_again_and_the_rest_is_kept() {
         let mut lost: Vec<usize> = Vec::new();
         while lost.len() < declared.len() / 3 {
             // Nor would it let go of the way out while public addresses are mapped through it.
-            let is_held = |one: usize| declared[one].schema.kind == "InternetGateway" && (0..declared.len()).any(|other| declared[other].schema.kind == "NATGateway" && !lost.contains(&other));
-            let may_go = |one: usize| !is_held(one) && !lost.contains(&one) && needs.iter().filter(|need| !need.late && need.from == one).all(|need| lost.contains(&need.to));
+            let is_held = |one: usize| {
+                declared[one].schema.kind == "InternetGateway"
+                    && (0..declared.len()).any(|other| declared[other].schema.kind == "NATGateway" && !lost.contains(&other))
+            };
+            let may_go = |one: usize| {
+                !is_held(one)
+                    && !lost.contains(&one)
+                    && needs.iter().filter(|need| !need.late && need.from == one).all(|need| lost.contains(&need.to))
+            };
             let free: Vec<usize> = (0..declared.len()).filter(|one| may_go(*one)).collect();
             lost.push(free[dice.usize(..free.len())]);
         }
         for position in &lost {
             let kind = aws::kind(declared[*position].schema).unwrap();
-            kind.delete(&account.cloud, &built.living[position]).await.unwrap_or_else(|error| panic!("{}: {error}", declared[*position].node()));
+            kind.delete(&account.cloud, &built.living[position])
+                .await
+                .unwrap_or_else(|error| panic!("{}: {error}", declared[*position].node()));
         }
         let actions = account.actions(&declared).await;
         let missing: Vec<usize> = (0..actions.len()).filter(|position| actions[*position] == Action::Create).collect();

@@ -113,7 +113,7 @@ fn tell(progress: &Progress, node: &str, living: &Living) {
 }
 
 fn handover(account: &Account, progress: &Progress, cluster: &Cluster) -> Handover {
-    Handover::new(Below { cloud: account.cloud.clone(), progress: progress.clone() }, cluster.clone())
+    Handover::new(Below { cloud: Some(account.cloud.clone()), progress: progress.clone() }, cluster.clone()).unwrap()
 }
 
 async fn admin(server: &Server) -> Cluster {

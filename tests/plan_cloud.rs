@@ -43,6 +43,7 @@ fn planned(spec: &str, folder: &str, cloud: &str) -> Plan {
         entrypoint: "clusters/prod".into(),
         layers: vec![layer("flux-system", None, ""), layer("cloud", Some("flux-system"), cloud)],
         infrastructure: resources(folder, "infrastructure/all.yaml"),
+        commands: Vec::new(),
         sources: BTreeMap::new(),
         problems: Vec::new(),
         unknowns: Vec::new(),

@@ -59,7 +59,11 @@ fn control(name: Option<String>) -> Result<Control, SandboxError> {
             let mut clouds: Vec<State> = living.into_iter().filter(|state| state.cloud.is_some()).collect();
             if clouds.len() != 1 {
                 let names: Vec<&str> = clouds.iter().map(|state| state.id.as_str()).collect();
-                let found = if names.is_empty() { "none that runs has an AWS".to_owned() } else { format!("several have an AWS: {}", names.join(", ")) };
+                let found = if names.is_empty() {
+                    "none that runs has an AWS".to_owned()
+                } else {
+                    format!("several have an AWS: {}", names.join(", "))
+                };
                 return Err(SandboxError::WhichCloud { found });
             }
             clouds.remove(0)

@@ -33,9 +33,13 @@ pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<Fin
     // What stands in the environment's file alone; the repository is read beside the sandbox's start.
     let environment = read::environment(&args.run.input.path, args.run.input.environment.as_deref())?;
     let aws = environment.spec.aws.as_ref();
-    let cloud = (!environment.spec.infrastructure.is_empty()).then(|| {
+    let cloud = (aws.is_some() || !environment.spec.infrastructure.is_empty()).then(|| {
         let default = CloudOptions::default();
-        CloudOptions { account: aws.map_or(default.account, |aws| aws.account_id.clone()), time_scale: args.time_scale.seconds(), ..default }
+        CloudOptions {
+            account: aws.map_or(default.account, |aws| aws.account_id.clone()),
+            time_scale: args.time_scale.seconds(),
+            ..default
+        }
     });
     let region = aws.map(|aws| aws.region.clone());
     // The control plane needs seconds to start; the repository is read meanwhile. Problems of the repository end both.
@@ -161,7 +165,9 @@ async fn look_at_account(
 /// As a real run connects, where the environment's EKS cluster is among the declared resources; else as the sandbox's administrator.
 async fn connect(given: &Input, sandbox: &Sandbox) -> Result<Cluster, Failure> {
     let name = given.environment.spec.cluster.as_ref().and_then(|cluster| cluster.eks.as_deref());
-    let is_it = |declared: &Declared| declared.schema.service == "eks" && declared.schema.kind == "Cluster" && declared.spec()["name"].as_str() == name;
+    let is_it = |declared: &Declared| {
+        declared.schema.service == "eks" && declared.schema.kind == "Cluster" && declared.spec()["name"].as_str() == name
+    };
     let (Some(name), Some(edge), true) = (name, sandbox.edge(), given.plan.declared.iter().any(is_it)) else {
         return Ok(Cluster::connect(Some(sandbox.kubeconfig()), None).await?);
     };

@@ -126,7 +126,8 @@ impl std::str::FromStr for TimeScale {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let times = if text == "0" { Some(0) } else { text.strip_prefix("1:").and_then(|times| times.parse().ok()).filter(|times| *times > 0) };
+        let times =
+            if text == "0" { Some(0) } else { text.strip_prefix("1:").and_then(|times| times.parse().ok()).filter(|times| *times > 0) };
         times.map(Self).ok_or_else(|| format!("`{text}` is no time scale; write 1:60, 1:1 or 0"))
     }
 }
@@ -175,7 +176,8 @@ async fn up(args: Up) -> Result<(), SandboxError> {
             .map_err(|source| SandboxError::Io { what: format!("source {id}: {}", folder.display()), source })?;
         trees.push((id.clone(), tree));
     }
-    let cloud = args.cloud.then(|| CloudOptions { account: args.account, time_scale: args.time_scale.seconds(), ..CloudOptions::default() });
+    let cloud =
+        args.cloud.then(|| CloudOptions { account: args.account, time_scale: args.time_scale.seconds(), ..CloudOptions::default() });
     let options =
         Options { name: args.name, zones: args.zones, controllers: args.controllers, audit: args.audit, cloud, ..Options::default() };
     // Dropped half way, a start removes what it has made.
@@ -290,7 +292,9 @@ fn exports(state: &serde_json::Value) -> String {
     let mut lines = format!("export KUBECONFIG={}\n", text(&state["kubeconfig"]));
     let cloud = &state["cloud"];
     if cloud.is_object() {
-        for (variable, field) in [("AWS_ENDPOINT_URL", "endpoint"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_REGION", "region")] {
+        for (variable, field) in
+            [("AWS_ENDPOINT_URL", "endpoint"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_REGION", "region")]
+        {
             lines += &format!("export {variable}={}\n", text(&cloud[field]));
         }
         // These would win over the file.

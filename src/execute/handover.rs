@@ -96,16 +96,16 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// To this cluster; marks and statuses are written with the run's own rights.
-    pub fn new(below: Below, cluster: Cluster) -> Self {
-        Self {
-            cloud: below.cloud,
+    /// To this cluster; marks and statuses are written with the run's own rights. None where no account is there to hand over from.
+    pub fn new(below: Below, cluster: Cluster) -> Option<Self> {
+        Some(Self {
+            cloud: below.cloud?,
             progress: below.progress,
             watches: Arc::new(Watches::new(cluster.clone())),
             cluster,
             marked: Arc::default(),
             tasks: Mutex::default(),
-        }
+        })
     }
 
     /// An object that stands for a resource which this run has made or found; none for any other.

@@ -3,7 +3,7 @@
 use super::below::{self, Left};
 use super::{Action, Constraint, Edge, Node};
 use crate::environment::Environment;
-use crate::layers::infrastructure::{Catalogue, Declared, Place, needs};
+use crate::layers::infrastructure::{Catalogue, Declared, Place, at, needs};
 use crate::problem::Problem;
 use crate::read::Reading;
 use std::collections::BTreeSet;
@@ -32,6 +32,9 @@ pub fn cloud(reading: &Reading, environment: &Environment, catalogue: &Catalogue
         let message = "spec.aws is missing: without account and region nothing guards against the wrong ones".to_owned();
         let hint = "add spec.aws: {accountID: \"111122223333\", region: eu-west-1} to blackstart.yaml";
         problems.push(Problem::blocks("cloud-account", message).at(first.origin()).hint(hint));
+    }
+    if let Some(aws) = aws {
+        problems.extend(declared.iter().flat_map(|declared| elsewhere(declared, &aws.region)));
     }
     let (needs, unresolved) = needs(&declared, &place);
     problems.extend(unresolved);
@@ -62,4 +65,17 @@ pub fn cloud(reading: &Reading, environment: &Environment, catalogue: &Catalogue
     // The object arrives in the cluster with the ID of what lives.
     edges.extend(held.into_iter().map(|held| ready(held.node, held.layer.node(), "handed over there", held.origin)));
     Cloud { declared, left, nodes, edges, problems }
+}
+
+/// What a manifest wants in another region than the environment's; nothing is made there.
+fn elsewhere(declared: &Declared, region: &str) -> Vec<Problem> {
+    let id = declared.resource.id();
+    let asked = declared.annotation("region").filter(|asked| *asked != region);
+    let asked = asked.map(|asked| format!("{id}: services.k8s.aws/region is {asked}, blackstart.yaml allows {region} only"));
+    let zones = ["availabilityZone", "placement.availabilityZone"].into_iter().filter_map(|path| {
+        let zone = at(declared.spec(), path)?.as_str().filter(|zone| !zone.starts_with(region))?;
+        Some(format!("{id}: spec.{path} {zone} is not in {region}"))
+    });
+    let hint = "leave it to an environment of that region, or correct the manifest or spec.aws.region";
+    asked.into_iter().chain(zones).map(|message| Problem::blocks("cloud-region", message).at(declared.origin()).hint(hint)).collect()
 }

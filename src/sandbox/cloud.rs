@@ -1,11 +1,11 @@
 //! AWS in the sandbox: moto, a process on the loopback, behind an edge of our own. A stand-in: it keeps what is made in memory.
 
-use super::SandboxError;
 use super::components;
 use super::control_plane::Places;
 use super::edge::{ApiServer, Edge};
 use super::process::Launch;
 use super::state::{CloudState, write_private};
+use super::{Held, Options, SandboxError};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 /// How long it may take to answer for the first time; Python reads its packages from a cold disk.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// AWS of a sandbox.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Program {
 }
 
 /// moto as a component of a sandbox, and its port.
-pub(super) fn moto(places: &Places<'_>, account: &str) -> Result<(Launch, u16), SandboxError> {
+fn moto(places: &Places<'_>, account: &str) -> Result<(Launch, u16), SandboxError> {
     let program = Program::find(account)?;
     let mut launch = places.launch("moto", program.python, program.args.to_vec());
     launch.env.extend(program.env);
@@ -85,7 +85,7 @@ pub(super) fn moto(places: &Places<'_>, account: &str) -> Result<(Launch, u16), 
 }
 
 /// The edge of a sandbox in front of moto, and what others need to reach it: keys for people, a webhook's address for kube-apiserver.
-pub(super) async fn edge(options: &CloudOptions, region: &str, port: u16, private: &Path) -> Result<(Edge, CloudState), SandboxError> {
+async fn edge(options: &CloudOptions, region: &str, port: u16, private: &Path) -> Result<(Edge, CloudState), SandboxError> {
     let edge = Edge::start(&format!("http://127.0.0.1:{port}"), options.seed).await?;
     edge.set_time_scale(options.time_scale);
     let state = CloudState {
@@ -115,7 +115,7 @@ pub(super) async fn edge(options: &CloudOptions, region: &str, port: u16, privat
 pub(super) const WEBHOOK: &str = "token-webhook.json";
 
 /// The sandbox's own API server, as its EKS clusters tell it.
-pub(super) fn api_server(port: u16, private: &Path) -> Result<ApiServer, SandboxError> {
+fn api_server(port: u16, private: &Path) -> Result<ApiServer, SandboxError> {
     use base64::Engine as _;
     let file = private.join("ca.crt");
     let authority = std::fs::read(&file).map_err(|source| SandboxError::Io { what: file.display().to_string(), source })?;
@@ -123,8 +123,34 @@ pub(super) fn api_server(port: u16, private: &Path) -> Result<ApiServer, Sandbox
     Ok(ApiServer { endpoint: format!("https://127.0.0.1:{port}"), authority })
 }
 
+impl Held {
+    /// moto, which starts beside the control plane, and the edge before it.
+    pub(super) async fn start_cloud(&mut self, options: &Options) -> Result<Option<Edge>, SandboxError> {
+        let Some(cloud) = &options.cloud else { return Ok(None) };
+        let (private, logs, stages) = (self.state.private.clone(), self.folder.join("logs"), self.stages.clone());
+        let (launch, port) = moto(&Places { private: &private, logs: &logs, stages: &stages }, &cloud.account)?;
+        let (edge, state) = edge(cloud, options.region.as_deref().unwrap_or(super::REGION), port, &private).await?;
+        self.state.cloud = Some(state);
+        self.launch(launch, Some(port)).await?;
+        Ok(Some(edge))
+    }
+
+    /// Waits for moto, and tells EKS where its clusters lead to.
+    pub(super) async fn await_cloud(&self, edge: &Edge) -> Result<(), SandboxError> {
+        let port = |name: &str| self.state.components.iter().find(|component| component.name == name).and_then(|component| component.port);
+        if let Some(port) = port("kube-apiserver") {
+            edge.set_api_server(api_server(port, &self.state.private)?);
+        }
+        tokio::select! {
+            () = answering(port("moto").unwrap_or_default()) => Ok(()),
+            error = self.any_failed() => Err(error),
+            () = tokio::time::sleep(PATIENCE) => Err(self.late("moto", "moto")),
+        }
+    }
+}
+
 /// Waits until moto answers; bounded by who calls.
-pub(super) async fn answering(port: u16) {
+async fn answering(port: u16) {
     let mut pause = Duration::from_millis(20);
     while !answers(port).await {
         tokio::time::sleep(pause).await;

@@ -4,6 +4,7 @@
 //! components   finds or builds the programs
 //! state        what stands on disk of each sandbox, dead ones included
 //! process      processes that cannot outlive their owner
+//! nodes        what kwok plays
 //! credentials  keys, certificates, kubeconfigs of one sandbox
 //! control_plane  command lines
 //! watch        list and watch on the sandbox's API, for the stand-ins
@@ -25,6 +26,7 @@ mod control_plane;
 mod credentials;
 pub mod edge;
 mod error;
+mod nodes;
 pub mod operator;
 mod process;
 pub mod standin;
@@ -48,7 +50,7 @@ use jiff::Timestamp;
 use kube::api::{DynamicObject, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use process::{Keeper, Running};
-use serde_json::{Value, json};
+use serde_json::Value;
 use state::{Component, ProcessId};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -323,31 +325,9 @@ impl Drop for Held {
 impl Held {
     fn make_folders(&self) -> Result<(), SandboxError> {
         let private = &self.state.private;
-        [private, &self.folder.join("logs"), &private.join("home"), &private.join("tmp")].into_iter().try_for_each(|folder| state::make_private(folder))
-    }
-
-    /// moto, which starts beside the control plane, and the edge before it.
-    async fn start_cloud(&mut self, options: &Options) -> Result<Option<Edge>, SandboxError> {
-        let Some(cloud) = &options.cloud else { return Ok(None) };
-        let (private, logs, stages) = (self.state.private.clone(), self.folder.join("logs"), self.stages.clone());
-        let (launch, port) = cloud::moto(&Places { private: &private, logs: &logs, stages: &stages }, &cloud.account)?;
-        let (edge, state) = cloud::edge(cloud, options.region.as_deref().unwrap_or(REGION), port, &private).await?;
-        self.state.cloud = Some(state);
-        self.launch(launch, Some(port)).await?;
-        Ok(Some(edge))
-    }
-
-    /// Waits for moto, and tells EKS where its clusters lead to.
-    async fn await_cloud(&self, edge: &Edge) -> Result<(), SandboxError> {
-        let port = |name: &str| self.state.components.iter().find(|component| component.name == name).and_then(|component| component.port);
-        if let Some(port) = port("kube-apiserver") {
-            edge.set_api_server(cloud::api_server(port, &self.state.private)?);
-        }
-        tokio::select! {
-            () = cloud::answering(port("moto").unwrap_or_default()) => Ok(()),
-            error = self.any_failed() => Err(error),
-            () = tokio::time::sleep(cloud::PATIENCE) => Err(self.late("moto", "moto")),
-        }
+        [private, &self.folder.join("logs"), &private.join("home"), &private.join("tmp")]
+            .into_iter()
+            .try_for_each(|folder| state::make_private(folder))
     }
 
     async fn start(&mut self, options: &Options, programs: Programs, begin: Instant) -> Result<(kube::Client, Timing), SandboxError> {
@@ -382,7 +362,7 @@ impl Held {
         self.launch(control_plane::controller_manager(&places, programs.controller_manager), None).await?;
         self.launch(control_plane::kwok(&places, programs.kwok), None).await?;
         self.launch(control_plane::scheduler(&places, programs.scheduler), None).await?;
-        let names = create_nodes(&client, options).await?;
+        let names = nodes::create(&client, options).await?;
         self.await_nodes(&client, names).await?;
         Ok((client, Timing { api, ready: begin.elapsed() }))
     }
@@ -460,7 +440,7 @@ impl Held {
             loop {
                 pace.tick().await;
                 let list = nodes.list(&kube::api::ListParams::default()).await.map(|list| list.items).unwrap_or_default();
-                let ready = list.iter().filter(|node| node_ready(&node.data)).count();
+                let ready = list.iter().filter(|node| nodes::is_ready(&node.data)).count();
                 if ready >= names.len() && accounts.get_opt("default").await.is_ok_and(|account| account.is_some()) {
                     return;
                 }
@@ -472,41 +452,6 @@ impl Held {
             () = tokio::time::sleep(PATIENCE) => Err(self.late("nodes", "kwok")),
         }
     }
-}
-
-fn node_ready(node: &Value) -> bool {
-    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
-    let ready = conditions.is_some_and(|list| list.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True"));
-    // The node controller takes the taint away a moment after Ready; a pod cannot be placed before.
-    ready && node.pointer("/spec/taints").and_then(Value::as_array).is_none_or(Vec::is_empty)
-}
-
-async fn create_nodes(client: &kube::Client, options: &Options) -> Result<Vec<String>, SandboxError> {
-    let region = options.region.as_deref().unwrap_or(REGION);
-    let zones: &[&str] = if options.zones { &["a", "b", "c"] } else { &["a"] };
-    let nodes = kube::Api::<DynamicObject>::all_with(client.clone(), &core("Node"));
-    let mut names = Vec::new();
-    for (index, zone) in zones.iter().enumerate() {
-        let name = format!("node-{}", index + 1);
-        let room = json!({"cpu": "1k", "memory": "1Ti", "pods": "1M", "ephemeral-storage": "100Ti"});
-        let node = json!({
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": {
-                "name": name,
-                "annotations": {"kwok.x-k8s.io/node": "fake"},
-                "labels": {
-                    "kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux", "kubernetes.io/hostname": name,
-                    "node.kubernetes.io/instance-type": "m5.large",
-                    "topology.kubernetes.io/region": region, "topology.kubernetes.io/zone": format!("{region}{zone}"),
-                },
-            },
-            // What kwok would give it, and disk, which it does not.
-            "status": {"allocatable": room, "capacity": room},
-        });
-        create(&nodes, node).await?;
-        names.push(name);
-    }
-    Ok(names)
 }
 
 async fn create(api: &kube::Api<DynamicObject>, value: Value) -> Result<(), SandboxError> {

@@ -144,7 +144,7 @@ pub(super) async fn drive(mut run: Run, living: BTreeMap<LayerId, Living>) -> Re
         requests: Semaphore::new(REQUESTS),
         watches,
         definitions_changed: Notify::new(),
-        handover: run.below.clone().map(|below| CloudHandover::new(below, run.cluster.clone())),
+        handover: run.below.clone().and_then(|below| CloudHandover::new(below, run.cluster.clone())),
         events: run.events.clone(),
         stop: run.stop.clone(),
     });

@@ -84,6 +84,7 @@ fn covers(declared: &Value, living: &Value) -> bool {
         (Value::Bool(false), Value::Null) => true,
         (Value::String(declared), Value::Null) => declared.is_empty(),
         (Value::Array(_) | Value::Object(_), _) | (_, Value::Array(_) | Value::Object(_)) => false,
+        (Value::Number(declared), Value::Number(living)) => declared == living || declared.as_f64() == living.as_f64(),
         (declared, living) => declared == living || text(declared) == text(living) && !living.is_null(),
     }
 }

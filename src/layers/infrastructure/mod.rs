@@ -3,14 +3,18 @@
 
 mod compare;
 mod identify;
+mod open;
 mod references;
 pub mod rules;
+mod status;
 #[cfg(test)]
 mod tests;
 
 pub use compare::{Difference, differences};
 pub use identify::{Candidate, Match, identify};
+pub use open::{Filled, filled, known_output};
 pub use references::{Needs, needs, resolve, unresolved};
+pub use status::{gives, status};
 
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, nearest};
@@ -258,6 +262,11 @@ impl Declared {
         Some(if problems.is_empty() { Ok(declared) } else { Err(problems) })
     }
 
+    /// Whether this is the id of its node.
+    pub fn is(&self, node: &str) -> bool {
+        self.node() == node
+    }
+
     /// Id of its node: `aws/<service>/<Kind>/<namespace>/<name>`.
     pub fn node(&self) -> String {
         format!("aws/{}/{}/{}", self.schema.service, self.schema.kind, self.key())
@@ -291,6 +300,11 @@ impl Declared {
     /// Declared tags.
     pub fn tags(&self) -> BTreeMap<String, String> {
         tags(self.spec(), self.schema.tags)
+    }
+
+    /// The tags that say whose it is.
+    pub fn marks(&self, environment: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([(TAG_ENVIRONMENT.to_owned(), environment.to_owned()), (TAG_RESOURCE.to_owned(), self.key())])
     }
 
     fn problems(&self) -> Vec<Problem> {

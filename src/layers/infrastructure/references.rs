@@ -1,6 +1,7 @@
 //! What a cloud resource needs of others: what comes first, and which value it gives. Pure.
 
-use super::{Declared, Place, Reference, Shape, at, put};
+use super::{Declared, Place, Reference, Shape, at, known_output, put};
+use crate::layers::outputs::outputs;
 use crate::problem::{Problem, nearest};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -29,11 +30,19 @@ pub fn needs(all: &[Declared], place: &Place) -> (Vec<Needs>, Vec<Problem>) {
                 }
             }
             for value in values(declared.spec(), reference.path) {
-                let from = all.iter().position(|other| is_of(other, reference) && known_output(other, reference.output, place) == Some(value.to_owned()));
+                let from = all.iter().position(|other| is_of(other, reference) && known_output(other, reference.output, place).is_some_and(|known| known == value));
                 if let Some(from) = from.filter(|from| *from != to) {
                     let reason = format!("its {} in {}", reference.output, reference.path.trim_end_matches("[]"));
                     needs.insert(Needs { from, to, reason, late: reference.late });
                 }
+            }
+        }
+    }
+    // Values of others by variables.
+    for (to, declared) in all.iter().enumerate() {
+        for output in outputs(&declared.resource.value) {
+            if let Some(from) = all.iter().position(|other| other.is(&output.node)) {
+                needs.insert(Needs { from, to, reason: output.reason(), late: false });
             }
         }
     }
@@ -109,14 +118,6 @@ fn walk<'a>(value: &'a Value, path: &str, visit: &mut impl FnMut(&'a Value)) {
     match value.as_array() {
         Some(list) if is_list => list.iter().for_each(visit_one),
         _ => visit_one(value),
-    }
-}
-
-/// An output that is known before the resource exists.
-fn known_output(declared: &Declared, output: &str, place: &Place) -> Option<String> {
-    match output {
-        "arn" => declared.arn(place),
-        field => at(declared.spec(), field).and_then(Value::as_str).map(str::to_owned),
     }
 }
 

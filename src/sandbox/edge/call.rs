@@ -119,11 +119,17 @@ impl Answer {
     pub(super) fn refused(service: &str, status: u16, code: &str, message: &str) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
         let mut answer = match service {
-            "ec2" => Self::text(status, &format!("<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>0</RequestID></Response>")),
+            "ec2" => Self::text(
+                status,
+                &format!(
+                    "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors><RequestID>0</RequestID></Response>"
+                ),
+            ),
             "s3" => Self::text(status, &format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>")),
-            "iam" | "sts" | "rds" | "elasticloadbalancing" | "sns" | "route53" => {
-                Self::text(status, &format!("<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"))
-            }
+            "iam" | "sts" | "rds" | "elasticloadbalancing" | "sns" | "route53" => Self::text(
+                status,
+                &format!("<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"),
+            ),
             _ => Self::json(status, &json!({"__type": code, "message": message})),
         };
         if let Ok(code) = HeaderValue::from_str(code) {
@@ -151,7 +157,9 @@ mod tests {
     #[test]
     fn operations_have_their_names_in_all_protocols() {
         let mut headers = HeaderMap::new();
-        let signed = |service: &str| HeaderValue::from_str(&format!("AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1/{service}/aws4_request, Signed…"));
+        let signed = |service: &str| {
+            HeaderValue::from_str(&format!("AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1/{service}/aws4_request, Signed…"))
+        };
         headers.insert("authorization", signed("sqs").expect("a header"));
         let query = asked(Method::POST, &headers, "Version=1&Action=DescribeVpcs&Name=a%2Fb+c");
         assert_eq!((query.service.as_str(), query.region.as_str(), query.key.as_str()), ("sqs", "eu-west-1", "A"));

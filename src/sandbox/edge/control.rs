@@ -74,7 +74,10 @@ impl Control {
     }
 
     async fn ask<T: serde::de::DeserializeOwned>(&self, method: Method, question: &str, body: String) -> Result<T, SandboxError> {
-        let failed = |error: &dyn std::fmt::Display| SandboxError::Io { what: "edge of the sandbox".to_owned(), source: std::io::Error::other(error.to_string()) };
+        let failed = |error: &dyn std::fmt::Display| SandboxError::Io {
+            what: "edge of the sandbox".to_owned(),
+            source: std::io::Error::other(error.to_string()),
+        };
         let request = Request::builder().method(method).uri(format!("{}/{question}", self.base)).body(Full::new(bytes::Bytes::from(body)));
         let client = Client::builder(TokioExecutor::new()).build_http();
         let answer = client.request(request.map_err(|error| failed(&error))?).await.map_err(|error| failed(&error))?;

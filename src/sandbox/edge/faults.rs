@@ -76,7 +76,10 @@ mod tests {
     fn each_fault_has_its_part_of_all_draws() {
         let faults = Faults { errors: 0.05, throttled: 0.1, dropped: 0.02, ..Faults::default() };
         let drawn = |chance| faults.draw(chance);
-        assert_eq!([drawn(0.04), drawn(0.14), drawn(0.16), drawn(0.18)], [Some(Fault::Error), Some(Fault::Throttled), Some(Fault::Dropped), None]);
+        assert_eq!(
+            [drawn(0.04), drawn(0.14), drawn(0.16), drawn(0.18)],
+            [Some(Fault::Error), Some(Fault::Throttled), Some(Fault::Dropped), None]
+        );
         assert_eq!(Faults::default().draw(0.0), None);
     }
 }

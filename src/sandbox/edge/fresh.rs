@@ -80,7 +80,9 @@ impl Fresh {
 
     /// Refuses a call that names what is not seen yet; a filter finds nothing instead.
     pub(super) fn refusal(&self, asked: &Asked) -> Option<Answer> {
-        if lock(&self.window).is_zero() || KINDS.iter().any(|kind| kind.service == asked.service && kind.create == asked.operation && kind.service != "ec2") {
+        if lock(&self.window).is_zero()
+            || KINDS.iter().any(|kind| kind.service == asked.service && kind.create == asked.operation && kind.service != "ec2")
+        {
             return None;
         }
         let queue = named(&asked.body, "QueueUrl").filter(|_| asked.service == "sqs");

@@ -21,20 +21,37 @@ struct Hold {
     code: &'static str,
 }
 
-const DEPENDENCY: Hold = Hold { call: "", field: "", question: "", filter: "", also: None, holder: "", except: "", code: "DependencyViolation" };
+const fn hold(call: &'static str, field: &'static str, question: &'static str, filter: &'static str, holder: &'static str) -> Hold {
+    Hold { call, field, question, filter, also: None, holder, except: "", code: DEPENDENCY }
+}
+
+impl Hold {
+    const fn also(self, name: &'static str, value: &'static str) -> Self {
+        Self { also: Some((name, value)), ..self }
+    }
+
+    const fn except(self, except: &'static str) -> Self {
+        Self { except, ..self }
+    }
+}
+
+const DEPENDENCY: &str = "DependencyViolation";
 
 const HOLDS: &[Hold] = &[
-    Hold { call: "DeleteVpc", field: "VpcId", question: "DescribeInternetGateways", filter: "attachment.vpc-id", holder: "internetGatewayId", ..DEPENDENCY },
-    Hold { call: "DeleteVpc", field: "VpcId", question: "DescribeVpcEndpoints", filter: "vpc-id", holder: "vpcEndpointId", ..DEPENDENCY },
-    Hold { call: "DeleteVpc", field: "VpcId", question: "DescribeSecurityGroups", filter: "vpc-id", holder: "groupName", except: "default", ..DEPENDENCY },
-    Hold { call: "DeleteSubnet", field: "SubnetId", question: "DescribeNatGateways", filter: "subnet-id", also: Some(("state", "available")), holder: "natGatewayId", ..DEPENDENCY },
-    Hold { call: "DeleteSubnet", field: "SubnetId", question: "DescribeInstances", filter: "subnet-id", also: Some(("instance-state-name", "running")), holder: "instanceId", ..DEPENDENCY },
-    Hold { call: "DeleteSecurityGroup", field: "GroupId", question: "DescribeSecurityGroups", filter: "ip-permission.group-id", holder: "securityGroupArn", except: "/{id}", ..DEPENDENCY },
-    Hold { call: "DeleteSecurityGroup", field: "GroupId", question: "DescribeSecurityGroups", filter: "egress.ip-permission.group-id", holder: "securityGroupArn", except: "/{id}", ..DEPENDENCY },
-    Hold { call: "DeleteSecurityGroup", field: "GroupId", question: "DescribeInstances", filter: "instance.group-id", also: Some(("instance-state-name", "running")), holder: "instanceId", ..DEPENDENCY },
-    // Public addresses are mapped as long as an interface of the VPC has one.
-    Hold { call: "DetachInternetGateway", field: "VpcId", question: "DescribeNatGateways", filter: "vpc-id", also: Some(("state", "available")), holder: "publicIp", ..DEPENDENCY },
-    Hold { call: "ReleaseAddress", field: "AllocationId", question: "DescribeAddresses", filter: "allocation-id", holder: "associationId", code: "InvalidIPAddress.InUse", ..DEPENDENCY },
+    hold("DeleteVpc", "VpcId", "DescribeInternetGateways", "attachment.vpc-id", "internetGatewayId"),
+    hold("DeleteVpc", "VpcId", "DescribeVpcEndpoints", "vpc-id", "vpcEndpointId"),
+    hold("DeleteVpc", "VpcId", "DescribeSecurityGroups", "vpc-id", "groupName").except("default"),
+    hold("DeleteSubnet", "SubnetId", "DescribeNatGateways", "subnet-id", "natGatewayId").also("state", "available"),
+    hold("DeleteSubnet", "SubnetId", "DescribeInstances", "subnet-id", "instanceId").also("instance-state-name", "running"),
+    hold("DeleteSecurityGroup", "GroupId", "DescribeSecurityGroups", "ip-permission.group-id", "securityGroupArn").except("/{id}"),
+    hold("DeleteSecurityGroup", "GroupId", "DescribeSecurityGroups", "egress.ip-permission.group-id", "securityGroupArn").except("/{id}"),
+    hold("DeleteSecurityGroup", "GroupId", "DescribeInstances", "instance.group-id", "instanceId").also("instance-state-name", "running"),
+    // Public addresses are mapped through it as long as a NAT gateway has one.
+    hold("DetachInternetGateway", "VpcId", "DescribeNatGateways", "vpc-id", "publicIp").also("state", "available"),
+    Hold {
+        code: "InvalidIPAddress.InUse",
+        ..hold("ReleaseAddress", "AllocationId", "DescribeAddresses", "allocation-id", "associationId")
+    },
 ];
 
 /// The refusal of a call that something stands against.
@@ -58,10 +75,10 @@ pub(super) async fn refusal(asked: &Asked, moto: &Moto, eks: &Eks) -> Result<Opt
     if let ("DeleteSubnet", Some(id)) = (asked.operation.as_str(), asked.form("SubnetId")) {
         let balancers = moto.ask(asked.scope(), "elasticloadbalancing", "DescribeLoadBalancers", &[]).await?;
         if texts(&balancers, "SubnetId").contains(&id.as_str()) {
-            return Ok(Some(held(&id, "a load balancer", DEPENDENCY.code)));
+            return Ok(Some(held(&id, "a load balancer", DEPENDENCY)));
         }
         if let Some(cluster) = eks.in_subnet(&id).await {
-            return Ok(Some(held(&id, &format!("EKS cluster {cluster}"), DEPENDENCY.code)));
+            return Ok(Some(held(&id, &format!("EKS cluster {cluster}"), DEPENDENCY)));
         }
     }
     Ok(None)
@@ -73,7 +90,9 @@ fn held(id: &str, holder: &str, code: &str) -> Answer {
 
 /// A NAT gateway takes its network interface along and lets go of its address; moto forgets both.
 pub(super) async fn let_go(asked: &Asked, moto: &Moto) -> Result<(), String> {
-    let Some(id) = asked.form("NatGatewayId").filter(|_| asked.service == "ec2" && asked.operation == "DeleteNatGateway") else { return Ok(()) };
+    let Some(id) = asked.form("NatGatewayId").filter(|_| asked.service == "ec2" && asked.operation == "DeleteNatGateway") else {
+        return Ok(());
+    };
     let found = moto.ask(asked.scope(), "ec2", "DescribeNatGateways", &[("NatGatewayId.1", &id)]).await?;
     for (element, call, field) in
         [("associationId", "DisassociateAddress", "AssociationId"), ("networkInterfaceId", "DeleteNetworkInterface", "NetworkInterfaceId")]

@@ -185,13 +185,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     };
     let dropped = fault == Some(Fault::Dropped);
     let status = if dropped { 0 } else { answer.status.as_u16() };
-    let call = Call {
-        time: jiff::Timestamp::now(),
-        writes: asked.writes(),
-        service: asked.service,
-        operation: asked.operation,
-        status,
-    };
+    let call = Call { time: jiff::Timestamp::now(), writes: asked.writes(), service: asked.service, operation: asked.operation, status };
     lock(&shared.calls).push(call);
     if dropped { Err("dropped".to_owned()) } else { Ok(answer.into_response()) }
 }

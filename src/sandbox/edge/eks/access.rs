@@ -3,8 +3,8 @@
 use super::super::call::{Asked, pairs};
 use super::super::moto::{Moto, Scope, texts};
 use super::members::{self, ENTRIES, ENTRY};
-use crate::sandbox::Credentials;
 use super::{Cluster, Eks, Refusal, Resource, not_now, now, page, strings, sweep, text};
+use crate::sandbox::Credentials;
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,7 +21,9 @@ const SKEW: i64 = 5 * 60;
 /// Access entries are there in two of the three modes of authentication.
 pub(super) fn are_known(cluster: &Cluster) -> Result<(), Refusal> {
     match text(&cluster.own.value["accessConfig"], "authenticationMode") {
-        "CONFIG_MAP" => Err(not_now("The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP] to perform this operation.")),
+        "CONFIG_MAP" => {
+            Err(not_now("The cluster's authentication mode must be set to one of [API, API_AND_CONFIG_MAP] to perform this operation."))
+        }
         _ => Ok(()),
     }
 }
@@ -32,7 +34,9 @@ pub(super) fn entry(given: &Value) -> Value {
     let nodes = kind.starts_with("EC2") || kind.starts_with("HYBRID");
     let username = match principal.split_once(":role/") {
         _ if nodes => "system:node:{{EC2PrivateDNSName}}".to_owned(),
-        Some((account, role)) => format!("{}:assumed-role/{}/{{{{SessionName}}}}", account.replace(":iam:", ":sts:"), role.rsplit('/').next().unwrap_or(role)),
+        Some((account, role)) => {
+            format!("{}:assumed-role/{}/{{{{SessionName}}}}", account.replace(":iam:", ":sts:"), role.rsplit('/').next().unwrap_or(role))
+        }
         None => principal.to_owned(),
     };
     let groups: &[&str] = if nodes { &["system:nodes"] } else { &[] };
@@ -166,7 +170,11 @@ impl Question {
         let scope: Vec<&str> = query.get("X-Amz-Credential")?.split('/').collect();
         let [key, day, region, "sts", "aws4_request"] = scope[..] else { return None };
         let (key, day, region) = (key.to_owned(), day.to_owned(), region.to_owned());
-        let signed = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", query.get("X-Amz-Date")?).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+        let signed = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", query.get("X-Amz-Date")?)
+            .ok()?
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()?
+            .timestamp();
         let is_sts = host.starts_with("sts.") && url.path() == "/" && query.get("Action")? == "GetCallerIdentity";
         let names_cluster = query.get("X-Amz-SignedHeaders")? == "host;x-k8s-aws-id";
         (is_sts && names_cluster).then_some(Self { host, query, raw, key, day, region, signed })
@@ -185,7 +193,12 @@ impl Question {
             hex(&Sha256::digest(b"")),
         );
         let date = self.query.get("X-Amz-Date").map_or("", String::as_str);
-        let text = format!("AWS4-HMAC-SHA256\n{date}\n{}/{}/sts/aws4_request\n{}", self.day, self.region, hex(&Sha256::digest(canonical.as_bytes())));
+        let text = format!(
+            "AWS4-HMAC-SHA256\n{date}\n{}/{}/sts/aws4_request\n{}",
+            self.day,
+            self.region,
+            hex(&Sha256::digest(canonical.as_bytes()))
+        );
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(self.signed.as_second().try_into().unwrap_or(0));
         let key = generate_signing_key(secret, time, &self.region, "sts");
         self.query.get("X-Amz-Signature") == Some(&calculate_signature(key, text.as_bytes()))

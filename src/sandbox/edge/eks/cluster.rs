@@ -2,7 +2,10 @@
 
 use super::super::call::Asked;
 use super::super::moto::texts;
-use super::{Around, Cluster, Clusters, Refusal, Resource, caller, filled, has_role, has_subnets, in_use, invalid, merge, not_now, now, strings, text, update};
+use super::{
+    Around, Cluster, Clusters, Refusal, Resource, caller, filled, has_role, has_subnets, in_use, invalid, merge, not_now, now, strings,
+    text, update,
+};
 use super::{access, members};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +24,11 @@ pub(super) async fn create(clusters: &mut Clusters, asked: &Asked, around: &Arou
     let place = (asked.region.clone(), name.to_owned());
     if let Some(cluster) = clusters.get(&place) {
         let is_same = !token.is_empty() && cluster.own.token == token;
-        return if is_same { Ok(json!({"cluster": told(cluster, around)})) } else { Err(in_use(format!("Cluster already exists with name: {name}"))) };
+        return if is_same {
+            Ok(json!({"cluster": told(cluster, around)}))
+        } else {
+            Err(in_use(format!("Cluster already exists with name: {name}")))
+        };
     }
     let (caller, account) = caller(asked, around).await?;
     has_role(asked, around, &account, text(&given, "roleArn")).await?;
@@ -31,12 +38,15 @@ pub(super) async fn create(clusters: &mut Clusters, asked: &Asked, around: &Arou
     }
     let mut value = filled(defaults(), &given);
     let (region, id) = (&asked.region, format!("{:032X}", fastrand::u128(..)));
-    merge(&mut value, &json!({
-        "arn": format!("arn:aws:eks:{region}:{account}:cluster/{name}"),
-        "createdAt": now(),
-        "identity": {"oidc": {"issuer": format!("https://oidc.eks.{region}.amazonaws.com/id/{id}")}},
-        "resourcesVpcConfig": {"vpcId": vpc, "clusterSecurityGroupId": security_group(asked, around, name, &vpc).await?},
-    }));
+    merge(
+        &mut value,
+        &json!({
+            "arn": format!("arn:aws:eks:{region}:{account}:cluster/{name}"),
+            "createdAt": now(),
+            "identity": {"oidc": {"issuer": format!("https://oidc.eks.{region}.amazonaws.com/id/{id}")}},
+            "resourcesVpcConfig": {"vpcId": vpc, "clusterSecurityGroupId": security_group(asked, around, name, &vpc).await?},
+        }),
+    );
     value["logging"] = logging(&LOGS.into_iter().filter(|one| is_logged(&given, one)).collect());
     let makes = around.clock.makes("eks", "Cluster", &[name]);
     let mut cluster = Cluster { own: Resource::new(value, token, makes), members: BTreeMap::new() };
@@ -127,7 +137,12 @@ pub(super) fn configure(cluster: &mut Cluster, given: &Value) -> Result<Value, R
     is_active(cluster)?;
     let mut given = given.clone();
     given.as_object_mut().and_then(|fields| fields.remove("clientRequestToken"));
-    let kinds: BTreeSet<&str> = given.as_object().into_iter().flatten().map(|(key, _)| if AUTO_MODE.contains(&key.as_str()) { "computeConfig" } else { key.as_str() }).collect();
+    let kinds: BTreeSet<&str> = given
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| if AUTO_MODE.contains(&key.as_str()) { "computeConfig" } else { key.as_str() })
+        .collect();
     if kinds.len() != 1 {
         return Err(invalid("Only one type of update can be allowed."));
     }
@@ -138,7 +153,8 @@ pub(super) fn configure(cluster: &mut Cluster, given: &Value) -> Result<Value, R
     let mut changed = cluster.own.value.clone();
     merge(&mut changed, &given);
     if let Some(groups) = given["logging"]["clusterLogging"].as_array() {
-        let named = |one: &str, enabled: bool| groups.iter().any(|group| group["enabled"] == enabled && strings(group, "types").contains(&one));
+        let named =
+            |one: &str, enabled: bool| groups.iter().any(|group| group["enabled"] == enabled && strings(group, "types").contains(&one));
         let is_written = |one: &str| named(one, true) || is_logged(&cluster.own.value, one) && !named(one, false);
         changed["logging"] = logging(&LOGS.into_iter().filter(|one| is_written(one)).collect());
     }
@@ -165,7 +181,9 @@ pub(super) fn upgrade(cluster: &mut Cluster, given: &Value) -> Result<Value, Ref
 /// Whether it takes members now.
 pub(super) fn takes_members(cluster: &Cluster, kind: &members::Kind) -> Result<(), Refusal> {
     match cluster.own.status() {
-        "CREATING" | "DELETING" => Err(not_now(format!("{} cannot be made: Cluster '{}' is not in ACTIVE status", kind.name, text(&cluster.own.value, "name")))),
+        "CREATING" | "DELETING" => {
+            Err(not_now(format!("{} cannot be made: Cluster '{}' is not in ACTIVE status", kind.name, text(&cluster.own.value, "name"))))
+        }
         _ => Ok(()),
     }
 }

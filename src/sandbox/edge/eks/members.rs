@@ -2,7 +2,10 @@
 
 use super::super::call::{Asked, pairs};
 use super::super::moto::texts;
-use super::{Around, Cluster, Refusal, Resource, absent, access, caller, cluster, filled, has_role, has_subnets, in_use, invalid, merge, now, strings, text, update as change, uuid};
+use super::{
+    Around, Cluster, Refusal, Resource, absent, access, caller, cluster, filled, has_role, has_subnets, in_use, invalid, merge, now,
+    strings, text, update as change, uuid,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -34,12 +37,67 @@ pub(super) struct Kind {
 }
 
 pub(super) const KINDS: &[Kind] = &[
-    Kind { segment: GROUPS, name: "Nodegroup", names: "Nodegroups", one: "nodegroup", all: "nodegroups", id: "nodegroupName", arn: "nodegroupArn", path: "nodegroup", listed: &[], role: Some("nodeRole") },
-    Kind { segment: ADDONS, name: "Addon", names: "Addons", one: "addon", all: "addons", id: "addonName", arn: "addonArn", path: "addon", listed: &[], role: Some("serviceAccountRoleArn") },
+    Kind {
+        segment: GROUPS,
+        name: "Nodegroup",
+        names: "Nodegroups",
+        one: "nodegroup",
+        all: "nodegroups",
+        id: "nodegroupName",
+        arn: "nodegroupArn",
+        path: "nodegroup",
+        listed: &[],
+        role: Some("nodeRole"),
+    },
+    Kind {
+        segment: ADDONS,
+        name: "Addon",
+        names: "Addons",
+        one: "addon",
+        all: "addons",
+        id: "addonName",
+        arn: "addonArn",
+        path: "addon",
+        listed: &[],
+        role: Some("serviceAccountRoleArn"),
+    },
     // Roles of people often come from elsewhere (SSO): a principal is believed.
-    Kind { segment: ENTRIES, name: "AccessEntry", names: "AccessEntries", one: "accessEntry", all: "accessEntries", id: "principalArn", arn: "accessEntryArn", path: "access-entry", listed: &[], role: None },
-    Kind { segment: ASSOCIATIONS, name: "PodIdentityAssociation", names: "PodIdentityAssociations", one: "association", all: "associations", id: "associationId", arn: "associationArn", path: "podidentityassociation", listed: &["clusterName", "namespace", "serviceAccount", "associationArn", "associationId", "ownerArn"], role: Some("roleArn") },
-    Kind { segment: CAPABILITIES, name: "Capability", names: "Capabilities", one: "capability", all: "capabilities", id: "capabilityName", arn: "arn", path: "capability", listed: &["capabilityName", "arn", "type", "status", "version", "createdAt", "modifiedAt"], role: Some("roleArn") },
+    Kind {
+        segment: ENTRIES,
+        name: "AccessEntry",
+        names: "AccessEntries",
+        one: "accessEntry",
+        all: "accessEntries",
+        id: "principalArn",
+        arn: "accessEntryArn",
+        path: "access-entry",
+        listed: &[],
+        role: None,
+    },
+    Kind {
+        segment: ASSOCIATIONS,
+        name: "PodIdentityAssociation",
+        names: "PodIdentityAssociations",
+        one: "association",
+        all: "associations",
+        id: "associationId",
+        arn: "associationArn",
+        path: "podidentityassociation",
+        listed: &["clusterName", "namespace", "serviceAccount", "associationArn", "associationId", "ownerArn"],
+        role: Some("roleArn"),
+    },
+    Kind {
+        segment: CAPABILITIES,
+        name: "Capability",
+        names: "Capabilities",
+        one: "capability",
+        all: "capabilities",
+        id: "capabilityName",
+        arn: "arn",
+        path: "capability",
+        listed: &["capabilityName", "arn", "type", "status", "version", "createdAt", "modifiedAt"],
+        role: Some("roleArn"),
+    },
 ];
 
 pub(super) const ENTRY: &Kind = &KINDS[2];
@@ -62,7 +120,8 @@ impl Kind {
 pub(super) async fn create(cluster: &mut Cluster, kind: &Kind, asked: &Asked, around: &Around<'_>) -> Result<Value, Refusal> {
     let given = asked.json();
     let token = text(&given, "clientRequestToken");
-    let same = |((segment, _), member): &(&(&'static str, String), &Resource)| *segment == kind.segment && kind.is_same(&member.value, &given);
+    let same =
+        |((segment, _), member): &(&(&'static str, String), &Resource)| *segment == kind.segment && kind.is_same(&member.value, &given);
     if let Some((_, member)) = cluster.members.iter().find(same) {
         let is_same = !token.is_empty() && member.token == token;
         return if is_same { Ok(json!({kind.one: member.told()})) } else { Err(in_use(format!("{} already exists", kind.name))) };
@@ -190,13 +249,16 @@ pub(super) fn find<'c>(cluster: &'c mut Cluster, kind: &Kind, id: &str) -> Resul
 }
 
 pub(super) fn list(cluster: &Cluster, kind: &Kind, asked: &Asked) -> Vec<Value> {
-    let filters: Vec<(String, String)> = pairs(asked.uri.query().unwrap_or_default()).filter(|(key, _)| ["namespace", "serviceAccount"].contains(&key.as_str())).collect();
+    let filters: Vec<(String, String)> =
+        pairs(asked.uri.query().unwrap_or_default()).filter(|(key, _)| ["namespace", "serviceAccount"].contains(&key.as_str())).collect();
     let members = cluster.members.iter().filter(|((segment, _), _)| *segment == kind.segment).map(|(_, member)| member.told());
     let members = members.filter(|member| filters.iter().all(|(key, value)| member[key] == value.as_str()));
     members
         .map(|member| match kind.listed {
             [] => member[kind.id].clone(),
-            fields => fields.iter().map(|field| ((*field).to_owned(), member[*field].clone())).filter(|(_, value)| !value.is_null()).collect(),
+            fields => {
+                fields.iter().map(|field| ((*field).to_owned(), member[*field].clone())).filter(|(_, value)| !value.is_null()).collect()
+            }
         })
         .collect()
 }
@@ -239,7 +301,9 @@ pub(super) async fn update(cluster: &mut Cluster, kind: &Kind, id: &str, asked: 
     for (key, given) in filled(json!({}), &given).as_object().into_iter().flatten().filter(|(key, _)| *key != "force") {
         match key.as_str() {
             "labels" => {
-                strings(given, "removeLabels").iter().for_each(|label| drop(value["labels"].as_object_mut().and_then(|labels| labels.remove(*label))));
+                strings(given, "removeLabels")
+                    .iter()
+                    .for_each(|label| drop(value["labels"].as_object_mut().and_then(|labels| labels.remove(*label))));
                 merge(&mut value["labels"], &given["addOrUpdateLabels"].as_object().cloned().unwrap_or_default().into());
             }
             "taints" => listed(&mut value["taints"], &given["removeTaints"], &given["addOrUpdateTaints"], &["key", "effect"]),

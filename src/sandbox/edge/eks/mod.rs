@@ -164,7 +164,9 @@ impl Eks {
     pub(super) async fn in_subnet(&self, subnet: &str) -> Option<String> {
         let mut clusters = self.clusters.lock().await;
         sweep(&mut clusters);
-        let stands = |cluster: &Cluster| cluster.own.value["resourcesVpcConfig"]["subnetIds"].as_array().is_some_and(|ids| ids.iter().any(|id| id == subnet));
+        let stands = |cluster: &Cluster| {
+            cluster.own.value["resourcesVpcConfig"]["subnetIds"].as_array().is_some_and(|ids| ids.iter().any(|id| id == subnet))
+        };
         clusters.iter().find(|(_, cluster)| stands(cluster)).map(|((_, name), _)| name.clone())
     }
 }
@@ -268,7 +270,13 @@ fn merge(value: &mut Value, given: &Value) {
 
 /// What is given over defaults; the call's own fields left out.
 fn filled(mut defaults: Value, given: &Value) -> Value {
-    let given: Map<String, Value> = given.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone())).collect();
+    let given: Map<String, Value> = given
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     merge(&mut defaults, &given.into());
     for own in ["clientRequestToken", "bootstrapSelfManagedAddons", "resolveConflicts"] {
         defaults.as_object_mut().and_then(|fields| fields.remove(own));
@@ -315,6 +323,9 @@ async fn has_role(asked: &Asked, around: &Around<'_>, account: &str, role: &str)
 
 /// Refuses subnets that are not there; gives their VPC and how many zones they are in.
 async fn has_subnets(asked: &Asked, around: &Around<'_>, subnets: &[&str]) -> Result<(String, usize), Refusal> {
+    if subnets.is_empty() {
+        return Err(invalid("Subnets must be specified"));
+    }
     let names: Vec<String> = (1..=subnets.len()).map(|number| format!("SubnetId.{number}")).collect();
     let fields: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(subnets.iter().copied()).collect();
     let found = around.moto.ask(asked.scope(), "ec2", "DescribeSubnets", &fields).await;
@@ -350,7 +361,10 @@ mod tests {
         let asked = |uri: &'static str| Asked::new(Method::GET, http::Uri::from_static(uri), HeaderMap::new(), Bytes::new());
         let all: Vec<Value> = (0..5).map(Value::from).collect();
         assert_eq!(page(&asked("/clusters"), "clusters", all.clone()), json!({"clusters": [0, 1, 2, 3, 4]}));
-        assert_eq!(page(&asked("/clusters?maxResults=2&nextToken=2"), "clusters", all.clone()), json!({"clusters": [2, 3], "nextToken": "4"}));
+        assert_eq!(
+            page(&asked("/clusters?maxResults=2&nextToken=2"), "clusters", all.clone()),
+            json!({"clusters": [2, 3], "nextToken": "4"})
+        );
         assert_eq!(page(&asked("/clusters?nextToken=9"), "clusters", all), json!({"clusters": []}));
     }
 }
