@@ -269,3 +269,19 @@ fn a_folder_has_the_namespace_that_its_layer_gives_it() {
     assert!(text.contains("infrastructure  10 cloud resources, 10 handed over to ACK in the cluster\n"), "{text}");
     assert!(text.contains("  ec2 VPC aws/net          ack\n"), "{text}");
 }
+
+#[test]
+fn an_output_may_come_from_what_a_layer_holds_and_the_cluster_needs() {
+    let outputs = |kind: &str| {
+        format!(
+            "{AWS}{EKS}  outputs:\n    - {{kind: ConfigMap, namespace: flux-system, name: net, data: {{VPC: {{from: ec2/{kind}, field: vpcID}}}}}}\n"
+        )
+    };
+    let plan = planned(&outputs("VPC/ack/net"), "", &everything());
+    assert_eq!(problems(&plan), [""; 0]);
+    let edges: Vec<&str> = plan.edges.iter().filter(|edge| edge.to == "variables/flux-system/net").map(|edge| edge.from.as_str()).collect();
+    assert!(edges.contains(&"aws/ec2/VPC/ack/net"), "{edges:?}");
+    // One that its controller makes is not there in time.
+    let plan = planned(&outputs("VPC/ack/other"), "", &everything());
+    assert_eq!(plan.problems[0].rule, "node-missing");
+}

@@ -288,7 +288,10 @@ fn standing(found: Option<&Value>, kind: &dyn Kind, living: &Living) -> Standing
     let mut has_id = false;
     for (path, wanted) in names(living) {
         match infrastructure::at(status, &path).and_then(Value::as_str).filter(|found| !found.is_empty()) {
-            Some(found) if found != wanted => return Standing::Another(found.to_owned()),
+            // Route 53's own form is `/hostedzone/ID`.
+            Some(found) if found != wanted && !found.strip_prefix('/').is_some_and(|path| path.ends_with(&format!("/{wanted}"))) => {
+                return Standing::Another(found.to_owned());
+            }
             Some(_) => has_id = true,
             None => {}
         }

@@ -2,7 +2,7 @@
 
 use super::{Action, Constraint, Edge, Node};
 use crate::environment::{After, Command, Environment, Given, SecretSource};
-use crate::layers::infrastructure::{Catalogue, Declared, at, gives, service};
+use crate::layers::infrastructure::{Catalogue, Declared, at, gives, node, schema};
 use crate::layers::outputs::{self, Output};
 use crate::layers::{LayerId, flux};
 use crate::problem::{Origin, Problem, nearest};
@@ -33,7 +33,7 @@ pub(crate) fn outputs(
     catalogue: &Catalogue,
     cluster: &str,
 ) -> Outputs {
-    let mut builder = Builder { known: known(reading), declared, catalogue, found: Outputs::default() };
+    let mut builder = Builder { known: known(reading, declared, catalogue), declared, catalogue, found: Outputs::default() };
     for command in &reading.commands {
         builder.command(command);
     }
@@ -68,13 +68,10 @@ pub(crate) fn outputs(
     builder.found
 }
 
-/// Ids of all that gives values, also of manifests that something is wrong with.
-fn known(reading: &Reading) -> BTreeSet<String> {
-    let manifests = reading
-        .infrastructure
-        .iter()
-        .filter_map(|one| Some(format!("aws/{}/{}/{}/{}", service(one)?, one.kind(), one.namespace().unwrap_or("default"), one.name())));
-    manifests.chain(reading.commands.iter().map(Command::node)).collect()
+/// Ids of all that gives values, also of manifests whose kind is not known: that has been said.
+fn known(reading: &Reading, declared: &[Declared], catalogue: &Catalogue) -> BTreeSet<String> {
+    let strange = reading.infrastructure.iter().filter(|one| schema(one, catalogue).is_none()).filter_map(node);
+    declared.iter().map(Declared::node).chain(strange).chain(reading.commands.iter().map(Command::node)).collect()
 }
 
 struct Builder<'a> {
