@@ -1,7 +1,7 @@
 //! DynamoDB.
 
 use super::error::or_absent;
-use super::kind::{Kind, Living, State, Wanted, differs};
+use super::kind::{Kind, Living, State, Wanted, count, differs, size};
 use super::s3::form::{self, Form, forms, given, object, take, words};
 use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, put, refers};
@@ -185,6 +185,15 @@ impl Kind for Table {
             Err(error) if error.message.contains("being deleted") => Ok(()),
             other => or_absent(other).map(drop),
         }
+    }
+
+    /// As AWS last counted them, every six hours.
+    async fn holds(&self, cloud: &Cloud, living: &Living) -> Result<Option<String>, CloudError> {
+        let told = cloud.dynamodb().describe_table().table_name(&living.id).send().await;
+        let table = told.map_err(|error| CloudError::new("dynamodb DescribeTable", &error))?.table;
+        let items = table.as_ref().and_then(|table| table.item_count).unwrap_or_default();
+        let bytes = table.as_ref().and_then(|table| table.table_size_bytes).unwrap_or_default();
+        Ok((items > 0).then(|| format!("{}, {}", count(usize::try_from(items).unwrap_or_default(), "item"), size(bytes))))
     }
 }
 

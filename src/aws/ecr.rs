@@ -1,14 +1,15 @@
 //! ECR.
 
 use super::error::or_absent;
-use super::kind::{Kind, Living, State, Wanted, differs};
+use super::kind::{Kind, Living, State, Wanted, count, differs};
 use super::kms::as_declared;
 use super::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, refers};
 use async_trait::async_trait;
 use aws_sdk_ecr::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_ecr::types::{
-    EncryptionConfiguration, ImageScanningConfiguration, ImageTagMutability, PullThroughCacheRule as Rule, Repository as Described, Tag,
+    EncryptionConfiguration, ImageIdentifier, ImageScanningConfiguration, ImageTagMutability, PullThroughCacheRule as Rule,
+    Repository as Described, Tag,
     UpstreamRegistry,
 };
 use futures::future::{try_join_all, try_join3};
@@ -131,6 +132,25 @@ impl Kind for Repository {
         let deleted = cloud.ecr().delete_repository().repository_name(&living.id).send().await;
         or_absent(deleted.map_err(|error| CloudError::new("ecr DeleteRepository", &error))).map(drop)
     }
+
+    async fn holds(&self, cloud: &Cloud, living: &Living) -> Result<Option<String>, CloudError> {
+        let images = images(cloud, living).await?.len();
+        Ok((images > 0).then(|| count(images, "image")))
+    }
+
+    async fn empty(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
+        for some in images(cloud, living).await?.chunks(100) {
+            let call = cloud.ecr().batch_delete_image().repository_name(&living.id).set_image_ids(Some(some.to_vec()));
+            call.send().await.map_err(|error| CloudError::new("ecr BatchDeleteImage", &error))?;
+        }
+        Ok(())
+    }
+}
+
+async fn images(cloud: &Cloud, living: &Living) -> Result<Vec<ImageIdentifier>, CloudError> {
+    let pages = cloud.ecr().list_images().repository_name(&living.id).into_paginator().items().send();
+    let images = or_absent(pages.try_collect().await.map_err(|error| CloudError::new("ecr ListImages", &error)))?;
+    Ok(images.unwrap_or_default())
 }
 
 fn scanning(wanted: &Wanted) -> Option<ImageScanningConfiguration> {

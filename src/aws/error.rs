@@ -1,6 +1,7 @@
 //! What AWS refuses, in one form for all services.
 
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 /// A call that failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -43,14 +44,16 @@ pub enum Meaning {
 
 impl CloudError {
     /// From an error of the SDK.
-    pub fn new<E, R>(operation: &'static str, error: &SdkError<E, R>) -> Self
+    pub fn new<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
     {
         match error {
             SdkError::ServiceError(answer) => {
                 let code = answer.err().code().unwrap_or_default().to_owned();
+                if code.is_empty() {
+                    return Self::wordless(operation, answer.raw());
+                }
                 let message = answer.err().message().map_or_else(|| answer.err().to_string(), str::to_owned);
                 Self { operation, meaning: meaning(&code, &message), code, message }
             }
@@ -61,6 +64,20 @@ impl CloudError {
                 Self { operation, code: String::new(), message, meaning }
             }
         }
+    }
+
+    /// An answer that is not in the service's own words: a proxy, a gateway, a server that is falling over.
+    fn wordless(operation: &'static str, answer: &HttpResponse) -> Self {
+        let status = answer.status().as_u16();
+        let meaning = match status {
+            401 | 403 => Meaning::Denied,
+            404 => Meaning::Absent,
+            429 => Meaning::Throttled,
+            500.. => Meaning::Unreachable,
+            _ => Meaning::Invalid,
+        };
+        let text = String::from_utf8_lossy(answer.body().bytes().unwrap_or_default()).chars().take(200).collect::<String>();
+        Self { operation, code: String::new(), message: format!("HTTP {status} {}", text.trim()).trim().to_owned(), meaning }
     }
 
     /// An answer that cannot be what the API promises.

@@ -1,9 +1,9 @@
 //! What blackstart asks of a kind of cloud resource.
 
 use super::{Cloud, CloudError};
-use crate::layers::infrastructure::{Declared, Difference, Schema};
+use crate::layers::infrastructure::{Change, Declared, Difference, Schema, Tags, put};
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A declared resource with what is known of it.
@@ -75,6 +75,11 @@ pub struct Living {
 }
 
 impl Living {
+    /// Whether an ACK controller tends it: it has the tag that all of them set.
+    pub fn is_tended(&self) -> bool {
+        self.tags.contains_key("services.k8s.aws/controller-version")
+    }
+
     /// What others may refer to: the status over the spec, and `arn`.
     pub fn outputs(&self) -> Value {
         let mut all = self.spec.as_object().cloned().unwrap_or_default();
@@ -112,13 +117,76 @@ pub trait Kind: Send + Sync {
     /// Deletes it; not an error where it is gone.
     async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError>;
 
+    /// Fields of the status that ACK's controller must find in an object that it adopts, beside ID and ARN.
+    fn adopted_with(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What is lost with it, in a few words, as far as one call tells it: `1204 items, 3 MiB`. None where it holds nothing.
+    async fn holds(&self, _cloud: &Cloud, _living: &Living) -> Result<Option<String>, CloudError> {
+        Ok(None)
+    }
+
+    /// Removes what it holds and AWS would not delete with it: objects of a bucket, images of a repository.
+    async fn empty(&self, _cloud: &Cloud, _living: &Living) -> Result<(), CloudError> {
+        Ok(())
+    }
+
     /// Seconds between two looks while it is pending: the provider's own minimum.
     fn poll(&self) -> u32 {
         2
     }
 }
 
+/// Sets these tags, others stay: an update to a manifest that declares them and nothing else.
+pub async fn mark(cloud: &Cloud, declared: &Declared, living: &Living, tags: &BTreeMap<String, String>) -> Result<(), CloudError> {
+    let (path, value) = match declared.schema.tags {
+        Tags::None => return Ok(()),
+        Tags::List(path) => (path, tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect()),
+        Tags::Map(path) => (path, json!(tags)),
+    };
+    let Some(kind) = super::kind(declared.schema) else { return Ok(()) };
+    let mut spec = json!({});
+    put(&mut spec, path, value);
+    let mut declared = declared.clone();
+    declared.resource.value["spec"] = spec.clone();
+    let wanted = Wanted { spec, unknown: Vec::new(), tags: tags.clone(), token: String::new(), declared };
+    let difference = Difference { path: "tags", declared: json!(tags), living: json!(living.tags), change: Change::InPlace };
+    kind.update(cloud, &wanted, living, &[difference]).await
+}
+
+/// Bytes as people say them.
+pub(super) fn size(bytes: i64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut unit = "bytes";
+    let (mut whole, mut rest) = (bytes, 0);
+    for next in UNITS {
+        if whole < 1024 {
+            break;
+        }
+        (rest, whole, unit) = (whole % 1024 * 10 / 1024, whole / 1024, next);
+    }
+    if whole < 10 && unit != "bytes" { format!("{whole}.{rest} {unit}") } else { format!("{whole} {unit}") }
+}
+
+/// A number of things.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// Whether a difference is at this path.
 pub fn differs(differences: &[Difference], path: &str) -> bool {
     differences.iter().any(|difference| difference.path == path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_said_with_two_digits_at_least() {
+        for (bytes, expected) in [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (10 << 20, "10 MiB"), (3 << 40, "3.0 TiB")] {
+            assert_eq!(size(bytes), expected);
+        }
+    }
 }

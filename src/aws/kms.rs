@@ -112,7 +112,7 @@ impl Kind for Key {
         }
         if let Some(policy) = text("policy") {
             let bypass = wanted.flag("bypassPolicyLockoutSafetyCheck");
-            let call = kms.put_key_policy().key_id(id).policy(policy).set_bypass_policy_lockout_safety_check(bypass);
+            let call = kms.put_key_policy().key_id(id).policy_name("default").policy(policy).set_bypass_policy_lockout_safety_check(bypass);
             call.send().await.map_err(|error| unknown_principal(CloudError::new("kms PutKeyPolicy", &error)))?;
         }
         match wanted.flag("enableKeyRotation").filter(|_| differs(differences, "enableKeyRotation")) {
@@ -144,6 +144,10 @@ impl Kind for Key {
             Err(error) if error.message.contains("pending deletion") => Ok(()),
             other => other.map(drop),
         }
+    }
+
+    async fn holds(&self, _: &Cloud, _: &Living) -> Result<Option<String>, CloudError> {
+        Ok(Some("all that it encrypts; it can be taken back for 30 days".to_owned()))
     }
 }
 
@@ -190,8 +194,9 @@ async fn read(cloud: &Cloud, id: &str) -> Result<Option<Living>, CloudError> {
         return Ok(Some(Living { state: leaving, ..living(&key, None, None, tags_if_shown(cloud, id).await?) }));
     }
     let policy = async {
-        let call = kms.get_key_policy().key_id(id).send().await;
-        call.map(|answer| answer.policy).map_err(|error| CloudError::new("kms GetKeyPolicy", &error))
+        let call = kms.get_key_policy().key_id(id).policy_name("default").send().await;
+        let told = or_absent(call.map_err(|error| CloudError::new("kms GetKeyPolicy", &error)))?;
+        Ok(told.and_then(|answer| answer.policy))
     };
     let rotation = async {
         // No other key can have it.

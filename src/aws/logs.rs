@@ -1,7 +1,7 @@
 //! CloudWatch Logs.
 
 use super::error::or_absent;
-use super::kind::{Kind, Living, State, Wanted, differs};
+use super::kind::{Kind, Living, State, Wanted, differs, size};
 use super::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field, refers};
 use async_trait::async_trait;
@@ -75,6 +75,13 @@ impl Kind for LogGroup {
     async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
         let deleted = cloud.logs().delete_log_group().log_group_name(&living.id).send().await;
         or_absent(deleted.map_err(|error| CloudError::new("logs DeleteLogGroup", &error))).map(drop)
+    }
+
+    async fn holds(&self, cloud: &Cloud, living: &Living) -> Result<Option<String>, CloudError> {
+        let answer = cloud.logs().describe_log_groups().log_group_name_prefix(&living.id).limit(1).send().await;
+        let answer = answer.map_err(|error| CloudError::new("logs DescribeLogGroups", &error))?;
+        let bytes = answer.log_groups().first().and_then(Described::stored_bytes).unwrap_or_default();
+        Ok((bytes > 0).then(|| format!("{} of logs", size(bytes))))
     }
 }
 

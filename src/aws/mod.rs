@@ -4,8 +4,10 @@
 
 pub mod error;
 pub mod kind;
+pub mod leftovers;
 pub mod observe;
 pub mod token;
+mod value;
 
 mod dynamodb;
 mod ec2;
@@ -27,7 +29,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 pub use error::{CloudError, Meaning};
-pub use kind::{Kind, Living, State, Wanted};
+pub use kind::{Kind, Living, State, Wanted, mark};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -134,6 +136,13 @@ clients! {
     sts: aws_sdk_sts::Client, "STS.";
 }
 
+/// Whether an endpoint (`AWS_ENDPOINT_URL`) is on this machine, and so no AWS.
+fn is_loopback(endpoint: &str) -> bool {
+    let authority = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 impl Cloud {
     /// Connects, asks who we are, and refuses any other account than the allowed one. Writes nothing.
     pub async fn connect(access: &Access) -> Result<Self, AccessError> {
@@ -154,7 +163,8 @@ impl Cloud {
         }
         let config = loader.load().await;
         let region = config.region().ok_or(AccessError::NoRegion)?.to_string();
-        let mut cloud = Self { config, place: Place::new("", &region), sandbox: access.sandbox.is_some(), clients: Clients::default() };
+        let sandbox = access.sandbox.is_some() || config.endpoint_url().is_some_and(is_loopback);
+        let mut cloud = Self { config, place: Place::new("", &region), sandbox, clients: Clients::default() };
         let who = cloud.sts().get_caller_identity().send().await.map_err(|error| CloudError::new("sts GetCallerIdentity", &error))?;
         let found = who.account().unwrap_or_default().to_owned();
         if let Some(wanted) = access.account.as_ref().filter(|wanted| **wanted != found) {
@@ -183,5 +193,23 @@ impl Cloud {
     pub fn s3(&self) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::config::Builder::from(&self.config).force_path_style(self.sandbox).build();
         aws_sdk_s3::Client::from_conf(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_a_sandbox() {
+        for (endpoint, expected) in [
+            ("http://127.0.0.1:5000", true),
+            ("http://localhost:4566/", true),
+            ("http://[::1]:5000", true),
+            ("https://sts.eu-west-1.amazonaws.com", false),
+            ("http://127.0.0.1.example.com:80", false),
+        ] {
+            assert_eq!(is_loopback(endpoint), expected, "{endpoint}");
+        }
     }
 }

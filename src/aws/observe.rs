@@ -2,7 +2,8 @@
 
 use super::kind::{Living, State, Wanted};
 use super::{Cloud, CloudError};
-use crate::layers::infrastructure::{Candidate, Declared, Difference, Match, Needs, TAG_ENVIRONMENT, TAG_RESOURCE, differences, identify, resolve};
+use crate::layers::infrastructure::{Candidate, Declared, Difference, Match, Needs, Tags, differences, filled, identify, known_output, resolve};
+use crate::layers::outputs::Output;
 use crate::problem::Problem;
 use futures::future::join_all;
 use serde_json::Value;
@@ -28,12 +29,20 @@ pub struct Found {
     pub differences: Vec<Difference>,
 }
 
+impl Found {
+    /// Whether it is to be marked as ours: not where it is already, and not where an ACK controller tends it, which takes tags away
+    /// that Git does not declare.
+    pub fn wants_marks(&self, declared: &Declared, environment: &str) -> bool {
+        let has = |(key, value): (&String, &String)| self.living.tags.get(key) == Some(value);
+        declared.schema.tags != Tags::None && !self.living.is_tended() && !declared.marks(environment).iter().all(has)
+    }
+}
+
 /// A manifest with what is known of it, ready for a call.
 pub fn wanted(declared: &Declared, environment: &str, run: &str, outputs: impl Fn(&str, &str, &str, &str) -> Option<Value>) -> Wanted {
     let (spec, unknown) = resolve(declared, outputs);
     let mut tags = declared.tags();
-    tags.insert(TAG_ENVIRONMENT.into(), environment.into());
-    tags.insert(TAG_RESOURCE.into(), declared.key());
+    tags.extend(declared.marks(environment));
     Wanted { spec, unknown, tags, token: token(run, &declared.node()), declared: declared.clone() }
 }
 
@@ -52,7 +61,20 @@ pub async fn observe(
     needs: &[Needs],
 ) -> Result<(Observation, Vec<Problem>), Vec<CloudError>> {
     let mut kinds: BTreeMap<(&str, &str), Vec<Wanted>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    // What follows from the manifests takes the place of variables now, what lives later.
+    let from_manifest = |output: &Output| {
+        let other = all.iter().find(|other| other.is(&output.node))?;
+        known_output(other, &output.field, cloud.place()).map(Value::from)
+    };
     for declared in all {
+        let declared = match filled(declared, from_manifest) {
+            Ok(filled) => filled.declared,
+            Err(why) => {
+                problems.push(Problem::blocks("cloud-output", why).at(declared.origin()));
+                continue;
+            }
+        };
         // Names and ARNs that follow from the manifests are known before anything lives.
         let known = |service: &str, kind: &str, namespace: &str, name: &str| {
             let other = all.iter().find(|other| is_named(other, service, kind, namespace, name))?;
@@ -62,7 +84,7 @@ pub async fn observe(
             }
             Some(outputs)
         };
-        let wanted = wanted(declared, environment, "", known);
+        let wanted = wanted(&declared, environment, "", known);
         kinds.entry((declared.schema.service, declared.schema.kind)).or_default().push(wanted);
     }
     let lists = kinds.values().map(|wanted| async move {
@@ -81,11 +103,22 @@ pub async fn observe(
         return Err(errors);
     }
     let mut observation = Observation::default();
-    let mut problems = Vec::new();
     for position in in_order(all.len(), needs) {
-        let declared = &all[position];
+        let living_output = |output: &Output| {
+            let from = all.iter().position(|other| other.is(&output.node))?;
+            output.of(&observation.found.get(&from)?.living.outputs()).cloned()
+        };
+        let filled = match filled(&all[position], |output| living_output(output).or_else(|| from_manifest(output))) {
+            Ok(filled) => filled,
+            Err(why) => {
+                problems.push(Problem::blocks("cloud-output", why).at(all[position].origin()));
+                continue;
+            }
+        };
+        let declared = &filled.declared;
         let list = living.get(&(declared.schema.service, declared.schema.kind)).map(Vec::as_slice).unwrap_or_default();
-        let (spec, unknown) = resolve(declared, |service, kind, namespace, name| observation.outputs(all, service, kind, namespace, name));
+        let (spec, mut unknown) = resolve(declared, |service, kind, namespace, name| observation.outputs(all, service, kind, namespace, name));
+        unknown.extend(filled.unknown);
         let candidates: Vec<Candidate<'_>> = list.iter().map(candidate).collect();
         match identify(declared, &spec, environment, &candidates) {
             Match::None => {}
@@ -93,7 +126,7 @@ pub async fn observe(
                 let living = list[at].clone();
                 let mut differences = differences(declared.schema, &spec, &living.spec, &living.tags);
                 differences.retain(|difference| !unknown.iter().any(|unknown| unknown.starts_with(difference.path)));
-                let ours = ours || declared.schema.tags == crate::layers::infrastructure::Tags::None;
+                let ours = ours || declared.schema.tags == Tags::None;
                 observation.found.insert(position, Found { living, evidence, ours, differences });
             }
             Match::Several { positions, evidence } => problems.push(several(declared, &evidence, positions.iter().map(|&at| &list[at]))),

@@ -393,6 +393,10 @@ impl Kind for Instance {
         gone(deleted.map_err(|error| passing(CloudError::new("rds DeleteDBInstance", &error))))
     }
 
+    async fn holds(&self, _: &Cloud, living: &Living) -> Result<Option<String>, CloudError> {
+        Ok(Some(database(living)))
+    }
+
     fn poll(&self) -> u32 {
         10
     }
@@ -456,6 +460,10 @@ impl Kind for Cluster {
         gone(deleted.map_err(|error| passing(CloudError::new("rds DeleteDBCluster", &error))))
     }
 
+    async fn holds(&self, _: &Cloud, living: &Living) -> Result<Option<String>, CloudError> {
+        Ok(Some(database(living)))
+    }
+
     fn poll(&self) -> u32 {
         10
     }
@@ -514,6 +522,13 @@ impl Kind for SubnetGroup {
         let deleted = cloud.rds().delete_db_subnet_group().db_subnet_group_name(&living.id).send().await;
         gone(deleted.map_err(|error| passing(CloudError::new("rds DeleteDBSubnetGroup", &error))))
     }
+}
+
+/// What is lost with an instance or a cluster.
+fn database(living: &Living) -> String {
+    let storage = living.spec.get("allocatedStorage").and_then(Value::as_i64).filter(|storage| *storage > 1);
+    let storage = storage.map_or_else(String::new, |storage| format!(" of {storage} GiB"));
+    format!("a database{storage}, without a last snapshot; its automated backups stay for their time")
 }
 
 /// The declared spec that means a living resource of this name; RDS keeps names in small letters.

@@ -5,11 +5,13 @@ mod types;
 
 use self::form::{Form, given, object};
 use super::error::or_absent;
-use super::kind::{Kind, Living, State, Wanted, differs};
+use super::kind::{Kind, Living, State, Wanted, count, differs, size};
 use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Reference, Schema, Tags, at, field, refers};
 use async_trait::async_trait;
-use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, ObjectLockEnabled, Tag, Tagging};
+use aws_sdk_s3::types::{
+    BucketLocationConstraint, CreateBucketConfiguration, Delete, ObjectIdentifier, ObjectLockEnabled, Tag, Tagging,
+};
 use futures::future::{try_join, try_join_all};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -238,6 +240,40 @@ impl Kind for Bucket {
     async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
         let deleted = cloud.s3().delete_bucket().bucket(&living.id).send().await;
         or_absent(deleted.map_err(|error| CloudError::new("s3 DeleteBucket", &error))).map(drop)
+    }
+
+    async fn holds(&self, cloud: &Cloud, living: &Living) -> Result<Option<String>, CloudError> {
+        let told = cloud.s3().list_objects_v2().bucket(&living.id).send().await;
+        let told = told.map_err(|error| CloudError::new("s3 ListObjectsV2", &error))?;
+        let bytes = told.contents().iter().filter_map(|object| object.size).sum();
+        let more = if told.is_truncated == Some(true) { "more than " } else { "" };
+        Ok((!told.contents().is_empty()).then(|| format!("{more}{}, {}", count(told.contents().len(), "object"), size(bytes))))
+    }
+
+    /// All versions of all objects, a page at a time.
+    async fn empty(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
+        loop {
+            let page = cloud.s3().list_object_versions().bucket(&living.id).send().await;
+            let Some(page) = or_absent(page.map_err(|error| CloudError::new("s3 ListObjectVersions", &error)))? else { return Ok(()) };
+            let versions = page.versions().iter().map(|one| (one.key(), one.version_id()));
+            let markers = page.delete_markers().iter().map(|one| (one.key(), one.version_id()));
+            let objects: Vec<ObjectIdentifier> = versions
+                .chain(markers)
+                .filter_map(|(key, version)| ObjectIdentifier::builder().key(key?).set_version_id(version.map(str::to_owned)).build().ok())
+                .collect();
+            if objects.is_empty() {
+                return Ok(());
+            }
+            let all = Delete::builder().set_objects(Some(objects)).quiet(true).build();
+            let all = all.map_err(|error| form::invalid("Delete", &error.to_string()))?;
+            let deleted = cloud.s3().delete_objects().bucket(&living.id).delete(all).send().await;
+            let deleted = deleted.map_err(|error| CloudError::new("s3 DeleteObjects", &error))?;
+            // The call succeeds though some of it does not: an object may be locked.
+            if let Some(error) = deleted.errors().first() {
+                let message = format!("{}: {}", error.key().unwrap_or_default(), error.message().unwrap_or_default());
+                return Err(CloudError { code: error.code().unwrap_or_default().to_owned(), ..CloudError::invalid("s3 DeleteObjects", message) });
+            }
+        }
     }
 }
 

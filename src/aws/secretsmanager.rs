@@ -95,6 +95,10 @@ impl Kind for Secret {
             other => other.map(drop),
         }
     }
+
+    async fn holds(&self, _: &Cloud, _: &Living) -> Result<Option<String>, CloudError> {
+        Ok(Some("its value; it can be taken back for 30 days".to_owned()))
+    }
 }
 
 fn to_tags(tags: &BTreeMap<String, String>) -> Vec<Tag> {

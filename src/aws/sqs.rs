@@ -1,7 +1,7 @@
 //! SQS.
 
 use super::error::or_absent;
-use super::kind::{Kind, Living, State, Wanted, differs};
+use super::kind::{Kind, Living, State, Wanted, count, differs};
 use super::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field, refers};
 use async_trait::async_trait;
@@ -110,6 +110,14 @@ impl Kind for Queue {
     async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
         let deleted = cloud.sqs().delete_queue().queue_url(&living.id).send().await;
         or_absent(deleted.map_err(|error| CloudError::new("sqs DeleteQueue", &error))).map(drop)
+    }
+
+    async fn holds(&self, cloud: &Cloud, living: &Living) -> Result<Option<String>, CloudError> {
+        let number = QueueAttributeName::ApproximateNumberOfMessages;
+        let told = cloud.sqs().get_queue_attributes().queue_url(&living.id).attribute_names(number.clone()).send().await;
+        let told = told.map_err(|error| CloudError::new("sqs GetQueueAttributes", &error))?;
+        let messages = told.attributes().and_then(|all| all.get(&number)?.parse().ok()).unwrap_or_default();
+        Ok((messages > 0).then(|| count(messages, "message")))
     }
 }
 

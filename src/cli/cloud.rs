@@ -3,14 +3,20 @@
 use super::Failure;
 use super::start::{Input, phase};
 use crate::aws::observe::observe;
-use crate::aws::{Access, AccessError, Cloud};
-use crate::environment::Environment;
+use crate::aws::{Access, AccessError, Cloud, CloudError, Meaning};
+use crate::environment::{Command, Environment};
 use crate::execute::cloud::{Build, build, refuse};
+use crate::execute::command::{Found, Job, Surroundings};
 use crate::execute::journal::Journal;
 use crate::execute::progress::{Progress, Told};
 use crate::execute::{Below, Events, Finished, Mode, is_below};
-use crate::layers::infrastructure::needs;
+use crate::layers::infrastructure::{Declared, needs, put};
+use crate::layers::outputs::{Output, fill};
+use crate::manifest::Resource;
+use crate::problem::Problem;
 use crate::report::event::Happening;
+use futures::future::join_all;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -26,10 +32,23 @@ pub(super) fn refused(error: &AccessError) -> Failure {
     match error {
         AccessError::NoRegion => failure.hint("add spec.aws.region to blackstart.yaml, or set AWS_REGION"),
         AccessError::WrongAccount { .. } => failure.hint("choose the right profile: AWS_PROFILE=… blackstart …"),
+        AccessError::Refused(error) if error.meaning == Meaning::Unreachable => {
+            failure.hint("check the network, and that spec.aws.region is one of AWS' regions; then run the same command again")
+        }
         AccessError::Refused(error) => match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,
         },
+    }
+}
+
+/// An account that cannot be looked at: all that stands against it, and what to do.
+pub(super) fn unseen(errors: &[CloudError]) -> Failure {
+    let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let failure = Failure::new(format!("AWS: cannot be looked at: {}; nothing was written", words.join("; ")));
+    match errors.iter().find_map(CloudError::hint) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }
 
@@ -83,27 +102,33 @@ pub(super) async fn look(
     events: &Events,
     stop: &watch::Receiver<u8>,
 ) -> Result<Option<Ahead>, Failure> {
-    let declared = given.plan.declared.clone();
-    if declared.is_empty() {
+    if given.has_nothing_below() {
         return Ok(None);
     }
-    phase(events, "aws", "what lives in the account");
-    let cloud = Arc::new(Cloud::connect(access).await.map_err(|error| refused(&error))?);
-    let (needs, _) = needs(&declared, cloud.place());
+    let cloud = if given.needs_account() {
+        phase(events, "aws", "what lives in the account");
+        Some(Arc::new(Cloud::connect(access).await.map_err(|error| refused(&error))?))
+    } else {
+        None
+    };
     let environment = &given.plan.environment;
+    let base = given.environment.base.clone();
+    let surroundings = Surroundings { base: base.clone(), cloud: cloud.clone(), events: events.clone(), stop: stop.clone() };
+    let commands = if access.sandbox.is_some() { made_up(given, events) } else { look_at_commands(given, &surroundings).await? };
+    let declared = known(given, &commands)?;
     // A rehearsal's account is gone with it.
-    let journal = if access.sandbox.is_none() { Journal::of_user(cloud.place(), environment).map(Arc::new) } else { None };
+    let real = cloud.as_ref().filter(|_| access.sandbox.is_none());
+    let journal = real.and_then(|cloud| Journal::of_user(cloud.place(), environment)).map(Arc::new);
     if let Some(journal) = &journal {
         journal.settle().await;
     }
-    let (observation, mut problems) = observe(&cloud, environment, &declared, &needs).await.map_err(|errors| {
-        let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let failure = Failure::new(format!("AWS: cannot be looked at: {}; nothing was written", words.join("; ")));
-        match errors.iter().find_map(crate::aws::CloudError::hint) {
-            Some(hint) => failure.hint(hint),
-            None => failure,
+    let (observation, mut problems) = match &cloud {
+        Some(cloud) => {
+            let (needs, _) = needs(&declared, cloud.place());
+            observe(cloud, environment, &declared, &needs).await.map_err(|errors| unseen(&errors))?
         }
-    })?;
+        None => Default::default(),
+    };
     problems.extend(refuse(&declared, &observation, mode == Mode::Bootstrap));
     if !problems.is_empty() {
         return Err(Failure::problems(problems));
@@ -114,7 +139,9 @@ pub(super) async fn look(
     let build = Build {
         cloud,
         environment: environment.clone(),
+        base,
         declared,
+        commands,
         edges,
         observation,
         events: events.clone(),
@@ -123,4 +150,56 @@ pub(super) async fn look(
         stop: stop.clone(),
     };
     Ok(Some(Ahead { build, cluster }))
+}
+
+/// Asks all commands at once what is there.
+async fn look_at_commands(given: &Input, surroundings: &Surroundings) -> Result<Vec<Job>, Failure> {
+    if !given.plan.commands.is_empty() {
+        phase(&surroundings.events, "check", "what the commands have made");
+    }
+    let looks = given.plan.commands.iter().map(|command| Job::look(command.clone(), surroundings));
+    let mut jobs = Vec::new();
+    let mut problems = Vec::new();
+    for (looked, command) in join_all(looks).await.into_iter().zip(&given.plan.commands) {
+        match looked {
+            Ok(job) => jobs.push(job),
+            Err(why) => problems.push(Problem::blocks("command-check", why).at(command.origin.clone())),
+        }
+    }
+    if problems.is_empty() { Ok(jobs) } else { Err(Failure::problems(problems)) }
+}
+
+/// A rehearsal runs no command: it would reach what is real. What others use of it is made up.
+fn made_up(given: &Input, events: &Events) -> Vec<Job> {
+    let stand_in = |command: &Command| {
+        let mut outputs = Value::Object(Map::new());
+        let used = given.environment.spec.outputs.iter().flat_map(|one| one.data.values());
+        for (output, _) in used.filter(|(output, _)| output.node == command.node()) {
+            put(&mut outputs, &output.field, format!("stand-in-{}", output.field.replace('.', "-")).into());
+        }
+        let reason = "not run in a rehearsal, since it would reach what is real; its outputs are made up".into();
+        events.send(Happening::StandIn { object: format!("command {}", command.name), reason });
+        Job { command: command.clone(), found: Some(Found::Present(outputs)) }
+    };
+    given.plan.commands.iter().map(stand_in).collect()
+}
+
+/// The manifests with what the commands that are there give.
+fn known(given: &Input, commands: &[Job]) -> Result<Vec<Declared>, Failure> {
+    let give = |output: &Output| {
+        let job = commands.iter().find(|job| job.command.node() == output.node)?;
+        match &job.found {
+            Some(Found::Present(outputs)) => output.of(outputs).cloned(),
+            _ => None,
+        }
+    };
+    let mut problems = Vec::new();
+    let mut all = Vec::new();
+    for declared in &given.plan.declared {
+        match fill(&declared.resource.value, give) {
+            Ok(value) => all.push(Declared { schema: declared.schema, resource: Resource { value, origin: declared.origin() } }),
+            Err(why) => problems.push(Problem::blocks("cloud-output", format!("{} {why}", declared.resource.id())).at(declared.origin())),
+        }
+    }
+    if problems.is_empty() { Ok(all) } else { Err(Failure::problems(problems)) }
 }

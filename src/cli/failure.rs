@@ -136,6 +136,18 @@ impl From<crate::cluster::ClusterError> for Failure {
     }
 }
 
+impl From<crate::execute::kubeconfig::NoCluster> for Failure {
+    fn from(error: crate::execute::kubeconfig::NoCluster) -> Self {
+        use crate::execute::kubeconfig::NoCluster;
+        match error {
+            NoCluster::Cluster(error) => error.into(),
+            NoCluster::Stopped { .. } => Self::new(error.to_string()).code(130),
+            NoCluster::Late { .. } => Self::new(error.to_string()).hint("look whether it is written there; the same command again goes on from here"),
+            NoCluster::Never { .. } => Self::new(error.to_string()),
+        }
+    }
+}
+
 impl From<crate::read::ReadError> for Failure {
     fn from(error: crate::read::ReadError) -> Self {
         if let crate::read::ReadError::Invalid { problems } = error {

@@ -1,15 +1,21 @@
 //! Command line: words to calls, errors to exit codes. Holds no logic of its own.
 
+mod account;
+mod adopt;
+mod ask;
 mod cloud;
+mod destroy;
 mod edge;
 mod failure;
 mod kubeconfig;
+mod live;
 mod pages;
 mod plan;
 mod rehearse;
 mod remote;
 pub mod sandbox;
 mod start;
+mod status;
 
 use crate::report;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -38,7 +44,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show what would be done, in which order and why; reads Git alone, writes nothing
+    /// Show what would be done, in which order and why; reads Git alone (--live: the account and the cluster too), writes nothing
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(PlanArgs),
     /// Start an environment for the first time; refuses where it exists
@@ -50,6 +56,15 @@ enum Verb {
     /// Do it all on this machine, in a sandbox with a real control plane and agent; needs no cluster
     #[command(after_help = REHEARSE_EXAMPLES)]
     Rehearse(RehearseArgs),
+    /// Show where an environment stands: account, cloud resources, cluster, agent, layers
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(StatusArgs),
+    /// Find what lives of the declared cloud resources, and mark it so that a recovery knows it again
+    #[command(after_help = ADOPT_EXAMPLES)]
+    Adopt(AdoptArgs),
+    /// Delete an environment's cloud resources, and what its cluster made in the account
+    #[command(after_help = DESTROY_EXAMPLES)]
+    Destroy(DestroyArgs),
     /// Print a kubeconfig for the environment's EKS cluster; it needs this program, and no other
     Kubeconfig(KubeconfigArgs),
     /// Print a token for an EKS cluster, as kubectl asks for it
@@ -67,6 +82,7 @@ Examples:
   blackstart plan                                     the working tree one stands in
   blackstart plan --entrypoint clusters/staging       one cluster of several
   blackstart plan --revision v1.4.0 -o json           a release, for tools
+  blackstart plan --live --environment production     compared with what lives: needs credentials, writes nothing
   blackstart plan --source d1-infra=../d1-infra       with the clone of another repository that it uses
 
 Exit code: 0, or 1 where a problem would stop a start.";
@@ -91,6 +107,28 @@ Examples:
   blackstart rehearse --keep                          leaves the cluster to look at, until Ctrl-C
 
 Exit code: 0, 1 where something failed, 130 after Ctrl-C.";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  blackstart status --environment production
+  blackstart status --environment production -o json
+
+Exit code: 0 where all is as declared, otherwise 1.";
+const ADOPT_EXAMPLES: &str = "\
+Examples:
+  blackstart adopt --environment production                    shows the evidence, asks, then sets two tags on each
+  blackstart adopt --environment production --yes > tags.patch
+  git apply tags.patch                                         the tags that Git should declare
+
+Exit code: 0, 1 where something is ambiguous or failed, 2 where nobody can be asked.";
+const DESTROY_EXAMPLES: &str = "\
+Examples:
+  blackstart destroy --environment staging                     lists what goes, and asks for the environment's name
+  blackstart destroy --environment staging --confirm staging   for scripts
+
+What has the annotation services.k8s.aws/deletion-policy: retain stays, and what blackstart did not make or adopt.
+Safe to run again: it goes on with what is left.
+Exit code: 0, 1 where something failed or was refused, 2 where the name is missing or wrong, 130 after Ctrl-C.";
 
 /// What to read.
 #[derive(Args, Clone, Debug)]
@@ -141,9 +179,47 @@ struct TokenArgs {
 struct PlanArgs {
     #[command(flatten)]
     input: InputArgs,
+    /// Compare with what lives in the account and the cluster; writes nothing
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// Form of the output: human or json
     #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
     output: Output,
+}
+
+#[derive(Args, Debug)]
+struct StatusArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Form of the output: human or json
+    #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
+    output: Output,
+}
+
+#[derive(Args, Debug)]
+struct AdoptArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Mark without asking
+    #[arg(short, long)]
+    yes: bool,
+}
+
+#[derive(Args, Debug)]
+struct DestroyArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// The environment's name, instead of typing it when asked
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
 }
 
 /// How a run is done and shown.
@@ -152,7 +228,7 @@ pub struct RunArgs {
     /// What to read.
     #[command(flatten)]
     pub input: InputArgs,
-    /// Longest wait for one layer, such as 5m; its own spec.timeout counts where it is shorter
+    /// Longest wait for one layer (or resource that is deleted), such as 5m; a layer's own spec.timeout counts where it is shorter
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
     /// Write what happens to FILE, one JSON object a line
@@ -170,7 +246,14 @@ pub struct RunArgs {
 struct StartArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// The cluster to write to; otherwise the environment's, otherwise $KUBECONFIG
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// Which cluster.
+#[derive(Args, Clone, Debug, Default)]
+struct ClusterArgs {
+    /// The cluster; otherwise the environment's, otherwise $KUBECONFIG
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     kubeconfig: Option<PathBuf>,
     /// Context in the kubeconfig
@@ -255,6 +338,9 @@ pub fn main() -> ExitCode {
             Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, show).await,
             Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, show).await,
             Verb::Rehearse(args) => start::rehearse(args, show).await,
+            Verb::Status(args) => status::status(args, cli.quiet).await,
+            Verb::Adopt(args) => adopt::adopt(args).await,
+            Verb::Destroy(args) => destroy::destroy(args, show).await,
             Verb::Kubeconfig(args) => kubeconfig::kubeconfig(args).await,
             Verb::Token(args) => kubeconfig::token(args).await,
             Verb::Completions(args) => pages::completions(&args),

@@ -2,6 +2,7 @@
 
 use super::Output;
 use super::failure::problem_text;
+use crate::plan::live::{Differing, Live};
 use crate::plan::{Edge, Plan, PlannedLayer};
 use crate::problem::Severity;
 use anstyle::{AnsiColor, Style};
@@ -51,6 +52,9 @@ fn human(plan: &Plan) -> String {
         count(objects, "object"),
         count(waves as usize, "wave"),
     );
+    if let Some(live) = &plan.live {
+        seen(live, &mut text);
+    }
     before_layers(plan, &mut text);
     for wave in 0..waves {
         let _ = writeln!(text, "\n{TITLE}wave {wave}{TITLE:#}");
@@ -94,37 +98,110 @@ fn problems(plan: &Plan) -> String {
     text
 }
 
+/// What the plan was compared with.
+fn seen(live: &Live, text: &mut String) {
+    let seen = &live.live;
+    if let (Some(account), Some(region)) = (&seen.account, &seen.region) {
+        let _ = writeln!(text, "{FAINT}account:{FAINT:#} {account} {region}, {} found there", count(seen.resources.len(), "resource"));
+    }
+    let _ = match (&seen.cluster.server, &seen.cluster.unreachable) {
+        (Some(server), _) if seen.agent => writeln!(text, "{FAINT}cluster:{FAINT:#} {server}"),
+        (Some(server), _) => writeln!(text, "{FAINT}cluster:{FAINT:#} {server}, without the agent"),
+        (None, why) => {
+            let why = why.as_deref().unwrap_or_default();
+            writeln!(text, "{FAINT}cluster:{FAINT:#} {WARN}not reachable{WARN:#}, so all of it is to be made: {why}")
+        }
+    };
+}
+
+/// `ec2 VPC infra/main` of `aws/ec2/VPC/infra/main`.
+pub(super) fn resource_name(node: &str) -> String {
+    node.strip_prefix("aws/").unwrap_or(node).replacen('/', " ", 2)
+}
+
+/// `spec.x is 1 in Git and 2 in AWS`; long values are cut.
+pub(super) fn difference(difference: &Differing) -> String {
+    let value = |value: &serde_json::Value| {
+        let text = value.to_string();
+        let cut: String = text.chars().take(80).collect();
+        if cut.len() < text.len() { cut + "…" } else { text }
+    };
+    let what = if difference.path == "tags" { "tags are".to_owned() } else { format!("spec.{} is", difference.path) };
+    let end = if difference.in_place { "" } else { ", which cannot be changed in place" };
+    format!("{what} {} in Git and {} in AWS{end}", value(&difference.declared), value(&difference.living))
+}
+
 /// What comes before the first layer.
 fn before_layers(plan: &Plan, text: &mut String) {
     infrastructure(plan, text);
-    let is_before = |id: &&str| !id.starts_with("layer/") && !id.starts_with("aws/");
+    let is_before = |id: &&str| !id.starts_with("layer/") && !crate::execute::is_below(id);
     let names: Vec<&str> = plan.nodes.iter().map(|node| node.id.as_str()).filter(is_before).collect();
     if !names.is_empty() {
         let _ = writeln!(text, "{FAINT}first:{FAINT:#} {}", names.join(", "));
     }
 }
 
-/// Cloud resources, each with what it waits for.
+/// Cloud resources and commands, each with who owns it after the run and what it waits for; then resources that are left to their controllers.
 fn infrastructure(plan: &Plan, text: &mut String) {
-    if plan.declared.is_empty() {
+    let resources = plan.declared.iter().map(|one| (one.node(), format!("{} {} {}", one.schema.service, one.schema.kind, one.key())));
+    let commands = plan.commands.iter().map(|one| (one.node(), format!("command {}", one.name)));
+    let all: Vec<(String, String)> = resources.chain(commands).collect();
+    if all.is_empty() {
+        left(plan, text);
         return;
     }
-    let _ = writeln!(text, "\n{TITLE}infrastructure{TITLE:#}  {FAINT}{}{FAINT:#}", count(plan.declared.len(), "cloud resource"));
-    let width = plan.declared.iter().map(|one| one.schema.service.len() + one.schema.kind.len() + one.key().len() + 2).max().unwrap_or(0);
-    for declared in &plan.declared {
-        let node = declared.node();
-        let name = format!("{} {} {}", declared.schema.service, declared.schema.kind, declared.key());
-        let after: Vec<String> = group(plan.edges.iter().filter(|edge| edge.to == node))
+    let owners: BTreeMap<&str, &str> = plan.nodes.iter().map(|node| (node.id.as_str(), node.owner)).collect();
+    let owner = |node: &str| owners.get(node).copied().unwrap_or_default();
+    let mut what = Vec::new();
+    for (number, noun) in [(plan.declared.len(), "cloud resource"), (plan.commands.len(), "command")] {
+        what.extend((number > 0).then(|| count(number, noun)));
+    }
+    let handed = plan.declared.iter().filter(|one| owner(&one.node()) == "ack").count();
+    if handed > 0 {
+        what.push(format!("{handed} handed over to ACK in the cluster"));
+    }
+    let _ = writeln!(text, "\n{TITLE}infrastructure{TITLE:#}  {FAINT}{}{FAINT:#}", what.join(", "));
+    let width = all.iter().map(|(_, name)| name.len()).max().unwrap_or(0);
+    for (node, name) in &all {
+        let after: Vec<String> = group(plan.edges.iter().filter(|edge| edge.to == *node))
             .into_iter()
             .map(|(from, edges)| {
                 let reasons: Vec<&str> = edges.iter().map(|edge| edge.reason.as_str()).collect();
                 format!("{} {FAINT}({}){FAINT:#}", from.rsplit('/').next().unwrap_or(from), list(&reasons, 3))
             })
             .collect();
-        let after = if after.is_empty() { String::new() } else { format!("  after {}", after.join(", ")) };
-        let _ = writeln!(text, "  {NAME}{name:<width$}{NAME:#}{after}");
+        let (owner, after) = match after.as_slice() {
+            [] => (owner(node).to_owned(), String::new()),
+            after => (format!("{:<10}", owner(node)), format!("  after {}", after.join(", "))),
+        };
+        let action = plan.live.as_ref().map(|_| format!("{:<7} ", action_of(plan, node))).unwrap_or_default();
+        let _ = writeln!(text, "  {action}{NAME}{name:<width$}{NAME:#}  {FAINT}{owner}{FAINT:#}{after}");
+        let Some(live) = &plan.live else { continue };
+        if let Some(living) = live.live.resources.iter().find(|living| living.node == *node) {
+            let _ = writeln!(text, "          {FAINT}{}, by {}{FAINT:#}", living.id, living.evidence);
+        }
+        for differing in live.differences.iter().filter(|differing| differing.node == *node) {
+            let _ = writeln!(text, "          {}", difference(differing));
+        }
     }
+    left(plan, text);
     let _ = writeln!(text);
+}
+
+/// What the controllers in the cluster make, and why, where that is not what was asked for.
+fn left(plan: &Plan, text: &mut String) {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for left in &plan.left {
+        reasons.entry(&left.reason).or_default().push(left.id.trim_start_matches("aws/"));
+    }
+    for (reason, ids) in reasons {
+        let _ = writeln!(
+            text,
+            "{FAINT}left to ACK's controllers ({reason}):{FAINT:#} {}: {}",
+            count(ids.len(), "cloud resource"),
+            list(&ids, 4)
+        );
+    }
 }
 
 fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
@@ -139,23 +216,30 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
         let _ = writeln!(text, "      {}: {}", count(layer.objects.len(), "object"), kinds(layer));
     }
     let node = layer.id.node();
+    if let Some(live) = plan.live.as_ref().and_then(|live| live.live.layers.iter().find(|other| other.id == layer.id)) {
+        let _ = writeln!(text, "      {}: {}", action_of(plan, &node), live.changes.words());
+    }
     let mut reasons: Vec<String> = Vec::new();
+    let mut handed = 0;
     for (from, edges) in group(plan.edges.iter().filter(|edge| edge.to == node && !edge.constraint.is_for_ready())) {
+        if from.starts_with("aws/") {
+            handed += 1;
+            continue;
+        }
         // Who declares it is told where nothing else holds it back.
         let told: Vec<&str> = edges.iter().filter(|edge| edge.reason != "declared there").map(|edge| edge.reason.as_str()).collect();
         if !told.is_empty() {
             reasons.push(format!("{} {FAINT}({}){FAINT:#}", short(from), list(&told, 3)));
         }
     }
-    if !reasons.is_empty() && layer.parent.is_some() {
+    if handed > 0 {
+        reasons.push(format!("{} {FAINT}(handed over there){FAINT:#}", count(handed, "cloud resource")));
+    }
+    if !reasons.is_empty() && (layer.parent.is_some() || handed > 0) {
         let _ = writeln!(text, "      after {}", reasons.join(", "));
     }
-    let awaited: Vec<&str> = plan
-        .edges
-        .iter()
-        .filter(|edge| edge.to == node && edge.constraint.is_for_ready())
-        .map(|edge| short(&edge.from))
-        .collect();
+    let awaited: Vec<&str> =
+        plan.edges.iter().filter(|edge| edge.to == node && edge.constraint.is_for_ready()).map(|edge| short(&edge.from)).collect();
     if !awaited.is_empty() {
         let _ = writeln!(
             text,
@@ -163,6 +247,10 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
             if awaited.len() == 1 { format!("{} is", awaited[0]) } else { format!("{} are", list(&awaited, 4)) }
         );
     }
+}
+
+fn action_of(plan: &Plan, node: &str) -> &'static str {
+    plan.nodes.iter().find(|other| other.id == node).map_or("", |node| node.action.word())
 }
 
 fn group<'e>(edges: impl Iterator<Item = &'e Edge>) -> BTreeMap<&'e str, Vec<&'e Edge>> {

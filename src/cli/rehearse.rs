@@ -33,7 +33,7 @@ pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<Fin
     // What stands in the environment's file alone; the repository is read beside the sandbox's start.
     let environment = read::environment(&args.run.input.path, args.run.input.environment.as_deref())?;
     let aws = environment.spec.aws.as_ref();
-    let cloud = (!environment.spec.infrastructure.is_empty()).then(|| {
+    let cloud = (aws.is_some() || !environment.spec.infrastructure.is_empty()).then(|| {
         let default = CloudOptions::default();
         CloudOptions {
             account: aws.map_or(default.account, |aws| aws.account_id.clone()),

@@ -1,9 +1,10 @@
 //! `plan`, `bootstrap`, `recover`, `rehearse`: from arguments to a run.
 
-use super::{Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
+use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
 use crate::aws::Cloud;
 use crate::cluster::Cluster;
-use crate::environment::Environment;
+use crate::environment::{Environment, Given, SecretSource};
+use crate::execute::kubeconfig::{self, Appears};
 use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::manifest::Resource;
 use crate::plan::Plan;
@@ -23,8 +24,27 @@ pub(super) struct Input {
     pub(super) secrets: Vec<Resource>,
 }
 
+impl Input {
+    /// Whether AWS is asked for anything: resources, secrets, the kubeconfig.
+    pub(super) fn needs_account(&self) -> bool {
+        let spec = &self.environment.spec;
+        let of_commands = spec.commands.iter().flat_map(|command| command.env.values()).filter_map(|given| match given {
+            Given::Secret(source) => Some(source),
+            Given::Text(_) => None,
+        });
+        let of_cluster = spec.cluster.iter().filter_map(|cluster| cluster.from.as_ref());
+        let mut sources = spec.secrets.iter().map(|secret| &secret.from).chain(of_commands).chain(of_cluster);
+        !self.plan.declared.is_empty() || sources.any(SecretSource::is_in_aws)
+    }
+
+    /// Whether a run needs nothing but its cluster.
+    pub(super) fn has_nothing_below(&self) -> bool {
+        self.plan.commands.is_empty() && !self.needs_account()
+    }
+}
+
 /// Reads the environment and the repository. `default` is what is read without `--revision`.
-async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, Reading), Failure> {
+pub(super) async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, Reading), Failure> {
     let mut environment = read::environment(&args.path, args.environment.as_deref())?;
     let sources = args
         .sources
@@ -48,8 +68,14 @@ async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, R
 
 /// `blackstart plan`.
 pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failure> {
+    if !args.live && (args.cluster.kubeconfig.is_some() || args.cluster.context.is_some()) {
+        return Err(Failure::new("--kubeconfig and --context: a plan asks the cluster only with --live").code(2));
+    }
     let (environment, reading) = read_all(&args.input, Revision::WorkingTree).await?;
-    let plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    if args.live {
+        super::live::compare(&mut plan, &reading, &environment, &args.cluster).await?;
+    }
     super::plan::print(&plan, args.output, quiet)
         .map_err(|error| Failure::new("standard output: cannot be written").because(&error).code(3))?;
     Ok(ExitCode::from(u8::from(super::plan::is_blocked(&plan))))
@@ -103,7 +129,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         remote?;
         Ok::<_, Failure>((account?, components?))
     };
-    let early = async { if given.plan.declared.is_empty() { look_at_cluster(args, &given, mode, events).await.map(Some) } else { Ok(None) } };
+    let early = async { if given.has_nothing_below() { look_at_cluster(args, &given, mode, events, None, &stop).await.map(Some) } else { Ok(None) } };
     let mut interrupt = stop.clone();
     let ((account, components), seen) = tokio::select! {
         both = async { tokio::try_join!(before, early) } => both?,
@@ -113,7 +139,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         let (cluster, look) = match seen {
             Some(seen) => seen,
             None => tokio::select! {
-                seen = look_at_cluster(args, &given, mode, events) => seen?,
+                seen = look_at_cluster(args, &given, mode, events, below.as_ref(), &stop) => seen?,
                 _ = interrupt.changed() => return Err(Failure::new("interrupted before the first write to the cluster").code(130)),
             },
         };
@@ -139,30 +165,71 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     }
 }
 
-async fn look_at_cluster(args: &StartArgs, given: &Input, mode: Mode, events: &Events) -> Result<(Cluster, execute::Look), Failure> {
+async fn look_at_cluster(
+    args: &StartArgs,
+    given: &Input,
+    mode: Mode,
+    events: &Events,
+    below: Option<&Below>,
+    stop: &watch::Receiver<u8>,
+) -> Result<(Cluster, execute::Look), Failure> {
     phase(events, "connect", "cluster");
-    let cluster = connect(args, &given.environment).await?;
+    let cluster = connect_run(&args.cluster, given, events, below, stop).await?;
     let look = execute::look(&cluster, &given.plan.environment, &given.reading, mode).await?;
     Ok((cluster, look))
 }
 
-async fn connect(args: &StartArgs, environment: &Environment) -> Result<Cluster, Failure> {
-    use crate::environment::Cluster as Place;
-    let (file, context) = match &environment.spec.cluster {
-        _ if args.kubeconfig.is_some() => (args.kubeconfig.clone(), args.context.clone()),
-        None => (None, args.context.clone()),
-        Some(Place { eks: None, kubeconfig, context }) => {
-            let file = kubeconfig.as_ref().map(|path| read::place(&path.to_string_lossy(), &environment.base));
-            (file, args.context.clone().or_else(|| context.clone()))
+/// The cluster of a run: its kubeconfig may have to appear first.
+async fn connect_run(
+    args: &ClusterArgs,
+    given: &Input,
+    events: &Events,
+    below: Option<&Below>,
+    stop: &watch::Receiver<u8>,
+) -> Result<Cluster, Failure> {
+    let environment = &given.environment;
+    let place = environment.spec.cluster.clone().unwrap_or_default();
+    let context = args.context.clone().or(place.context);
+    if let (Some(source), None) = (&place.from, &args.kubeconfig) {
+        let appears = Appears {
+            source,
+            base: &environment.base,
+            cloud: below.and_then(|below| below.cloud.as_deref()),
+            context: context.as_deref(),
+            timeout: place.timeout.unwrap_or(kubeconfig::PATIENCE),
+            name: given.plan.nodes.iter().find_map(|node| node.id.strip_prefix("cluster/")).unwrap_or(&environment.name),
+            events,
+            stop: stop.clone(),
+        };
+        return Ok(kubeconfig::connect(appears).await?);
+    }
+    connect(args, environment).await
+}
+
+/// The cluster that is asked for, else the environment's, else the user's own.
+pub(super) async fn connect(args: &ClusterArgs, environment: &Environment) -> Result<Cluster, Failure> {
+    let place = environment.spec.cluster.clone().unwrap_or_default();
+    let context = args.context.clone().or(place.context);
+    if let (Some(name), None) = (&place.eks, &args.kubeconfig) {
+        let access = super::cloud::access(environment);
+        let cloud = Cloud::connect(&access).await.map_err(|error| super::cloud::refused(&error))?;
+        let config = super::kubeconfig::of_eks(&cloud, &access, name).await?;
+        return Ok(Cluster::connect_with(&config, name).await?);
+    }
+    let file = place.kubeconfig.map(|path| read::place(&path.to_string_lossy(), &environment.base));
+    Ok(Cluster::connect(args.kubeconfig.clone().or(file).as_deref(), context.as_deref()).await?)
+}
+
+/// Prints to standard output; a reader that has seen enough is no error.
+pub(super) fn print_out(text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new("standard output: cannot be written").because(&error).code(3))
         }
-        Some(Place { eks: Some(name), .. }) => {
-            let access = super::cloud::access(environment);
-            let cloud = Cloud::connect(&access).await.map_err(|error| super::cloud::refused(&error))?;
-            let config = super::kubeconfig::of_eks(&cloud, &access, name).await?;
-            return Ok(Cluster::connect_with(&config, name).await?);
-        }
-    };
-    Ok(Cluster::connect(file.as_deref(), context.as_deref()).await?)
+        _ => Ok(()),
+    }
 }
 
 /// `blackstart rehearse`.
@@ -176,7 +243,7 @@ pub(super) fn phase(events: &Events, name: &str, detail: &str) {
     events.send(Happening::Phase { name: name.into(), detail: detail.into() });
 }
 
-fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Failure> {
+pub(super) fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Failure> {
     let options = report::Options {
         color: show.color,
         verbosity: show.verbosity,
@@ -190,7 +257,7 @@ fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Fa
 }
 
 /// Ends the report, whatever happened, and gives the exit code.
-async fn finish(result: Result<Finished, Failure>, events: Events, reporter: report::Reporter) -> Result<ExitCode, Failure> {
+pub(super) async fn finish(result: Result<Finished, Failure>, events: Events, reporter: report::Reporter) -> Result<ExitCode, Failure> {
     drop(events);
     let summary = reporter.finish(result.as_ref().err().map(Failure::message)).await;
     let finished = result?;

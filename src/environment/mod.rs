@@ -5,10 +5,12 @@ mod parse;
 
 pub use parse::parse;
 
+use crate::layers::outputs::Output;
 use crate::problem::Origin;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One environment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,12 +32,16 @@ pub struct Spec {
     pub aws: Option<Aws>,
     /// Folders that are built before the cluster exists.
     pub infrastructure: Vec<Infrastructure>,
+    /// Programs of other provisioners, from the same list.
+    pub commands: Vec<Command>,
     /// How the cluster is reached; the user's own kubeconfig where absent.
     pub cluster: Option<Cluster>,
     /// The agent.
     pub agent: Agent,
     /// ConfigMaps and Secrets that something outside Git makes, for `postBuild.substituteFrom`.
     pub variables: Vec<Variables>,
+    /// The same with values that are known only when something is made.
+    pub outputs: Vec<Outputs>,
     /// What Git must not hold.
     pub secrets: Vec<Secret>,
     /// A rule for each claim, table or database.
@@ -49,6 +55,18 @@ pub struct Aws {
     pub account_id: String,
     /// Such as `eu-west-1`.
     pub region: String,
+    /// Who makes what stands in layers.
+    pub above: Above,
+}
+
+/// `spec.aws.above`: who makes the AWS resources that layers hold and that the cluster does not need below it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Above {
+    /// ACK's controllers in the cluster.
+    #[default]
+    Controllers,
+    /// blackstart, at the same time as the cluster; the controllers get them with their IDs.
+    Direct,
 }
 
 /// One entry of `spec.infrastructure`.
@@ -60,6 +78,88 @@ pub struct Infrastructure {
     pub origin: Option<Origin>,
 }
 
+/// One `command` of `spec.infrastructure`: Terraform, eksctl, a script. Programs with their arguments, never a shell's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Its name.
+    pub name: String,
+    /// Makes or changes it.
+    pub run: Vec<String>,
+    /// Says by its exit code whether it is there.
+    pub check: Vec<String>,
+    /// What the exit codes of `check` mean; any other is an error.
+    pub codes: Codes,
+    /// Prints what others may use of it, as a JSON object.
+    pub outputs: Option<Vec<String>>,
+    /// Longest that each program may take.
+    pub timeout: Duration,
+    /// Environment variables beside our own.
+    pub env: BTreeMap<String, Given>,
+    /// What comes before it.
+    pub after: Vec<After>,
+    /// Where it runs: from the root of the repository as it is written, a folder of the working tree once it is read.
+    pub folder: PathBuf,
+    /// Where it stands.
+    pub origin: Option<Origin>,
+}
+
+impl Command {
+    /// Id of its node.
+    pub fn node(&self) -> String {
+        format!("command/{}", self.name)
+    }
+}
+
+/// Meaning of the exit codes of a `check`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Codes {
+    /// It is there, as declared.
+    pub present: Option<i32>,
+    /// It is not there.
+    pub absent: Option<i32>,
+    /// It is there, other than declared.
+    pub differs: Option<i32>,
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        Self { present: Some(0), absent: Some(1), differs: Some(2) }
+    }
+}
+
+/// The value of an environment variable of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// In clear.
+    Text(String),
+    /// From elsewhere; never shown.
+    Secret(SecretSource),
+}
+
+/// A node that something waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct After {
+    /// Its id: `aws/ec2/VPC/ack-system/shop`, `command/dns`.
+    pub node: String,
+    /// Where it stands.
+    pub origin: Option<Origin>,
+}
+
+/// One ConfigMap or Secret of `spec.outputs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outputs {
+    /// `ConfigMap` or `Secret`.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Variables: whose value each is, and where that stands.
+    pub data: BTreeMap<String, (Output, Option<Origin>)>,
+    /// Where it stands.
+    pub origin: Option<Origin>,
+}
+
 /// `spec.cluster`: an EKS cluster by name, or a kubeconfig and context.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
@@ -67,6 +167,12 @@ pub struct Cluster {
     pub eks: Option<String>,
     /// Kubeconfig; the user's own where absent.
     pub kubeconfig: Option<PathBuf>,
+    /// Where a kubeconfig appears when the cluster is up.
+    pub from: Option<SecretSource>,
+    /// How long that is waited for.
+    pub timeout: Option<Duration>,
+    /// What the cluster consists of, where no manifest says so.
+    pub after: Vec<After>,
     /// Context; the current one where absent.
     pub context: Option<String>,
 }
@@ -111,7 +217,7 @@ pub struct Secret {
 }
 
 /// Where a secret value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretSource {
     /// A file; `~/` is the home folder, a relative path starts at the environment's file.
     File(String),
@@ -147,6 +253,13 @@ pub enum RestoreRule {
     At(String),
     /// Starts empty.
     Empty,
+}
+
+impl SecretSource {
+    /// Whether AWS is asked for it.
+    pub fn is_in_aws(&self) -> bool {
+        matches!(self, Self::SecretsManager(_) | Self::Ssm(_))
+    }
 }
 
 impl Environment {

@@ -1,6 +1,8 @@
 //! Text of a blackstart.yaml to an [`Environment`]; every unknown field, wrong type and missing field is a problem with its line.
 
-use super::{Agent, Aws, Cluster, Environment, Infrastructure, Restore, RestoreRule, Secret, SecretSource, Variables};
+mod provision;
+
+use super::{Above, Agent, Aws, Environment, Restore, RestoreRule, Secret, SecretSource, Variables};
 use crate::manifest::yaml::{Content, Located, SyntaxError, chunks};
 use crate::problem::{Origin, Problem, nearest};
 use serde_json::Value;
@@ -45,6 +47,9 @@ pub(crate) fn invalid_yaml(error: &SyntaxError, file: &str, text: &str) -> Probl
     problem.excerpt = text.lines().nth(error.line.saturating_sub(1) as usize).map(str::to_owned);
     problem
 }
+
+/// Where a secret value may come from.
+const SOURCES: [&str; 5] = ["file", "env", "command", "secretsManager", "ssm"];
 
 struct Reader<'a> {
     file: &'a str,
@@ -141,12 +146,10 @@ impl Reader<'_> {
             None => self.problem(top.place, "metadata.name: is missing".to_owned(), None),
         }
         let Some(spec) = top.entries.get("spec") else { return environment };
-        let spec = self.fields(spec, "spec", &["aws", "infrastructure", "cluster", "agent", "variables", "secrets", "restore"]);
+        let spec = self.fields(spec, "spec", &["aws", "infrastructure", "cluster", "agent", "variables", "outputs", "secrets", "restore"]);
         environment.spec.aws = spec.entries.get("aws").map(|node| self.aws(node));
         for (index, item) in self.list(&spec, "infrastructure").iter().enumerate() {
-            let fields = self.fields(item, &format!("spec.infrastructure[{index}]"), &["path"]);
-            let path = self.required(&fields, "path");
-            environment.spec.infrastructure.push(Infrastructure { path, origin: Some(self.origin(item.line)) });
+            self.infrastructure(item, &format!("spec.infrastructure[{index}]"), &mut environment.spec);
         }
         if let Some(node) = spec.entries.get("cluster") {
             environment.spec.cluster = Some(self.cluster(node));
@@ -158,6 +161,11 @@ impl Reader<'_> {
             let variables = self.variables(item, &format!("spec.variables[{index}]"));
             environment.spec.variables.push(variables);
         }
+        for (index, item) in self.list(&spec, "outputs").iter().enumerate() {
+            let outputs = self.outputs(item, &format!("spec.outputs[{index}]"));
+            environment.spec.outputs.push(outputs);
+        }
+        self.named_twice(&environment.spec);
         for (index, item) in self.list(&spec, "secrets").iter().enumerate() {
             if let Some(secret) = self.secret(item, &format!("spec.secrets[{index}]")) {
                 environment.spec.secrets.push(secret);
@@ -172,26 +180,21 @@ impl Reader<'_> {
     }
 
     fn aws(&mut self, node: &Located) -> Aws {
-        let fields = self.fields(node, "spec.aws", &["accountID", "region"]);
-        let aws = Aws { account_id: self.required(&fields, "accountID"), region: self.required(&fields, "region") };
+        let fields = self.fields(node, "spec.aws", &["accountID", "region", "above"]);
+        let above = match (fields.entries.get("above"), self.text(&fields, "above").as_deref()) {
+            (_, Some("direct")) => Above::Direct,
+            (None, _) | (_, Some("controllers") | None) => Above::Controllers,
+            (Some(node), Some(_)) => {
+                self.wrong(node, "spec.aws.above", "`controllers` (in the cluster, the default) or `direct` (by blackstart)");
+                Above::Controllers
+            }
+        };
+        let aws = Aws { account_id: self.required(&fields, "accountID"), region: self.required(&fields, "region"), above };
         let digits = aws.account_id.len() == 12 && aws.account_id.bytes().all(|byte| byte.is_ascii_digit());
         if let (Some(node), false) = (fields.entries.get("accountID"), digits || aws.account_id.is_empty()) {
             self.wrong(node, "spec.aws.accountID", "twelve digits in quotes");
         }
         aws
-    }
-
-    fn cluster(&mut self, node: &Located) -> Cluster {
-        let fields = self.fields(node, "spec.cluster", &["eks", "kubeconfig", "context"]);
-        let (kubeconfig, context) = (self.text(&fields, "kubeconfig").map(Into::into), self.text(&fields, "context"));
-        let eks = fields.entries.get("eks").map(|eks| {
-            let eks = self.fields(eks, "spec.cluster.eks", &["name"]);
-            self.required(&eks, "name")
-        });
-        if eks.is_some() && (kubeconfig.is_some() || context.is_some()) {
-            self.wrong(node, "spec.cluster", "either `eks`, or `kubeconfig` and `context`");
-        }
-        Cluster { eks, kubeconfig, context }
     }
 
     fn agent(&mut self, node: &Located) -> Agent {
@@ -233,31 +236,28 @@ impl Reader<'_> {
             self.problem(fields.place, format!("{path}.from: is missing"), Some("for example: from: {env: SOPS_AGE_KEY}".to_owned()));
             return None;
         };
-        let sources = ["file", "env", "command", "secretsManager", "ssm"];
-        let found = self.fields(from, &format!("{path}.from"), &sources);
+        let from = self.source(from, &format!("{path}.from"), &SOURCES)?;
+        Some(Secret { namespace, name, key, from, origin: Some(self.origin(node.line)) })
+    }
+
+    /// Exactly one of the ways by which a secret value comes.
+    fn source(&mut self, node: &Located, path: &str, ways: &[&str]) -> Option<SecretSource> {
+        let found = self.fields(node, path, ways);
         if found.entries.len() != 1 {
-            self.wrong(from, &format!("{path}.from"), &format!("exactly one of {}", sources.join(", ")));
+            self.wrong(node, path, &format!("exactly one of {}", ways.join(", ")));
             return None;
         }
-        let from = if let Some(command) = found.entries.get("command") {
-            let words: Option<Vec<String>> = command.items().iter().map(|word| word.text().map(str::to_owned)).collect();
-            match words {
-                Some(words) if !words.is_empty() => SecretSource::Command(words),
-                _ => {
-                    self.wrong(command, &format!("{path}.from.command"), "a list of texts: the program and its arguments");
-                    return None;
-                }
-            }
-        } else if let Some(file) = self.text(&found, "file") {
-            SecretSource::File(file)
-        } else if let Some(variable) = self.text(&found, "env") {
-            SecretSource::Env(variable)
-        } else if let Some(name) = self.text(&found, "secretsManager") {
-            SecretSource::SecretsManager(name)
-        } else {
-            SecretSource::Ssm(self.text(&found, "ssm")?)
-        };
-        Some(Secret { namespace, name, key, from, origin: Some(self.origin(node.line)) })
+        if found.entries.contains_key("command") {
+            return self.words(&found, "command").map(SecretSource::Command);
+        }
+        let (way, _) = found.entries.first_key_value()?;
+        let text = self.text(&found, way)?;
+        Some(match *way {
+            "file" => SecretSource::File(text),
+            "env" => SecretSource::Env(text),
+            "secretsManager" => SecretSource::SecretsManager(text),
+            _ => SecretSource::Ssm(text),
+        })
     }
 
     fn restore(&mut self, node: &Located, path: &str) -> Option<Restore> {
@@ -301,6 +301,7 @@ impl Fields<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Cluster;
     use super::*;
 
     const WHOLE: &str = r#"
@@ -357,6 +358,21 @@ spec:
                 "blackstart.yaml:12: spec.variables[0].data.A: must be a text (quote numbers)",
                 "blackstart.yaml:10: spec.secrets[0].from: must be exactly one of file, env, command, secretsManager, ssm",
             ]
+        );
+    }
+
+    #[test]
+    fn whoever_makes_what_layers_hold_is_one_of_two() {
+        let text = |above: &str| {
+            format!(
+                "apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: x}}\nspec:\n  aws:\n    accountID: \"111122223333\"\n    region: eu-west-1\n{above}"
+            )
+        };
+        let above = |more: &str| parse(&text(more), "e.yaml").expect("valid").spec.aws.map(|aws| aws.above);
+        assert_eq!([above(""), above("    above: direct\n")], [Some(Above::Controllers), Some(Above::Direct)]);
+        assert_eq!(
+            lines(&text("    above: blackstart\n")),
+            ["blackstart.yaml:8: spec.aws.above: must be `controllers` (in the cluster, the default) or `direct` (by blackstart)"]
         );
     }
 

@@ -4,16 +4,19 @@
 //! and changes what differs, so that a run that died anywhere is gone on with by the next.
 
 use super::Events;
+use super::command::{Job, Surroundings};
 use super::journal::{self, Journal};
 use super::progress::{Made, Progress};
 use super::queue::{Index, Queue};
 use crate::aws::observe::{Found, Observation, wanted};
 use crate::aws::{self, Cloud, Living, Wanted};
-use crate::layers::infrastructure::{Change, Declared};
+use crate::layers::infrastructure::{Change, Declared, filled};
 use crate::plan::{Action, Edge};
 use crate::problem::Problem;
 use crate::report::event::{Happening, Outcome};
+use serde_json::Value;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -28,12 +31,16 @@ const CALLS: usize = 32;
 /// What is to be made, and how.
 #[derive(Debug)]
 pub struct Build {
-    /// The account.
-    pub cloud: Arc<Cloud>,
+    /// The account; none where there are commands only.
+    pub cloud: Option<Arc<Cloud>>,
     /// Name of the environment.
     pub environment: String,
+    /// Folder of its file.
+    pub base: PathBuf,
     /// The manifests.
     pub declared: Vec<Declared>,
+    /// The commands.
+    pub commands: Vec<Job>,
     /// What waits for what, by node ids.
     pub edges: Vec<Edge>,
     /// What lives.
@@ -96,6 +103,8 @@ pub fn refuse(declared: &[Declared], observation: &Observation, first_start: boo
 enum Message {
     Made(Index, Result<Living, String>),
     Completed(Index, Result<(Living, bool), String>),
+    /// A command gave this, and whether it was run.
+    Commanded(Index, Result<(Value, bool), String>),
 }
 
 struct Engine {
@@ -115,12 +124,15 @@ struct Engine {
 /// Makes and completes everything; nodes that fail hold back what needs them, and nothing else.
 pub async fn build(build: Build) -> Built {
     let (sender, mut messages) = mpsc::unbounded_channel();
-    let nodes: Vec<String> = build.declared.iter().map(Declared::node).collect();
+    let nodes: Vec<String> = build.declared.iter().map(Declared::node).chain(build.commands.iter().map(|job| job.command.node())).collect();
     let mut stop = build.stop.clone();
     let mut engine = Engine {
         queue: Queue::new(nodes.iter().map(String::as_str), &build.edges),
         living: HashMap::new(),
-        actions: (0..nodes.len()).map(|position| action(build.observation.found.get(&position))).collect(),
+        actions: (0..build.declared.len())
+            .map(|position| action(build.observation.found.get(&position)))
+            .chain(build.commands.iter().map(Job::action))
+            .collect(),
         wrote: vec![false; nodes.len()],
         completing: vec![false; nodes.len()],
         sender,
@@ -165,7 +177,10 @@ pub async fn build(build: Build) -> Built {
 
 impl Engine {
     fn node(&self, index: Index) -> String {
-        self.build.declared[index].node()
+        match self.build.declared.get(index) {
+            Some(declared) => declared.node(),
+            None => self.build.commands[index - self.build.declared.len()].command.node(),
+        }
     }
 
     fn send(&self, happening: Happening) {
@@ -173,8 +188,12 @@ impl Engine {
     }
 
     /// The manifest with all that is known now.
-    fn wanted(&self, index: Index) -> Wanted {
-        wanted(&self.build.declared[index], &self.build.environment, &self.run, |service, kind, namespace, name| {
+    fn wanted(&self, index: Index) -> Result<Wanted, String> {
+        let filled = filled(&self.build.declared[index], |output| output.of(&self.build.progress.made(&output.node)?.outputs).cloned())?;
+        if let Some(output) = filled.open.first() {
+            return Err(format!("{} gives no {}, which is needed as {}", output.node, output.field, output.variable));
+        }
+        Ok(wanted(&filled.declared, &self.build.environment, &self.run, |service, kind, namespace, name| {
             let position = self.build.declared.iter().position(|other| {
                 other.schema.service == service
                     && other.schema.kind == kind
@@ -182,14 +201,15 @@ impl Engine {
                     && other.resource.namespace().unwrap_or("default") == namespace
             })?;
             Some(self.living.get(&position)?.outputs())
-        })
+        }))
     }
 
-    fn task(&self, index: Index) -> Option<Task> {
-        let wanted = self.wanted(index);
-        Some(Task {
-            kind: aws::kind(wanted.declared.schema)?,
-            cloud: self.build.cloud.clone(),
+    fn task(&self, index: Index) -> Result<Task, String> {
+        let wanted = self.wanted(index)?;
+        Ok(Task {
+            kind: aws::kind(wanted.declared.schema).ok_or("its kind is not known")?,
+            cloud: self.build.cloud.clone().ok_or("there is no account to make it in")?,
+            environment: self.build.environment.clone(),
             node: wanted.declared.node(),
             events: self.build.events.clone(),
             calls: self.calls.clone(),
@@ -202,16 +222,36 @@ impl Engine {
 
     fn start(&mut self, index: Index) {
         self.send(Happening::Started { node: self.node(index), action: self.actions[index], objects: 1 });
-        let found = self.build.observation.found.get(&index).map(|found| found.living.clone());
+        if index >= self.build.declared.len() {
+            return self.command(index);
+        }
+        let found = self.build.observation.found.get(&index).cloned();
         let (sender, task) = (self.sender.clone(), self.task(index));
-        self.wrote[index] = found.is_none();
+        let marks = found.as_ref().is_some_and(|found| !found.ours && found.wants_marks(&self.build.declared[index], &self.build.environment));
+        self.wrote[index] = found.is_none() || marks;
         tokio::spawn(async move {
             let made = match (found, task) {
-                (Some(living), _) => Ok(living),
-                (None, Some(task)) => task.make().await,
-                (None, None) => Err("its kind is not known".to_owned()),
+                (Some(found), Ok(task)) if marks => task.mark(found.living).await,
+                (Some(found), _) => Ok(found.living),
+                (None, Ok(task)) => task.make().await,
+                (None, Err(why)) => Err(why),
             };
             let _ = sender.send(Message::Made(index, made));
+        });
+    }
+
+    fn command(&self, index: Index) {
+        let (job, sender, progress) =
+            (self.build.commands[index - self.build.declared.len()].clone(), self.sender.clone(), self.build.progress.clone());
+        let surroundings = Surroundings {
+            base: self.build.base.clone(),
+            cloud: self.build.cloud.clone(),
+            events: self.build.events.clone(),
+            stop: self.build.stop.clone(),
+        };
+        tokio::spawn(async move {
+            let done = job.carry_out(|output| output.of(&progress.made(&output.node)?.outputs).cloned(), &surroundings).await;
+            let _ = sender.send(Message::Commanded(index, done));
         });
     }
 
@@ -223,13 +263,16 @@ impl Engine {
             if !is_made || self.completing[index] || !self.queue.waits_for(index).is_empty() {
                 continue;
             }
-            let (Some(task), Some(living)) = (self.task(index), self.living.get(&index).cloned()) else { continue };
+            let (task, Some(living)) = (self.task(index), self.living.get(&index).cloned()) else { continue };
             self.completing[index] = true;
             started += 1;
             let sender = self.sender.clone();
             let is_seen = self.build.observation.found.contains_key(&index);
             tokio::spawn(async move {
-                let completed = task.complete(living, is_seen).await;
+                let completed = match task {
+                    Ok(task) => task.complete(living, is_seen).await,
+                    Err(why) => Err(why),
+                };
                 let _ = sender.send(Message::Completed(index, completed));
             });
         }
@@ -247,25 +290,41 @@ impl Engine {
             Message::Completed(index, Ok((living, wrote))) => {
                 self.living.insert(index, living);
                 self.wrote[index] |= wrote;
-                for ready in self.queue.healthy(index) {
-                    let result = if self.wrote[ready] { Outcome::Ready } else { Outcome::Unchanged };
-                    if let Some(living) = self.living.get(&ready) {
-                        self.build.progress.ready(self.node(ready), Made { outputs: living.outputs(), living: Some(living.clone()) });
-                    }
-                    self.send(Happening::Finished { node: self.node(ready), action: self.actions[ready], result, error: None });
-                }
+                self.ready(index);
             }
             Message::Made(index, Err(error)) | Message::Completed(index, Err(error)) => {
-                self.failed = true;
                 let declared = &self.build.declared[index];
                 let place = declared.origin().map(|origin| format!(" ({origin})")).unwrap_or_default();
-                let error = format!("{}{place}: {error}", declared.resource.id());
-                self.build.progress.failed(self.node(index), error.clone());
-                self.send(Happening::Finished { node: self.node(index), action: self.actions[index], result: Outcome::Failed, error: Some(error) });
-                for blocked in self.queue.failed(index) {
+                self.fail(index, format!("{}{place}: {error}", declared.resource.id()));
+            }
+            Message::Commanded(index, Ok((outputs, ran))) => {
+                self.wrote[index] = ran;
+                self.build.progress.ready(self.node(index), Made { outputs, living: None });
+                for blocked in self.queue.applied(index) {
                     self.block(blocked);
                 }
+                self.ready(index);
             }
+            Message::Commanded(index, Err(error)) => self.fail(index, error),
+        }
+    }
+
+    fn ready(&mut self, index: Index) {
+        for ready in self.queue.healthy(index) {
+            let result = if self.wrote[ready] { Outcome::Ready } else { Outcome::Unchanged };
+            if let Some(living) = self.living.get(&ready) {
+                self.build.progress.ready(self.node(ready), Made { outputs: living.outputs(), living: Some(living.clone()) });
+            }
+            self.send(Happening::Finished { node: self.node(ready), action: self.actions[ready], result, error: None });
+        }
+    }
+
+    fn fail(&mut self, index: Index, error: String) {
+        self.failed = true;
+        self.build.progress.failed(self.node(index), error.clone());
+        self.send(Happening::Finished { node: self.node(index), action: self.actions[index], result: Outcome::Failed, error: Some(error) });
+        for blocked in self.queue.failed(index) {
+            self.block(blocked);
         }
     }
 

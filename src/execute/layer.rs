@@ -1,6 +1,7 @@
 //! Writing one layer's objects: in the stages of kustomize-controller, in parallel within a stage, each waiting for what it needs.
 
 use super::Shared;
+use super::handover::HandoverError;
 use crate::cluster::{Applied, Apply, ApplyResult, Cluster, ClusterError, Preconditions, ssa, wait};
 use crate::manifest::{ObjectId, Resource};
 use crate::report::event::Happening;
@@ -109,9 +110,14 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
         let cause = cause.strip_prefix(&format!("{id}: ")).map_or(cause.clone(), str::to_owned);
         ApplyFailed { object: id.clone(), place: resource.origin.clone(), cause, hint: None }
     };
+    // A resource that was made below the cluster arrives with its ID.
+    let mut handed = shared.handover.as_ref().and_then(|handover| handover.of(resource));
     loop {
         let permit = shared.requests.acquire().await;
-        let result = work.cluster.apply(&resource.value, &work.how).await;
+        let result = match &mut handed {
+            Some(handed) => handed.apply(&work.cluster, &work.how).await,
+            None => work.cluster.apply(&resource.value, &work.how).await.map_err(HandoverError::from),
+        };
         drop(permit);
         let error = match result {
             Ok(Applied { object, result, .. }) if result != ApplyResult::Skipped && is_leaving(&object) => {
@@ -134,7 +140,8 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
                 }
                 return Ok(Written { id, result, object, fingerprint });
             }
-            Err(error) => error,
+            Err(HandoverError::Cluster(error)) => error,
+            Err(refusal) => return Err(ApplyFailed { hint: refusal.hint(), ..failed(refusal.to_string()) }),
         };
         let refused = |cause: String| ApplyFailed { hint: hint(&error, resource), ..failed(cause) };
         let may_be_replaced = (work.force || ssa::is_forced(&resource.value)) && error.is_immutable() && !work.how.dry_run;

@@ -1,17 +1,25 @@
 //! The run: does what the plan says, in the order that the queue gives, and hands each layer to the agent.
 //!
 //! `queue` decides (pure); `engine` drives it: one task that owns all state, to which apply tasks and watches send messages;
-//! `layer` writes objects; `lease` keeps runs apart; `existing` guards a first start. Emits events, never prints.
+//! `layer` writes objects, `handover` those that live in AWS already; `lease` keeps runs apart; `existing` guards a first start. Emits events, never prints.
 
+pub mod adoption;
+pub mod clearing;
 pub mod cloud;
+pub mod command;
+pub mod destroy;
 mod engine;
 pub mod existing;
+pub mod handover;
 pub mod journal;
+pub mod kubeconfig;
 pub mod layer;
 pub mod lease;
 pub mod progress;
 pub mod proof;
 pub mod queue;
+pub mod secret;
+pub mod survey;
 
 use crate::agent::{self, Living};
 use crate::aws::Cloud;
@@ -23,6 +31,7 @@ use crate::plan::Plan;
 use crate::read::Reading;
 use crate::report::event::{Event, Happening, Sink};
 use futures::future::BoxFuture;
+use handover::Handover;
 use lease::{Lease, LeaseError};
 use progress::Progress;
 use std::collections::BTreeMap;
@@ -59,8 +68,8 @@ impl std::fmt::Debug for Installation {
 /// The storey below the cluster, as the run above it sees it.
 #[derive(Clone, Debug)]
 pub struct Below {
-    /// The account.
-    pub cloud: Arc<Cloud>,
+    /// The account; none where commands make everything.
+    pub cloud: Option<Arc<Cloud>>,
     /// What lives there so far.
     pub progress: Progress,
 }
@@ -169,6 +178,8 @@ pub struct Shared {
     pub watches: Watches,
     /// A custom resource definition was established.
     pub definitions_changed: Notify,
+    /// What lives below, for its controllers in the cluster.
+    pub handover: Option<Handover>,
     /// Where events go.
     pub events: Events,
     /// How often the user asked to stop.

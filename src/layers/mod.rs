@@ -3,6 +3,7 @@
 
 pub mod flux;
 pub mod infrastructure;
+pub mod outputs;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,6 @@
 //! YAML to resources that know their file and line. Pure; the only room that parses YAML.
 
+pub mod patch;
 mod write;
 pub mod yaml;
 

@@ -1,7 +1,9 @@
 //! From what was read to the plan: nodes, edges with reasons, order, and what is wrong with it.
 
 use super::waves::{checked, positions};
+use super::below::Left;
 use super::cloud::{self, Cloud};
+use super::outputs::{self, Outputs};
 use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, estimate, implied};
 use crate::environment::Environment;
 use crate::graph::Graph;
@@ -9,6 +11,7 @@ use crate::health;
 use crate::layers::LayerId;
 use crate::layers::flux::{Dependency, Layer};
 use crate::layers::infrastructure::{Catalogue, Declared};
+use crate::layers::outputs::shown;
 use crate::problem::{Origin, Problem, Severity, nearest};
 use crate::read::Reading;
 use serde_json::json;
@@ -23,7 +26,8 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
 
     let mut builder = Builder { problems: reading.problems.clone(), ..Builder::default() };
     let cluster = builder.base(environment, &name, &reading.entry);
-    builder.cloud(cloud::cloud(&reading.infrastructure, environment, catalogue, &cluster));
+    builder.cloud(cloud::cloud(reading, environment, catalogue, &cluster));
+    builder.outputs(outputs::outputs(reading, environment, &builder.cloud, catalogue, &cluster));
     builder.declared(&layers);
     builder.cycles();
     builder.expressions(&layers);
@@ -73,10 +77,13 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
         revision: reading.revision.clone(),
         layers: planned,
         declared: builder.cloud,
+        left: builder.left,
+        commands: reading.commands.clone(),
         nodes: builder.nodes,
         edges: builder.edges,
-        problems: builder.problems,
+        problems: builder.problems.into_iter().map(legible).collect(),
         unknowns: reading.unknowns.clone(),
+        live: None,
     }
 }
 
@@ -92,6 +99,7 @@ fn environment_name(reading: &Reading, environment: &Environment) -> String {
 struct Builder {
     graph: Graph,
     cloud: Vec<Declared>,
+    left: Vec<Left>,
     nodes: Vec<Node>,
     edges: Vec<Edge>,
     problems: Vec<Problem>,
@@ -157,13 +165,21 @@ impl Builder {
         }
         // What the agent takes variables from is written in the same way.
         for given in &environment.spec.variables {
-            let kind = if given.kind == "Secret" { "secret" } else { "variables" };
-            secrets.entry(format!("{kind}/{}/{}", given.namespace, given.name)).or_insert_with(|| given.origin.clone());
+            secrets.entry(outputs::object(&given.kind, &given.namespace, &given.name)).or_insert_with(|| given.origin.clone());
+        }
+        // What is known only later holds back those that use it, and nobody else.
+        let mut late: BTreeSet<String> = BTreeSet::new();
+        for given in &environment.spec.outputs {
+            let node = outputs::object(&given.kind, &given.namespace, &given.name);
+            late.insert(node.clone());
+            secrets.entry(node).or_insert_with(|| given.origin.clone());
         }
         for (secret, origin) in secrets {
             self.nodes.push(Node { id: secret.clone(), action: Action::Apply, owner: "blackstart", seconds: estimate::SECRET });
             self.edge(cluster.clone(), secret.clone(), Constraint::ReadyBeforeStart, "needs the cluster", origin.clone());
-            self.edge(secret, agent.clone(), Constraint::ReadyBeforeStart, "written before the agent starts", origin);
+            if !late.contains(&secret) {
+                self.edge(secret, agent.clone(), Constraint::ReadyBeforeStart, "written before the agent starts", origin);
+            }
         }
         self.nodes.push(Node { id: agent.clone(), action: Action::Apply, owner: "flux", seconds: estimate::AGENT });
         self.edge(cluster.clone(), agent.clone(), Constraint::ReadyBeforeStart, "needs the cluster", None);
@@ -174,12 +190,25 @@ impl Builder {
     /// What is built below the cluster comes first.
     fn cloud(&mut self, cloud: Cloud) {
         self.cloud = cloud.declared;
+        self.left = cloud.left;
         self.nodes.splice(0..0, cloud.nodes);
         for edge in cloud.edges {
             self.graph.add(&edge);
             self.edges.push(edge);
         }
         self.problems.extend(cloud.problems);
+    }
+
+    /// Commands, and what waits for values that are known only later.
+    fn outputs(&mut self, outputs: Outputs) {
+        // Beside the cloud resources, before the cluster.
+        let place = self.cloud.len();
+        self.nodes.splice(place..place, outputs.nodes);
+        for edge in outputs.edges {
+            self.graph.add(&edge);
+            self.edges.push(edge);
+        }
+        self.problems.extend(outputs.problems);
     }
 
     /// What the layers say themselves.
@@ -228,7 +257,9 @@ impl Builder {
             };
             // Told in the order in which one waits for the next.
             let steps: Vec<String> = edges.iter().rev().map(step).collect();
-            let message = format!("layers wait for each other: {}", steps.join(", "));
+            let all_layers = edges.iter().all(|edge| edge.to.starts_with("layer/"));
+            let who = if all_layers { "layers" } else { "nodes" };
+            let message = format!("{who} wait for each other: {}", steps.join(", "));
             let origin = edges.iter().rev().find_map(|edge| edge.origin.clone());
             self.problems.push(Problem::blocks("cycle", message).at(origin).hint("remove one of these"));
         }
@@ -246,6 +277,11 @@ impl Builder {
         self.graph.add(&edge);
         self.edges.push(edge);
     }
+}
+
+/// A problem that shows `${NAME}` where a value is not known yet.
+fn legible(problem: Problem) -> Problem {
+    Problem { message: shown(&problem.message), hint: problem.hint.map(|hint| shown(&hint)), ..problem }
 }
 
 fn missing<'a>(layer: &Layer, id: &LayerId, known: impl Iterator<Item = &'a str>, origin: Option<Origin>) -> Problem {

@@ -1,20 +1,20 @@
 //! Cloud resources in the plan: which are made, in what order, and what is wrong with their manifests.
 
+use super::below::{self, Left};
 use super::{Action, Constraint, Edge, Node};
 use crate::environment::Environment;
 use crate::layers::infrastructure::{Catalogue, Declared, Place, at, needs};
-use crate::manifest::Resource;
 use crate::problem::Problem;
-use serde_json::Value;
-
-/// Kinds that a cluster consists of: until they are there it takes no work.
-const CLUSTER: &[&str] = &["Cluster", "Nodegroup", "Addon", "AccessEntry", "PodIdentityAssociation", "Capability", "FargateProfile"];
+use crate::read::Reading;
+use std::collections::BTreeSet;
 
 /// What the cloud adds to a plan.
 #[derive(Debug, Default)]
 pub struct Cloud {
     /// The resources, in the order of their manifests.
     pub declared: Vec<Declared>,
+    /// What the controllers in the cluster make.
+    pub left: Vec<Left>,
     /// Their nodes.
     pub nodes: Vec<Node>,
     /// What waits for what.
@@ -23,67 +23,59 @@ pub struct Cloud {
     pub problems: Vec<Problem>,
 }
 
-/// Reads the manifests of an environment's infrastructure; `cluster` is the id of the cluster's node.
-pub fn cloud(resources: &[Resource], environment: &Environment, catalogue: &Catalogue, cluster: &str) -> Cloud {
-    let mut cloud = Cloud::default();
-    for resource in resources {
-        match Declared::read(resource, catalogue) {
-            Some(Ok(declared)) => match cloud.declared.iter().find(|other| other.node() == declared.node()) {
-                None => cloud.declared.push(declared),
-                Some(other) => {
-                    let place = other.origin().map(|origin| format!(" in {origin}")).unwrap_or_default();
-                    let message = format!("{}: declared twice, first{place}", declared.resource.id());
-                    cloud.problems.push(Problem::blocks("cloud-twice", message).at(declared.origin()).hint("keep one of them"));
-                }
-            },
-            Some(Err(problems)) => cloud.problems.extend(problems),
-            None => {}
-        }
-    }
+/// Reads the ACK manifests of a repository; `cluster` is the id of the cluster's node.
+pub fn cloud(reading: &Reading, environment: &Environment, catalogue: &Catalogue, cluster: &str) -> Cloud {
     let aws = environment.spec.aws.as_ref();
-    if let (None, Some(first)) = (aws, cloud.declared.first()) {
+    let place = aws.map_or_else(|| Place::new("000000000000", "none"), |aws| Place::new(&aws.account_id, &aws.region));
+    let below::Choice { declared, held, left, mut problems } = below::choose(reading, environment, catalogue, &place);
+    if let (None, Some(first)) = (aws, declared.first()) {
         let message = "spec.aws is missing: without account and region nothing guards against the wrong ones".to_owned();
         let hint = "add spec.aws: {accountID: \"111122223333\", region: eu-west-1} to blackstart.yaml";
-        cloud.problems.push(Problem::blocks("cloud-account", message).at(first.origin()).hint(hint));
+        problems.push(Problem::blocks("cloud-account", message).at(first.origin()).hint(hint));
     }
-    let place = aws.map_or_else(|| Place::new("000000000000", "none"), |aws| Place::new(&aws.account_id, &aws.region));
-    let (needs, problems) = needs(&cloud.declared, &place);
-    cloud.problems.extend(problems);
-    let node = |one: &Declared| Node { id: one.node(), action: Action::Create, owner: "blackstart", seconds: one.schema.seconds.into() };
-    cloud.nodes = cloud.declared.iter().map(node).collect();
-    cloud.edges = needs
+    if let Some(aws) = aws {
+        problems.extend(declared.iter().flat_map(|declared| elsewhere(declared, &aws.region)));
+    }
+    let (needs, unresolved) = needs(&declared, &place);
+    problems.extend(unresolved);
+    let handed: BTreeSet<&str> = held.iter().map(|held| held.node.as_str()).collect();
+    let owner = |node: &str| if handed.contains(node) { "ack" } else { "blackstart" };
+    let node =
+        |one: &Declared| Node { owner: owner(&one.node()), id: one.node(), action: Action::Create, seconds: one.schema.seconds.into() };
+    let nodes = declared.iter().map(node).collect();
+    let mut edges: Vec<Edge> = needs
         .into_iter()
         .map(|need| {
-            let (from, to) = (&cloud.declared[need.from], &cloud.declared[need.to]);
+            let (from, to) = (&declared[need.from], &declared[need.to]);
             let constraint = if need.late { Constraint::AppliedBeforeReady } else { Constraint::ReadyBeforeStart };
             Edge { from: from.node(), to: to.node(), constraint, reason: need.reason, origin: to.origin() }
         })
         .collect();
-    cloud.edges.extend(super::eks::order(&cloud.declared, |one| cluster_of(one, &cloud.declared)));
+    edges.extend(super::eks::order(&declared, |one| below::cluster_of(&one.resource, &declared)));
+    let ready = |from: String, to: String, reason: &str, origin| Edge {
+        from,
+        to,
+        constraint: Constraint::ReadyBeforeStart,
+        reason: reason.to_owned(),
+        origin,
+    };
     let eks = environment.spec.cluster.as_ref().and_then(|cluster| cluster.eks.as_deref());
-    for declared in cloud.declared.iter().filter(|one| one.schema.service == "eks" && CLUSTER.contains(&one.schema.kind)) {
-        if eks.is_some() && cluster_of(declared, &cloud.declared).as_deref() == eks {
-            cloud.edges.push(Edge {
-                from: declared.node(),
-                to: cluster.to_owned(),
-                constraint: Constraint::ReadyBeforeStart,
-                reason: "the cluster consists of it".to_owned(),
-                origin: declared.origin(),
-            });
-        }
-    }
-    cloud
+    let parts = declared.iter().filter(|one| eks.is_some_and(|eks| below::is_part_of(eks, &one.resource, &declared)));
+    edges.extend(parts.map(|part| ready(part.node(), cluster.to_owned(), "the cluster consists of it", part.origin())));
+    // The object arrives in the cluster with the ID of what lives.
+    edges.extend(held.into_iter().map(|held| ready(held.node, held.layer.node(), "handed over there", held.origin)));
+    Cloud { declared, left, nodes, edges, problems }
 }
 
-/// Name of the EKS cluster that a resource is, or belongs to.
-fn cluster_of(declared: &Declared, all: &[Declared]) -> Option<String> {
-    let text = |spec: &Value, path: &str| at(spec, path).and_then(Value::as_str).map(str::to_owned);
-    if declared.schema.kind == "Cluster" {
-        return text(declared.spec(), "name");
-    }
-    text(declared.spec(), "clusterName").or_else(|| {
-        let name = text(declared.spec(), "clusterRef.from.name")?;
-        let cluster = all.iter().find(|other| other.schema.kind == "Cluster" && other.schema.service == "eks" && other.resource.name() == name)?;
-        text(cluster.spec(), "name")
-    })
+/// What a manifest wants in another region than the environment's; nothing is made there.
+fn elsewhere(declared: &Declared, region: &str) -> Vec<Problem> {
+    let id = declared.resource.id();
+    let asked = declared.annotation("region").filter(|asked| *asked != region);
+    let asked = asked.map(|asked| format!("{id}: services.k8s.aws/region is {asked}, blackstart.yaml allows {region} only"));
+    let zones = ["availabilityZone", "placement.availabilityZone"].into_iter().filter_map(|path| {
+        let zone = at(declared.spec(), path)?.as_str().filter(|zone| !zone.starts_with(region))?;
+        Some(format!("{id}: spec.{path} {zone} is not in {region}"))
+    });
+    let hint = "leave it to an environment of that region, or correct the manifest or spec.aws.region";
+    asked.into_iter().chain(zones).map(|message| Problem::blocks("cloud-region", message).at(declared.origin()).hint(hint)).collect()
 }

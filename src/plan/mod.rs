@@ -1,14 +1,19 @@
 //! The plan: data that can be printed, saved and compared; the run does what it says and nothing else. Pure.
 
+mod below;
 mod build;
 pub mod cloud;
 mod eks;
 pub mod estimate;
 mod implied;
+pub mod live;
+mod outputs;
 mod waves;
 
+pub use below::Left;
 pub use build::plan;
 
+use crate::environment::Command;
 use crate::layers::infrastructure::Declared;
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::ObjectId;
@@ -32,6 +37,12 @@ pub struct Plan {
     /// The cloud resources among it, with their manifests.
     #[serde(skip)]
     pub declared: Vec<Declared>,
+    /// Cloud resources of layers that their controllers in the cluster make.
+    #[serde(rename = "leftToControllers", skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
+    /// The commands among it.
+    #[serde(skip)]
+    pub commands: Vec<Command>,
     /// Everything that the run does.
     pub nodes: Vec<Node>,
     /// Why it does it in this order.
@@ -40,6 +51,9 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// What is not known.
     pub unknowns: Vec<Unknown>,
+    /// What it was compared with, where it was.
+    #[serde(flatten)]
+    pub live: Option<live::Live>,
 }
 
 /// One layer.
@@ -93,18 +107,38 @@ pub enum Action {
     Wait,
     /// Neither applied nor awaited (suspended, or for another cluster).
     Skip,
+    /// Deleted; by `destroy` alone.
+    Delete,
     /// Not known.
     Unknown,
+}
+
+impl Action {
+    /// As one reads it in a sentence.
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::Create => "create",
+            Action::Adopt => "adopt",
+            Action::Update => "update",
+            Action::Restore => "restore",
+            Action::Keep => "keep",
+            Action::Apply => "apply",
+            Action::Wait => "only awaited",
+            Action::Skip => "skip",
+            Action::Delete => "delete",
+            Action::Unknown => "",
+        }
+    }
 }
 
 /// One thing that the run does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Node {
-    /// `aws/<service>/<Kind>/<namespace>/<name>`, `cluster/<name>`, `agent/flux`, `secret/<namespace>/<name>`, `variables/<namespace>/<name>` (a ConfigMap), `layer/<namespace>/<name>`.
+    /// `aws/<service>/<Kind>/<namespace>/<name>`, `command/<name>`, `cluster/<name>`, `agent/flux`, `secret/<namespace>/<name>`, `variables/<namespace>/<name>` (a ConfigMap), `layer/<namespace>/<name>`.
     pub id: String,
     /// What is done.
     pub action: Action,
-    /// Who owns it after the run: `flux`, `blackstart`, `provider`.
+    /// Who owns it after the run: `flux`, `ack` (its controller in the cluster, by an object in a layer), `blackstart`, `command`, `provider`.
     pub owner: &'static str,
     /// Usual seconds until it is ready, from a table.
     pub seconds: f64,

@@ -1,7 +1,8 @@
 //! Finds and loads the environment: the repository's own blackstart.yaml, `environments/NAME.yaml`, or any file.
 
 use super::ReadError;
-use crate::environment::{Environment, Secret, SecretSource, parse};
+use crate::environment::{Command, Environment, Given, Secret, SecretSource, parse};
+use crate::layers::outputs::Output;
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, nearest};
 use crate::render::{Keys, program};
@@ -68,6 +69,10 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Where the values of secrets are that AWS holds, as nodes of their marks.
+const SECRETS_MANAGER: &str = "secretsmanager";
+const SSM: &str = "ssm";
+
 /// Values of Secrets that the environment names, by (namespace, name) and key.
 #[derive(Clone, Default)]
 pub struct SecretValues(pub BTreeMap<(String, String), BTreeMap<String, Zeroizing<String>>>);
@@ -105,12 +110,31 @@ impl SecretValues {
     }
 }
 
+/// Why the value of a secret cannot be had.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct Unavailable {
+    /// Where it should come from.
+    pub what: String,
+    /// Why it did not.
+    pub why: String,
+}
+
 /// The value of one secret.
 fn value(secret: &Secret, environment: &Environment) -> Result<Zeroizing<String>, ReadError> {
-    let failed = |what: String, why: String| ReadError::Secret { secret: format!("{}/{}", secret.namespace, secret.name), what, why };
-    match &secret.from {
+    local(&secret.from, &environment.base).map_err(|Unavailable { what, why }| ReadError::Secret {
+        secret: format!("{}/{}", secret.namespace, secret.name),
+        what,
+        why,
+    })
+}
+
+/// A secret value that this machine has; `base` is the folder of the environment's file.
+pub fn local(source: &SecretSource, base: &Path) -> Result<Zeroizing<String>, Unavailable> {
+    let failed = |what: String, why: String| Unavailable { what, why };
+    match source {
         SecretSource::File(path) => {
-            let path = place(path, &environment.base);
+            let path = place(path, base);
             std::fs::read_to_string(&path).map(Zeroizing::new).map_err(|error| failed(path.display().to_string(), error.to_string()))
         }
         SecretSource::Env(name) => {
@@ -118,7 +142,7 @@ fn value(secret: &Secret, environment: &Environment) -> Result<Zeroizing<String>
         }
         SecretSource::Command(words) => {
             let (name, arguments) = words.split_first().map(|(name, rest)| (name.as_str(), rest)).unwrap_or_default();
-            let program = if name.contains('/') { Some(place(name, &environment.base)) } else { program::find(name) };
+            let program = if name.contains('/') { Some(place(name, base)) } else { program::find(name) };
             let program = program.ok_or_else(|| failed(format!("program {name}"), "was not found on PATH".to_owned()))?;
             let output =
                 program::run(&program, arguments, &[], None).map_err(|error| failed(format!("program {name}"), error.to_string()))?;
@@ -131,14 +155,15 @@ fn value(secret: &Secret, environment: &Environment) -> Result<Zeroizing<String>
             // Programs end their output with a line break that is not part of the secret.
             Ok(Zeroizing::new(text.strip_suffix('\n').unwrap_or(&text).to_owned()))
         }
-        SecretSource::SecretsManager(name) | SecretSource::Ssm(name) => {
-            Err(failed(name.clone(), "AWS is not asked yet; give it as file, env or command".to_owned()))
+        SecretSource::SecretsManager(name) => {
+            Err(failed(format!("secret {name} of Secrets Manager"), "AWS is asked in a run only".to_owned()))
         }
+        SecretSource::Ssm(name) => Err(failed(format!("parameter {name} of Systems Manager"), "AWS is asked in a run only".to_owned())),
     }
 }
 
 /// All that the environment puts into the cluster before the agent starts: its secrets, with their values, and its variables.
-/// Every value that cannot be had is a problem of its own.
+/// Every value that cannot be had is a problem of its own. What AWS holds or a provider gives is a mark, replaced when the object is written.
 pub async fn secrets(environment: &Environment) -> Result<Vec<Resource>, ReadError> {
     let environment = environment.clone();
     let given = tokio::task::spawn_blocking(move || given(&environment)).await.map_err(|_| ReadError::Stopped)?;
@@ -150,7 +175,7 @@ fn unavailable(secret: &Secret, error: &ReadError) -> Problem {
         SecretSource::File(_) => "put the file there, or correct spec.secrets.from.file (a relative path starts at the environment's file)",
         SecretSource::Env(_) => "set the variable for this command",
         SecretSource::Command(_) => "run the command by hand to see what it says",
-        SecretSource::SecretsManager(_) | SecretSource::Ssm(_) => "for now: from: {command: [aws, ...]}",
+        SecretSource::SecretsManager(_) | SecretSource::Ssm(_) => "look whether it is there, with the same credentials",
     };
     Problem::blocks("secret-unavailable", error.to_string()).at(secret.origin.clone()).hint(hint)
 }
@@ -161,6 +186,7 @@ fn given(environment: &Environment) -> Result<Vec<Resource>, Vec<Problem>> {
     let mut problems = Vec::new();
     for secret in &environment.spec.secrets {
         let encoded = match value(secret, environment) {
+            _ if secret.from.is_in_aws() => in_aws(&secret.key, &secret.from).mark(),
             Ok(value) => STANDARD.encode(value.as_bytes()),
             Err(error) => {
                 problems.push(unavailable(secret, &error));
@@ -175,6 +201,13 @@ fn given(environment: &Environment) -> Result<Vec<Resource>, Vec<Problem>> {
         let object = objects.entry((&given.kind, &given.namespace, &given.name)).or_insert_with(|| (BTreeMap::new(), given.origin.clone()));
         object.0.extend(given.data.iter().map(|(key, value)| (key.clone(), encode(value))));
     }
+    for given in &environment.spec.outputs {
+        let object = objects.entry((&given.kind, &given.namespace, &given.name)).or_insert_with(|| (BTreeMap::new(), given.origin.clone()));
+        object.0.extend(given.data.iter().map(|(key, (output, _))| (key.clone(), output.mark())));
+    }
+    for command in &environment.spec.commands {
+        problems.extend(unset(command, environment));
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -183,6 +216,35 @@ fn given(environment: &Environment) -> Result<Vec<Resource>, Vec<Problem>> {
         origin,
     };
     Ok(objects.into_iter().map(resource).collect())
+}
+
+/// A value that AWS holds, as an output of it.
+fn in_aws(key: &str, source: &SecretSource) -> Output {
+    let (node, field) = match source {
+        SecretSource::SecretsManager(name) => (SECRETS_MANAGER, name.as_str()),
+        SecretSource::Ssm(name) => (SSM, name.as_str()),
+        _ => Default::default(),
+    };
+    Output { variable: key.to_owned(), node: node.to_owned(), field: field.to_owned() }
+}
+
+/// Where an output is held by AWS: that.
+pub fn held_by_aws(output: &Output) -> Option<SecretSource> {
+    match output.node.as_str() {
+        SECRETS_MANAGER => Some(SecretSource::SecretsManager(output.field.clone())),
+        SSM => Some(SecretSource::Ssm(output.field.clone())),
+        _ => None,
+    }
+}
+
+/// Secrets of a command that this machine should have and has not; programs are asked when the command runs.
+fn unset<'e>(command: &'e Command, environment: &'e Environment) -> impl Iterator<Item = Problem> + 'e {
+    command.env.iter().filter_map(|(name, given)| {
+        let Given::Secret(source @ (SecretSource::File(_) | SecretSource::Env(_))) = given else { return None };
+        let error = local(source, &environment.base).err()?;
+        let message = format!("command {}: env.{name} cannot be had from {}: {}", command.name, error.what, error.why);
+        Some(Problem::blocks("secret-unavailable", message).at(command.origin.clone()))
+    })
 }
 
 /// A path of an environment file: `~/` is the home folder, a relative one starts at the file's folder.

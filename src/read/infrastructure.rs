@@ -31,10 +31,7 @@ pub(crate) fn read(
         return (resources, problems);
     }
     let origins = Origins::index(tree.root, tree.files);
-    let mut values: BTreeMap<String, String> = BTreeMap::new();
-    for variables in environment.spec.variables.iter().filter(|variables| variables.kind == "ConfigMap") {
-        values.extend(variables.data.clone());
-    }
+    let values = super::commands::values(environment);
     for entry in &environment.spec.infrastructure {
         match render(entry, tree, renderer) {
             Ok((path, rendered)) => {
@@ -53,6 +50,7 @@ pub(crate) fn read(
                             continue;
                         }
                     }
+                    problems.extend(super::open::names(&mut resource));
                     let id = resource.id();
                     if infrastructure::service(&resource).is_some() {
                         resources.push(resource);
@@ -120,6 +118,6 @@ fn undefined(resource: &Resource, name: &str, tree: &Tree<'_>, values: &BTreeMap
     let problem = Problem::blocks("variable-undefined", format!("{}: variable {name} is not defined", resource.id())).at(origin);
     match nearest(name, values.keys().map(String::as_str)).first() {
         Some(near) => problem.hint(format!("did you mean {near}?")),
-        None => problem.hint(format!("define {name} in a ConfigMap of spec.variables, or give it a default: ${{{name}:=…}}")),
+        None => problem.hint(format!("define {name} in a ConfigMap of spec.variables or in spec.outputs, or give it a default: ${{{name}:=…}}")),
     }
 }

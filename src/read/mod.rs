@@ -1,19 +1,21 @@
 //! From a repository to all its layers with their objects: drives `repo`, `render` and `layers`, in parallel, and collects every problem.
 
 pub mod charts;
+mod commands;
 mod components;
 mod entry;
 mod environment;
 mod infrastructure;
+mod open;
 mod origins;
 mod sources;
 mod variables;
 mod walk;
 
 pub use components::agent_components;
-pub use environment::{SecretValues, environment, place, secrets};
+pub use environment::{SecretValues, Unavailable, environment, held_by_aws, local, place, secrets};
 
-use crate::environment::Environment;
+use crate::environment::{Command, Environment};
 use crate::layers::flux::{Layer, is_kustomization};
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::Resource;
@@ -164,6 +166,8 @@ pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result
     let tree = infrastructure::Tree { root: &exported.root, files: &exported.files, revision: &revision };
     let (infrastructure, more) = infrastructure::read(environment, &tree, &renderer, &layers);
     problems.extend(more);
+    let (commands, more) = commands::read(environment, &tree, sources.repository().root());
+    problems.extend(more);
     problems.sort_by(|a, b| (&a.origin, a.rule, &a.message).cmp(&(&b.origin, b.rule, &b.message)));
     problems.dedup();
     unknowns.sort();
@@ -174,6 +178,7 @@ pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result
         entrypoint: entry.path,
         layers: in_order(layers, &entry_id),
         infrastructure,
+        commands,
         sources: sources.finish(),
         problems,
         unknowns,
@@ -251,6 +256,8 @@ pub struct Reading {
     pub layers: Vec<ReadLayer>,
     /// Cloud resources of the environment's infrastructure folders.
     pub infrastructure: Vec<Resource>,
+    /// Its commands; variables replaced, outputs as marks ([`crate::layers::outputs`]).
+    pub commands: Vec<Command>,
     /// Every source that a layer, a HelmRelease or an ArtifactGenerator names or that is declared.
     pub sources: BTreeMap<SourceId, Source>,
     /// What is wrong.
@@ -264,16 +271,20 @@ pub struct Reading {
 impl Reading {
     /// The line at an origin, for messages.
     pub fn excerpt(&self, origin: &Origin) -> Option<String> {
+        self.text(&origin.file)?.lines().nth(origin.line.saturating_sub(1) as usize).map(str::to_owned)
+    }
+
+    /// The file of an origin.
+    pub fn text(&self, file: &str) -> Option<String> {
         let roots = self.sources.values().filter_map(|source| source.tree.as_ref());
-        let (name, file) = origin.file.split_once(':').map_or((None, origin.file.as_str()), |(name, file)| (Some(name), file));
+        let (name, file) = file.split_once(':').map_or((None, file), |(name, file)| (Some(name), file));
         let named = |tree: &&SourceTree| name.is_none_or(|name| tree.repository.file_name().is_some_and(|last| last == name));
         // A source that is put together from others has the file under another name: the repository itself is the last resort.
-        let text = roots
+        roots
             .clone()
             .filter(named)
             .find_map(|tree| std::fs::read_to_string(tree.root.join(file)).ok())
-            .or_else(|| roots.filter(named).find_map(|tree| std::fs::read_to_string(tree.repository.join(file)).ok()))?;
-        text.lines().nth(origin.line.saturating_sub(1) as usize).map(str::to_owned)
+            .or_else(|| roots.filter(named).find_map(|tree| std::fs::read_to_string(tree.repository.join(file)).ok()))
     }
 }
 

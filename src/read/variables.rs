@@ -39,6 +39,10 @@ impl Known {
             let data = data.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
             known.environment.insert(("Secret".to_owned(), namespace.clone(), name.clone()), data);
         }
+        for given in &environment.spec.outputs {
+            let object = known.environment.entry((given.kind.clone(), given.namespace.clone(), given.name.clone())).or_default();
+            object.extend(given.data.iter().map(|(name, (output, _))| (name.clone(), output.mark())));
+        }
         known.opaque.extend(environment.spec.secrets.iter().map(|secret| (secret.namespace.clone(), secret.name.clone())));
         known
     }

@@ -337,6 +337,7 @@ impl<'a> Walk<'a> {
                 _ => {}
             }
             common_metadata(resource, &layer);
+            self.problems.extend(super::open::names(resource));
         }
         self.items[index].rendered = true;
         self.items[index].objects = resources;

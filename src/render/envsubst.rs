@@ -4,6 +4,7 @@
 //! `${var}` and its operators are replaced, `$var` is not, `$$` is `$`. Undefined variables without a default are reported and left
 //! as they stand, so that the objects keep a name.
 
+use crate::layers::outputs::is_open;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A text with its variables replaced.
@@ -60,6 +61,7 @@ struct Parser<'a> {
 type Value = Result<String, &'static str>;
 
 const UNCLOSED: &str = "missing closing brace";
+const OPEN: &str = "an output is known only when it is made: ${NAME} and ${NAME:=default} can be used of it, no other operator";
 
 impl<'a> Parser<'a> {
     /// At `${`.
@@ -70,7 +72,7 @@ impl<'a> Parser<'a> {
             self.rest = rest;
             let name = self.name()?;
             self.close()?;
-            return Ok(self.value(name, start).map_or_else(|raw| raw, |value| value.len().to_string()));
+            return self.changed(name, start, |value| value.len().to_string());
         }
         let name = self.name()?;
         let mut next = self.rest.chars();
@@ -110,6 +112,18 @@ impl<'a> Parser<'a> {
             self.undefined.insert(name.to_owned());
             start[..start.len() - self.rest.len()].to_owned()
         })
+    }
+
+    /// The value as an operator makes it. One that is known only when something is made cannot be worked on before.
+    fn changed(&mut self, name: &str, start: &str, change: impl FnOnce(String) -> String) -> Value {
+        let given = self.value(name, start);
+        let expression = &start[..start.len() - self.rest.len()];
+        let inside = expression.split("${").filter_map(|part| part.split(|c: char| !(c.is_alphanumeric() || c == '_')).next());
+        let is_known_later = |name: &str| self.variables.get(name).is_some_and(|value| is_open(value));
+        if std::iter::once(name).chain(inside).any(is_known_later) {
+            return Err(OPEN);
+        }
+        Ok(given.map_or_else(|raw| raw, change))
     }
 
     /// Every operator with a word gives it where the variable is empty or undefined.
@@ -162,7 +176,7 @@ impl<'a> Parser<'a> {
             length = Some(self.word(|c| c == '}')?);
         }
         self.close()?;
-        Ok(self.value(name, start).map_or_else(|raw| raw, |value| part(&value, &position, length.as_deref())))
+        self.changed(name, start, |value| part(&value, &position, length.as_deref()))
     }
 
     fn case(&mut self, name: &str, start: &str) -> Value {
@@ -170,16 +184,13 @@ impl<'a> Parser<'a> {
         let (operator, rest) = self.rest.split_at(end);
         self.rest = rest;
         self.close()?;
-        Ok(self.value(name, start).map_or_else(
-            |raw| raw,
-            |value| match operator {
-                "," => first(&value, |c| c.to_lowercase().collect()),
-                ",," => value.to_lowercase(),
-                "^" => first(&value, |c| c.to_uppercase().collect()),
-                "^^" => value.to_uppercase(),
-                _ => value,
-            },
-        ))
+        self.changed(name, start, |value| match operator {
+            "," => first(&value, |c| c.to_lowercase().collect()),
+            ",," => value.to_lowercase(),
+            "^" => first(&value, |c| c.to_uppercase().collect()),
+            "^^" => value.to_uppercase(),
+            _ => value,
+        })
     }
 
     fn replace(&mut self, name: &str, start: &str) -> Value {
@@ -196,22 +207,19 @@ impl<'a> Parser<'a> {
         let with = if self.rest.starts_with('}') { None } else { Some(self.escaped('}')?) };
         self.close()?;
         let text = with.as_deref().unwrap_or_default();
-        Ok(self.value(name, start).map_or_else(
-            |raw| raw,
-            |value| match kind {
-                None => value.replacen(&pattern, text, 1),
-                Some('/') => value.replace(&pattern, text),
-                // Without a replacement these two do nothing (funcs.go: they want both arguments).
-                Some('#') => match (value.strip_prefix(&pattern), &with) {
-                    (Some(rest), Some(with)) => format!("{with}{rest}"),
-                    _ => value,
-                },
-                Some(_) => match (value.strip_suffix(&pattern), &with) {
-                    (Some(rest), Some(with)) => format!("{rest}{with}"),
-                    _ => value,
-                },
+        self.changed(name, start, |value| match kind {
+            None => value.replacen(&pattern, text, 1),
+            Some('/') => value.replace(&pattern, text),
+            // Without a replacement these two do nothing (funcs.go: they want both arguments).
+            Some('#') => match (value.strip_prefix(&pattern), &with) {
+                (Some(rest), Some(with)) => format!("{with}{rest}"),
+                _ => value,
             },
-        ))
+            Some(_) => match (value.strip_suffix(&pattern), &with) {
+                (Some(rest), Some(with)) => format!("{rest}{with}"),
+                _ => value,
+            },
+        })
     }
 
     /// A word in which `\/`, `\\` and `$$` stand for their second character.
@@ -239,17 +247,14 @@ impl<'a> Parser<'a> {
         self.rest = &self.rest[if longest { 2 } else { 1 }..];
         let pattern = self.word(|c| c == '}')?;
         self.close()?;
-        Ok(self.value(name, start).map_or_else(
-            |raw| raw,
-            |value| {
-                if sign == '#' {
-                    trim(&value, &pattern, longest)
-                } else {
-                    let turned = trim(&value.chars().rev().collect::<String>(), &pattern.chars().rev().collect::<String>(), longest);
-                    turned.chars().rev().collect()
-                }
-            },
-        ))
+        self.changed(name, start, |value| {
+            if sign == '#' {
+                trim(&value, &pattern, longest)
+            } else {
+                let turned = trim(&value.chars().rev().collect::<String>(), &pattern.chars().rev().collect::<String>(), longest);
+                turned.chars().rev().collect()
+            }
+        })
     }
 }
 
@@ -357,6 +362,18 @@ mod tests {
         let found = substitute("${a} ${b^^} ${c:-d} ${name:=${unused}}", &variables()).expect("valid");
         assert_eq!(found.text, "${a} ${b^^} d shop");
         assert_eq!(found.undefined.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_used_as_it_is_or_refused() {
+        let output = crate::layers::outputs::Output { variable: "ID".into(), node: "command/a".into(), field: "id".into() };
+        let variables = [("ID".to_owned(), output.mark()), ("name".to_owned(), "shop".to_owned())].into();
+        for text in ["${ID}", "${ID:=x}", "${gone:=${ID}}"] {
+            assert_eq!(substitute(text, &variables).expect(text).text, output.mark());
+        }
+        for text in ["${#ID}", "${ID^^}", "${ID:1}", "${ID/a/b}", "${ID#v*}", "${name/s/${ID}}", "${name#${ID}}"] {
+            assert_eq!(substitute(text, &variables).expect_err(text).message, OPEN);
+        }
     }
 
     #[test]

@@ -6,8 +6,11 @@ use super::text::{count, seconds};
 /// For the end of the terminal's output and the head of the pages. With stand-ins it never says that anything is back or proved.
 pub(crate) fn headline(model: &RunModel) -> String {
     let counts = model.counts();
+    let is_demolition = model.is_demolition();
     let name = if model.environment.is_empty() { "The run" } else { &model.environment };
     let result = match (model.success(), model.is_rehearsal(), model.stand_ins.len()) {
+        (true, ..) if is_demolition => "is gone".to_owned(),
+        (false, ..) if is_demolition && model.end.is_some() => "is not gone".to_owned(),
         (true, false, _) => "is back".to_owned(),
         (true, true, 0) => "rehearsed".to_owned(),
         (true, true, stand_ins) => format!("rehearsed with {}", count(stand_ins, "stand-in")),
@@ -16,8 +19,9 @@ pub(crate) fn headline(model: &RunModel) -> String {
         (false, true, _) => "was not rehearsed to the end".to_owned(),
         (false, ..) => "is not back".to_owned(),
     };
-    let layers = count(counts.all, "layer");
-    let ready = if counts.ready == counts.all { format!("{layers} ready") } else { format!("{} of {layers} ready", counts.ready) };
+    let (noun, done) = if is_demolition { ("resource", "deleted") } else { ("layer", "ready") };
+    let all = count(counts.all, noun);
+    let ready = if counts.ready == counts.all { format!("{all} {done}") } else { format!("{} of {all} {done}", counts.ready) };
     let mut parts = vec![match model.ready_seconds() {
         Some(time) => format!("{ready} in {}", seconds(time)),
         None => ready,

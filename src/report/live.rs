@@ -28,7 +28,7 @@ pub(crate) fn frame(model: &RunModel, now: Timestamp, remaining: Option<f64>, co
     lines.push(head(model, now, remaining, columns));
     let counts = model.counts();
     if counts.all > 0 {
-        lines.push(bar(&counts, columns));
+        lines.push(bar(&counts, model.is_demolition(), columns));
     }
     let left = room.saturating_sub(lines.len());
     lines.extend(rows_of(model, now, columns, left));
@@ -53,8 +53,9 @@ fn head(model: &RunModel, now: Timestamp, remaining: Option<f64>, columns: usize
 }
 
 /// The bar and the counts, on one line: the bar takes what the counts leave.
-fn bar(counts: &Counts, columns: usize) -> Line {
-    let mut text = Line::new().add(Tone::Good, format!("{} of {} ready", counts.ready, counts.all));
+fn bar(counts: &Counts, is_demolition: bool, columns: usize) -> Line {
+    let (done, busy) = if is_demolition { ("gone", "being deleted") } else { ("ready", "applying") };
+    let mut text = Line::new().add(Tone::Good, format!("{} of {} {done}", counts.ready, counts.all));
     let mut part = |tone: Tone, number: usize, word: &str| {
         if number > 0 {
             text.push(Tone::Faint, ", ");
@@ -63,7 +64,7 @@ fn bar(counts: &Counts, columns: usize) -> Line {
     };
     part(Tone::Bad, counts.failed, "failed");
     part(Tone::Caution, counts.blocked, "blocked");
-    part(Tone::Busy, counts.applying, "applying");
+    part(Tone::Busy, counts.applying, busy);
     part(Tone::Settling, counts.settling, "becoming ready");
     part(Tone::Faint, counts.waiting, "waiting");
     part(Tone::Good, counts.handed_over, "handed over");

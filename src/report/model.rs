@@ -381,6 +381,11 @@ impl RunModel {
         counts
     }
 
+    /// Whether this run takes an environment down.
+    pub fn is_demolition(&self) -> bool {
+        !self.nodes.is_empty() && self.nodes.iter().all(|node| node.action == Action::Delete)
+    }
+
     /// Whether this is a rehearsal: it has a sandbox, or something stands in.
     pub fn is_rehearsal(&self) -> bool {
         !self.stand_ins.is_empty() || self.phases.iter().any(|phase| phase.name == "sandbox")

@@ -91,14 +91,15 @@ fn entry(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity) ->
         Happening::Phase { name, detail } => Some(entry(Tone::Strong, name, "", detail)),
         Happening::Planned { environment, revision, nodes, .. } => {
             let layers = nodes.iter().filter(|(id, _)| id.starts_with("layer/")).count();
-            Some(entry(Tone::Strong, "planned", "", &format!("{environment} at {}: {}", short_revision(revision), count(layers, "layer"))))
+            let what = if model.is_demolition() { format!("{} to delete", nodes.len()) } else { count(layers, "layer") };
+            Some(entry(Tone::Strong, "planned", "", &format!("{environment} at {}: {what}", short_revision(revision))))
         }
         Happening::Waiting { node, on } if verbose && !on.is_empty() => Some(entry(Tone::Faint, "waiting", node, &waits(model, on))),
         Happening::Started { node, action, objects } if pipe || verbose => {
             let detail = match action {
                 Action::Apply if *objects > 0 => count(*objects, "object"),
                 Action::Apply => String::new(),
-                action => action_word(*action).to_owned(),
+                action => action.word().to_owned(),
             };
             Some(entry(Tone::Busy, "start", node, &detail))
         }
@@ -108,13 +109,14 @@ fn entry(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity) ->
         Happening::Progress { node, ready, of, message } if verbose => {
             Some(entry(Tone::Faint, "progress", node, &format!("{ready}/{of}  {message}")))
         }
-        Happening::Finished { node, result, error, .. } => {
+        Happening::Finished { node, action, result, error } => {
             let known = model.find(node).map(|place| &model.nodes[place]);
             let took = known
                 .and_then(|node| Some(node.finished?.duration_since(node.started?).as_secs_f64()))
                 .map(|took| format!("in {}", seconds(took)))
                 .unwrap_or_default();
             match result {
+                Outcome::Ready if *action == Action::Delete => Some(entry(Tone::Good, "deleted", node, &took)),
                 Outcome::Ready => {
                     let objects = known.map_or(0, |node| node.objects);
                     let objects = if objects > 0 { format!(", {}", count(objects, "object")) } else { String::new() };
@@ -176,21 +178,6 @@ pub(crate) fn short_revision(revision: &str) -> String {
         format!("{}{dirty}", &commit[..12])
     } else {
         revision.to_owned()
-    }
-}
-
-/// What is done, as one reads it in a sentence.
-fn action_word(action: Action) -> &'static str {
-    match action {
-        Action::Create => "create",
-        Action::Adopt => "adopt",
-        Action::Update => "update",
-        Action::Restore => "restore",
-        Action::Keep => "keep",
-        Action::Apply => "apply",
-        Action::Wait => "only awaited",
-        Action::Skip => "skip",
-        Action::Unknown => "",
     }
 }
 

@@ -301,6 +301,24 @@ fn calls_a_run_without_an_end_interrupted() {
     assert!(text(&end::lines(&model, 80, Verbosity::Normal, &[])).contains("unfinished  operator"));
 }
 
+#[test]
+fn an_environment_that_is_taken_down_is_gone_not_back() {
+    let nodes: Vec<String> = ["a", "b"].map(|name| format!("aws/sqs/Queue/ack/{name}")).into();
+    let finished = |node: &String, result| Happening::Finished { node: node.clone(), action: Action::Delete, result, error: None };
+    let run = |second, success| {
+        let planned = Happening::Planned {
+            environment: "staging".into(),
+            revision: String::new(),
+            nodes: nodes.iter().map(|node| (node.clone(), Action::Delete)).collect(),
+            edges: Vec::new(),
+        };
+        let ended = Happening::Ended { success, summary: String::new() };
+        run(vec![(0, planned), (1000, finished(&nodes[0], Outcome::Ready)), (2000, finished(&nodes[1], second)), (2000, ended)])
+    };
+    assert_eq!(headline(&RunModel::of(&run(Outcome::Ready, true))), "staging is gone: 2 resources deleted in 2.0s");
+    assert_eq!(headline(&RunModel::of(&run(Outcome::Failed, false))), "staging is not gone: 1 of 2 resources deleted, 1 failed");
+}
+
 fn path_of(events: &[Event]) -> Vec<String> {
     let model = RunModel::of(events);
     critical_path(&model)

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod environment;
+pub(crate) mod wall;
+
 use blackstart::aws::observe::observe;
 use blackstart::aws::{self, Access, Cloud};
 use blackstart::execute::Events;
@@ -13,7 +16,7 @@ use blackstart::plan::{Action, Constraint, Edge as Ordered};
 use blackstart::problem::Origin;
 use blackstart::sandbox::cloud::Moto;
 use blackstart::sandbox::edge::Edge;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -43,6 +46,17 @@ impl Account {
         let cloud = connect(&edge.endpoint()).await;
         edge.take_calls();
         Some(Self { cloud, edge, moto, _folder: folder })
+    }
+
+    /// Where moto answers, behind the edge.
+    pub(crate) fn moto(&self) -> String {
+        self.moto.endpoint()
+    }
+
+    /// Tags something of EC2.
+    pub(crate) async fn tag(&self, id: &str, tags: &[(&str, &str)]) {
+        let tags = tags.iter().map(|(key, value)| aws_sdk_ec2::types::Tag::builder().key(*key).value(*value).build()).collect();
+        self.cloud.ec2().create_tags().resources(id).set_tags(Some(tags)).send().await.unwrap();
     }
 
     /// Calls since the last look that could change something.
@@ -91,9 +105,11 @@ pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared]) -> Built {
     let (sink, mut events) = mpsc::unbounded_channel();
     let (_stop, stop) = watch::channel(0);
     let build = Build {
-        cloud: cloud.clone(),
+        cloud: Some(cloud.clone()),
         environment: ENVIRONMENT.into(),
+        base: PathBuf::new(),
         declared: declared.to_vec(),
+        commands: Vec::new(),
         edges,
         observation,
         events: Events::new(sink),
@@ -114,9 +130,17 @@ pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared]) -> Built {
 /// Manifests of a file.
 pub(crate) fn manifests(path: &Path) -> Vec<Resource> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let file = path.file_name().unwrap().to_string_lossy().into_owned();
-    let documents = yaml::documents(&text).expect("YAML");
-    documents.into_iter().map(|one| Resource { value: one.value, origin: Some(Origin { file: file.clone(), line: one.line }) }).collect()
+    documents(&text, &path.file_name().unwrap().to_string_lossy())
+}
+
+fn documents(text: &str, file: &str) -> Vec<Resource> {
+    let documents = yaml::documents(text).expect("YAML");
+    documents.into_iter().map(|one| Resource { value: one.value, origin: Some(Origin { file: file.to_owned(), line: one.line }) }).collect()
+}
+
+/// Cloud resources of a text.
+pub(crate) fn of(text: &str) -> Vec<Declared> {
+    declared(&documents(text, "text.yaml"))
 }
 
 pub(crate) fn declared(resources: &[Resource]) -> Vec<Declared> {

@@ -1,5 +1,7 @@
 //! A real API server for tests: etcd and kube-apiserver on free loopback ports, in a folder of their own, gone with the last user.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, ResourceType, Tag, TagSpecification};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub(super) const KINDS: &[&dyn Kind] = &[
     &vpc::Vpc,
@@ -60,13 +60,10 @@ fn filter<V: Into<String>>(name: &str, values: impl IntoIterator<Item = V>) -> F
     Filter::builder().name(name).set_values(Some(values.into_iter().map(Into::into).collect())).build()
 }
 
-/// What can be found again by its tags: all that has ours, or one that Git declares (one is enough, as all of a manifest have to be
-/// there). Everything where a manifest names an ID to adopt, or where the keys are more than a filter takes.
+/// What only our own tag can tell. Everything where a manifest names an ID to adopt, or tags of its own: quotas keep that few.
 fn tagged(wanted: &[Wanted]) -> Option<Vec<Filter>> {
-    let declared = wanted.iter().filter_map(|wanted| wanted.declared.tags().into_keys().next());
-    let keys: BTreeSet<String> = declared.chain([TAG_RESOURCE.to_owned()]).collect();
-    let adopts = wanted.iter().any(|wanted| wanted.declared.annotation("adoption-fields").is_some());
-    (!adopts && keys.len() <= 200).then(|| vec![filter("tag-key", keys)])
+    let is_ours_alone = |wanted: &Wanted| wanted.declared.tags().is_empty() && wanted.declared.annotation("adoption-fields").is_none();
+    wanted.iter().all(is_ours_alone).then(|| vec![filter("tag-key", [TAG_RESOURCE])])
 }
 
 fn arn(cloud: &Cloud, resource: &str, id: &str) -> String {

@@ -5,12 +5,12 @@ use crate::aws::error::or_absent;
 use crate::aws::kind::{Kind, Living, State, Wanted, differs};
 use crate::aws::s3::form::{Form, forms, take};
 use crate::aws::{Cloud, CloudError, Meaning};
+use crate::layers::infrastructure::rules::{network, protocol};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field, refers};
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{self, IpPermission, IpRange, Ipv6Range, PrefixListId, ResourceType, UserIdGroupPair};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 static SECURITY_GROUP: Schema = Schema {
     service: "ec2",
@@ -18,8 +18,8 @@ static SECURITY_GROUP: Schema = Schema {
     identity: Identity::Name(&["vpcID", "name"]),
     fields: &[
         field("description").fixed(),
-        field("egressRules").set(),
-        field("ingressRules").set(),
+        field("egressRules").rules(),
+        field("ingressRules").rules(),
         field("name").fixed(),
         field("vpcID").fixed(),
     ],
@@ -102,7 +102,7 @@ impl Kind for SecurityGroup {
             // A rule whose group is not known yet would look like one that Git no longer declares.
             if differs(differences, rules) && !wanted.unknown.iter().any(|path| path.starts_with(rules)) {
                 let declared = grants(take(&wanted.spec, rules)?, &living.id)?;
-                change(cloud, &living.id, *side, &declared, &grants(take(&living.spec, rules)?, &living.id)?).await?;
+                change(cloud, &living.id, *side, &declared, &lives(living, rules)?).await?;
             }
         }
         if differs(differences, "tags") { tag(cloud, &living.id, wanted).await } else { Ok(()) }
@@ -117,7 +117,7 @@ impl Kind for SecurityGroup {
     async fn delete(&self, cloud: &Cloud, living: &Living) -> Result<(), CloudError> {
         // Groups that name each other could not go, neither first.
         for (rules, side) in SIDES {
-            let lives = grants(take(&living.spec, rules)?, &living.id)?;
+            let lives = self::lives(living, rules)?;
             let is_kept = |grant: &Grant| grant.permission.user_id_group_pairs().is_empty();
             let kept = lives.iter().filter(|(_, grant)| is_kept(grant)).map(|(key, grant)| (key.clone(), grant.clone())).collect();
             change(cloud, &living.id, *side, &kept, &lives).await?;
@@ -134,8 +134,8 @@ fn living(cloud: &Cloud, group: &types::SecurityGroup) -> Living {
         id: id.to_owned(),
         spec: json!({
             "description": group.description(),
-            "egressRules": group.ip_permissions_egress.write(),
-            "ingressRules": group.ip_permissions.write(),
+            "egressRules": own(group.ip_permissions_egress.write(), id),
+            "ingressRules": own(group.ip_permissions.write(), id),
             "name": group.group_name(),
             "vpcID": group.vpc_id(),
         }),
@@ -144,6 +144,15 @@ fn living(cloud: &Cloud, group: &types::SecurityGroup) -> Living {
         state: State::Ready,
         created: None,
     }
+}
+
+/// Marks pairs that mean the group itself, which a manifest may name or leave out.
+fn own(mut rules: Value, id: &str) -> Value {
+    let pairs = rules.as_array_mut().into_iter().flatten().filter_map(|rule| rule.get_mut("userIDGroupPairs")?.as_array_mut());
+    for pair in pairs.flatten().filter(|pair| pair.get("groupID").and_then(Value::as_str) == Some(id)) {
+        pair["own"] = true.into();
+    }
+    rules
 }
 
 /// What AWS counts as one rule: one protocol and port range for one peer.
@@ -155,6 +164,16 @@ struct Grant {
 
 /// Rules by what AWS tells them apart by.
 type Grants = BTreeMap<String, Grant>;
+
+/// Living rules one by one, without our mark.
+fn lives(living: &Living, rules: &str) -> Result<Grants, CloudError> {
+    let mut spec = living.spec.clone();
+    let pairs = spec[rules].as_array_mut().into_iter().flatten().filter_map(|rule| rule.get_mut("userIDGroupPairs")?.as_array_mut());
+    for pair in pairs.flatten().filter_map(Value::as_object_mut) {
+        pair.remove("own");
+    }
+    grants(take(&spec, rules)?, &living.id)
+}
 
 /// Rules one by one. A pair that names no group means the group itself, as it does for ACK.
 fn grants(rules: Option<Vec<IpPermission>>, own: &str) -> Result<Grants, CloudError> {
@@ -194,33 +213,6 @@ fn grants(rules: Option<Vec<IpPermission>>, own: &str) -> Result<Grants, CloudEr
         }
     }
     Ok(grants)
-}
-
-/// The name that AWS gives back for a protocol.
-fn protocol(name: &str) -> String {
-    match name.to_lowercase().as_str() {
-        "1" => "icmp",
-        "6" => "tcp",
-        "17" => "udp",
-        "58" => "icmpv6",
-        "all" => "-1",
-        other => other,
-    }
-    .to_owned()
-}
-
-/// A CIDR as AWS gives it back: short, without bits of a host.
-fn network(cidr: &str) -> String {
-    let canonical = || {
-        let (address, bits) = cidr.split_once('/')?;
-        let length: u32 = bits.parse().ok()?;
-        let address: IpAddr = match address.parse().ok()? {
-            IpAddr::V4(address) => (address & Ipv4Addr::from(u32::MAX.checked_shl(32_u32.checked_sub(length)?).unwrap_or(0))).into(),
-            IpAddr::V6(address) => (address & Ipv6Addr::from(u128::MAX.checked_shl(128_u32.checked_sub(length)?).unwrap_or(0))).into(),
-        };
-        Some(format!("{address}/{length}"))
-    };
-    canonical().unwrap_or_else(|| cidr.to_owned())
 }
 
 #[derive(Clone, Copy)]

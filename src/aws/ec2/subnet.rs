@@ -74,6 +74,11 @@ impl Kind for Subnet {
         &SUBNET
     }
 
+    /// Without these, the controller does not survive an adopted subnet.
+    fn adopted_with(&self) -> &'static [&'static str] {
+        &["privateDNSNameOptionsOnLaunch"]
+    }
+
     async fn list(&self, cloud: &Cloud, _: &[Wanted]) -> Result<Vec<Living>, CloudError> {
         let subnets = async {
             let pages = cloud.ec2().describe_subnets().into_paginator().items().send();
@@ -172,7 +177,6 @@ fn living(subnet: &types::Subnet, tables: &[types::RouteTable]) -> Living {
             "subnetID": id,
             "ownerID": subnet.owner_id(),
             "state": word,
-            // ACK's controller does not survive an adopted subnet without it.
             "privateDNSNameOptionsOnLaunch": names,
             "ackResourceMetadata": {"arn": subnet.subnet_arn()},
         }),

@@ -13,6 +13,7 @@ use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Reference, at, refers};
 use async_trait::async_trait;
 use aws_sdk_eks::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use futures::future::try_join_all;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -84,10 +85,9 @@ const PASSING: &[&str] = &[
     "is not in ACTIVE status",
 ];
 
-fn refused<E, R>(operation: &'static str, error: &SdkError<E, R>) -> CloudError
+fn refused<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> CloudError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     let mut error = CloudError::new(operation, error);
     if error.meaning == Meaning::Invalid && PASSING.iter().any(|words| error.message.contains(words)) {
@@ -97,10 +97,9 @@ where
 }
 
 /// The same for what is there already: "in use" then means that another change of it runs.
-fn busy<E, R>(operation: &'static str, error: &SdkError<E, R>) -> CloudError
+fn busy<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> CloudError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     let mut error = refused(operation, error);
     if error.meaning == Meaning::Exists {

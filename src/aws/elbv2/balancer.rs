@@ -17,7 +17,7 @@ static LOAD_BALANCER: Schema = Schema {
     kind: "LoadBalancer",
     identity: Identity::Name(&["name"]),
     fields: &[
-        field("attributes").set(),
+        field("attributes").within(),
         field("customerOwnedIPv4Pool").fixed(),
         field("ipAddressType"),
         field("name").fixed(),

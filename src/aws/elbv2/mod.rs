@@ -21,10 +21,10 @@ fn names(wanted: &[Wanted]) -> BTreeSet<&str> {
 }
 
 /// Tags by ARN.
-type TagsOf = HashMap<String, BTreeMap<String, String>>;
+pub(super) type TagsOf = HashMap<String, BTreeMap<String, String>>;
 
 /// Tags of all these, those of AWS itself left out.
-async fn tags(cloud: &Cloud, arns: &[&str]) -> Result<TagsOf, CloudError> {
+pub(super) async fn tags(cloud: &Cloud, arns: &[&str]) -> Result<TagsOf, CloudError> {
     // The call takes 20.
     let calls = arns.chunks(20).map(|some| async move {
         let arns = some.iter().map(|&arn| arn.to_owned()).collect();

@@ -39,7 +39,7 @@ impl Kind for Policy {
         let names: BTreeSet<&str> = wanted.iter().filter_map(|wanted| wanted.text("name")).collect();
         let pages = details(cloud, EntityType::LocalManagedPolicy).await?;
         let there = pages.iter().flat_map(GetAccountAuthorizationDetailsOutput::policies);
-        let there = there.filter(|detail| detail.policy_name().is_some_and(|name| names.contains(name)));
+        let there = there.filter(|detail| name(detail).is_some_and(|name| names.contains(name)));
         try_join_all(there.map(|detail| with_tags(cloud, detail))).await
     }
 
@@ -106,6 +106,10 @@ async fn forget(cloud: &Cloud, arn: &str, version: &PolicyVersion) -> Result<(),
 }
 
 /// The account's details tell all of a policy but its tags.
+fn name(detail: &ManagedPolicyDetail) -> Option<&str> {
+    detail.arn()?.rsplit('/').next()
+}
+
 async fn with_tags(cloud: &Cloud, detail: &ManagedPolicyDetail) -> Result<Living, CloudError> {
     let call = cloud.iam().list_policy_tags().policy_arn(detail.arn().unwrap_or_default());
     let tags = call.into_paginator().items().send().try_collect().await;
@@ -116,7 +120,7 @@ async fn with_tags(cloud: &Cloud, detail: &ManagedPolicyDetail) -> Result<Living
         .set_description(detail.description.clone())
         .set_path(detail.path.clone())
         .set_policy_id(detail.policy_id.clone())
-        .set_policy_name(detail.policy_name.clone())
+        .set_policy_name(name(detail).map(str::to_owned))
         .set_tags(Some(tags.map_err(|error| CloudError::new("iam ListPolicyTags", &error))?));
     let current = detail.policy_version_list().iter().find(|version| version.is_default_version());
     Ok(living(&policy.build(), current.and_then(|version| version.document())))

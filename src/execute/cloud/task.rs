@@ -1,7 +1,7 @@
 //! One cloud resource's work: made once, completed, awaited.
 
 use crate::aws::observe::candidate;
-use crate::aws::{Cloud, CloudError, Kind, Living, Meaning, State, Wanted};
+use crate::aws::{self, Cloud, CloudError, Kind, Living, Meaning, State, Wanted};
 use crate::execute::Events;
 use crate::execute::journal::{DOUBT, Journal};
 use crate::layers::infrastructure::{Candidate, Change, Difference, Match, differences, identify};
@@ -20,6 +20,7 @@ pub(super) struct Task {
     pub(super) kind: &'static dyn Kind,
     pub(super) cloud: Arc<Cloud>,
     pub(super) wanted: Wanted,
+    pub(super) environment: String,
     pub(super) node: String,
     pub(super) events: Events,
     pub(super) calls: Arc<Semaphore>,
@@ -69,6 +70,14 @@ impl Task {
         }
     }
 
+    /// Takes over what lives: the next run knows it for certain, and `destroy` as ours.
+    pub(super) async fn mark(&self, living: Living) -> Result<Living, String> {
+        let marks = self.wanted.declared.marks(&self.environment);
+        let mark = || aws::mark(&self.cloud, &self.wanted.declared, &living, &marks);
+        self.patiently(is_passing, mark).await.map_err(|given_up| given_up.tell("mark"))?;
+        Ok(living)
+    }
+
     /// What a create call may have made although it did not say so; lists are behind for a moment.
     async fn find(&self) -> Result<Option<Living>, String> {
         let until = Instant::now() + DOUBT;
@@ -76,8 +85,7 @@ impl Task {
             let wanted = std::slice::from_ref(&self.wanted);
             let list = self.patiently(is_passing, || self.kind.list(&self.cloud, wanted)).await.map_err(|given_up| given_up.tell("look for"))?;
             let candidates: Vec<Candidate<'_>> = list.iter().map(candidate).collect();
-            let environment = self.wanted.tags.get(crate::layers::infrastructure::TAG_ENVIRONMENT).map_or("", String::as_str);
-            match identify(&self.wanted.declared, &self.wanted.spec, environment, &candidates) {
+            match identify(&self.wanted.declared, &self.wanted.spec, &self.environment, &candidates) {
                 Match::One { position, .. } => return Ok(Some(list[position].clone())),
                 Match::Several { positions, .. } => {
                     let ids: Vec<&str> = positions.iter().map(|&position| list[position].id.as_str()).collect();

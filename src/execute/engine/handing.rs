@@ -1,5 +1,6 @@
 //! Handing layers to the agent: when it is calm, and until the agent confirms.
 
+use super::super::layer::ApplyFailed;
 use super::{Engine, Message, PATIENCE, QUIET};
 use crate::agent;
 use crate::cluster::ssa;
@@ -24,7 +25,13 @@ impl Engine {
             let limit = self.run.timeout.unwrap_or(Duration::MAX);
             let deadline = Instant::now() + layer.patience().unwrap_or(PATIENCE).min(limit).max(Duration::from_secs(60));
             self.handover_deadlines.insert(position, deadline);
-            let object = self.kustomization(position);
+            let object = match self.kustomization(position) {
+                Ok(object) => object,
+                Err(error) => {
+                    let _ = self.sender.send(Message::Given(position, Err(error.to_string())));
+                    continue;
+                }
+            };
             let living = self.living.get(&layer.id).cloned();
             let (cluster, sender, shared) = (self.run.cluster.clone(), self.sender.clone(), self.shared.clone());
             tokio::spawn(async move {
@@ -37,7 +44,7 @@ impl Engine {
     }
 
     /// The layer's own object as the layer that holds it (its parent, itself, or one below it) would write it.
-    pub(super) fn kustomization(&self, position: usize) -> Resource {
+    pub(super) fn kustomization(&self, position: usize) -> Result<Resource, ApplyFailed> {
         let layers = &self.run.reading.layers;
         let layer = &layers[position].layer;
         let id = layer.declaration.id();
@@ -50,8 +57,9 @@ impl Engine {
                 .find_map(|read| Some((read.objects.iter().find(|object| object.id() == id)?, Some(&read.layer))))
                 .unwrap_or((&layer.declaration, None)),
         };
-        let value = owner.map_or_else(|| declaration.value.clone(), |owner| ssa::prepare(declaration, owner));
-        Resource { value, origin: declaration.origin.clone() }
+        let known = Resource { value: self.known(declaration)?, origin: declaration.origin.clone() };
+        let value = owner.map_or_else(|| known.value.clone(), |owner| ssa::prepare(&known, owner));
+        Ok(Resource { value, origin: known.origin })
     }
 
     pub(super) fn judge_handover(&mut self, position: usize, object: &Value) {

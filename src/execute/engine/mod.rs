@@ -9,6 +9,7 @@ mod handing;
 mod readiness;
 mod start;
 
+use super::handover::Handover as CloudHandover;
 use super::layer::{self, ApplyFailed, Work, Written};
 use super::progress::Told;
 use super::proof::Baseline;
@@ -36,6 +37,8 @@ const REQUESTS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long layers that the agent is deleting are waited for.
 const LEAVING: Duration = Duration::from_secs(60);
+/// How long the controllers of cloud resources are waited for when all else is over: they need about two seconds where they run.
+const CONTROLLERS: Duration = Duration::from_secs(30);
 /// What is ours alone (secrets and variables of the environment).
 const OURS: Apply = Apply { manager: "blackstart", force: true, dry_run: false, mode: Mode::Straight };
 /// Handing over costs the cluster work; it begins when nothing was started, applied or made ready for so long, or all is ready.
@@ -141,6 +144,7 @@ pub(super) async fn drive(mut run: Run, living: BTreeMap<LayerId, Living>) -> Re
         requests: Semaphore::new(REQUESTS),
         watches,
         definitions_changed: Notify::new(),
+        handover: run.below.clone().and_then(|below| CloudHandover::new(below, run.cluster.clone())),
         events: run.events.clone(),
         stop: run.stop.clone(),
     });
@@ -197,6 +201,7 @@ pub(super) async fn drive(mut run: Run, living: BTreeMap<LayerId, Living>) -> Re
         }
     }
     engine.release().await;
+    engine.settle().await;
     engine.prove().await?;
     Ok(engine.conclude())
 }
@@ -583,6 +588,28 @@ impl Engine {
                 );
                 self.shared.send(Happening::Warning { node: Some(id.node()), message });
             }
+        }
+    }
+
+    /// Waits until the controllers of handed-over cloud resources have taken them, and tells which nobody has.
+    async fn settle(&self) {
+        let Some(handover) = &self.shared.handover else { return };
+        if handover.marked() > 0 {
+            let detail = format!("that ACK's controllers take over what lives in AWS ({} left)", handover.marked());
+            self.shared.send(Happening::Phase { name: "adopt".into(), detail });
+        }
+        let left = tokio::select! {
+            left = handover.settle(CONTROLLERS) => left,
+            // The next run sees to them.
+            () = self.shared.stopping() => return,
+        };
+        if let Some(first) = left.first() {
+            let more = if left.len() > 1 { format!(" and {} more", left.len() - 1) } else { String::new() };
+            let message = format!(
+                "{first}{more}: no ACK controller has reported it in sync within {} s; until one has, and this command has run again, the annotation services.k8s.aws/adopted stays, and what is deleted in AWS is not made again",
+                CONTROLLERS.as_secs()
+            );
+            self.shared.send(Happening::Warning { node: None, message });
         }
     }
 

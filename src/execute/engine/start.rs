@@ -2,6 +2,7 @@
 
 use super::super::layer::{self, ApplyFailed, Work, Written};
 use super::super::queue::Index;
+use super::super::secret;
 use super::super::{Installation, Shared};
 use super::{Engine, Job, Message, OURS};
 use crate::agent::{self, Living};
@@ -11,6 +12,7 @@ use crate::layers::flux;
 use crate::manifest::{ObjectId, Resource};
 use crate::plan::Action;
 use crate::report::event::Happening;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -33,13 +35,19 @@ impl Engine {
                 self.skip(index);
             }
             Job::Secret(position) => {
-                let secret = self.run.secrets[*position].clone();
+                let (secret, below, rehearsal) = (self.run.secrets[*position].clone(), self.run.below.clone(), self.rehearsal);
                 self.shared.send(Happening::Started { node: id.clone(), action: Action::Apply, objects: 1 });
                 let cluster = self.run.cluster.clone();
-                let work = Work { node: id, cluster, objects: vec![secret], how: OURS, deadline, force: false };
                 let (sender, shared) = (self.sender.clone(), self.shared.clone());
                 tokio::spawn(async move {
-                    let result = apply_with_namespace(work, shared).await;
+                    let (object, place) = (secret.id(), secret.origin.clone());
+                    let result = match secret::complete(secret, below.as_ref(), rehearsal).await {
+                        Ok(secret) => {
+                            let work = Work { node: id, cluster, objects: vec![secret], how: OURS, deadline, force: false };
+                            apply_with_namespace(work, shared).await
+                        }
+                        Err(cause) => Err(ApplyFailed { object, place, cause, hint: None }),
+                    };
                     let _ = sender.send(Message::Applied(index, result));
                 });
             }
@@ -75,8 +83,14 @@ impl Engine {
     }
 
     pub(super) fn start_layer(&mut self, index: Index, position: usize, deadline: Instant) {
-        let objects = self.layer_objects(position);
         let id = self.nodes[index].id.clone();
+        let objects = match self.layer_objects(position) {
+            Ok(objects) => objects,
+            Err(error) => {
+                let _ = self.sender.send(Message::Applied(index, Err(error)));
+                return;
+            }
+        };
         self.shared.send(Happening::Started { node: id.clone(), action: self.nodes[index].action, objects: objects.len() });
         let layer = &self.run.reading.layers[position].layer;
         let cluster = match &layer.spec.service_account_name {
@@ -105,13 +119,24 @@ impl Engine {
     }
 
     /// The objects of a layer as the agent would write them, without the Kustomizations that are handed over later.
-    pub(super) fn layer_objects(&self, position: usize) -> Vec<Resource> {
+    pub(super) fn layer_objects(&self, position: usize) -> Result<Vec<Resource>, ApplyFailed> {
         let read = &self.run.reading.layers[position];
-        read.objects
-            .iter()
-            .filter(|object| !self.is_handed_over(object))
-            .map(|object| Resource { value: ssa::prepare(object, &read.layer), origin: object.origin.clone() })
-            .collect()
+        let ours = read.objects.iter().filter(|object| !self.is_handed_over(object));
+        ours.map(|object| {
+            let known = Resource { value: self.known(object)?, origin: object.origin.clone() };
+            Ok(Resource { value: ssa::prepare(&known, &read.layer), ..known })
+        })
+        .collect()
+    }
+
+    /// An object with the values of the storey below in it.
+    pub(super) fn known(&self, object: &Resource) -> Result<Value, ApplyFailed> {
+        secret::filled(&object.value, self.run.below.as_ref()).map_err(|cause| ApplyFailed {
+            object: object.id(),
+            place: object.origin.clone(),
+            cause,
+            hint: None,
+        })
     }
 
     /// The agent's components carry the labels of the entry layer where that layer declares them too.

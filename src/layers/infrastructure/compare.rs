@@ -1,6 +1,6 @@
 //! What differs between a declared resource and a living one. Pure.
 
-use super::{Change, Schema, Shape, at, tags, text};
+use super::{Change, Schema, Shape, at, rules, tags, text};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -45,6 +45,16 @@ fn is_same(declared: &Value, living: &Value, shape: Shape) -> bool {
             (Some(declared), None) => declared.is_empty() && living.is_null(),
             _ => covers(declared, living),
         },
+        Shape::Within => declared.as_array().into_iter().flatten().all(|one| {
+            let mut living = living.as_array().into_iter().flatten();
+            living.any(|other| covers(one, other))
+        }),
+        Shape::Rules => {
+            let (declared, living) = (rules::explode(declared), rules::explode(living));
+            let is_there = |one: &Value| living.iter().any(|other| covers(one, other));
+            let is_meant = |other: &Value| declared.iter().any(|one| covers(one, other));
+            declared.iter().all(is_there) && living.iter().all(is_meant)
+        }
         Shape::Policy => match (document(declared), document(living)) {
             (Some(declared), Some(living)) => declared == living,
             _ => covers(declared, living),
@@ -74,6 +84,7 @@ fn covers(declared: &Value, living: &Value) -> bool {
         (Value::Bool(false), Value::Null) => true,
         (Value::String(declared), Value::Null) => declared.is_empty(),
         (Value::Array(_) | Value::Object(_), _) | (_, Value::Array(_) | Value::Object(_)) => false,
+        (Value::Number(declared), Value::Number(living)) => declared == living || declared.as_f64() == living.as_f64(),
         (declared, living) => declared == living || text(declared) == text(living) && !living.is_null(),
     }
 }

@@ -3,13 +3,18 @@
 
 mod compare;
 mod identify;
+mod open;
 mod references;
+pub mod rules;
+mod status;
 #[cfg(test)]
 mod tests;
 
 pub use compare::{Difference, differences};
 pub use identify::{Candidate, Match, identify};
-pub use references::{Needs, needs, resolve};
+pub use open::{Filled, filled, known_output};
+pub use references::{Needs, needs, resolve, unresolved};
+pub use status::{gives, status};
 
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, nearest};
@@ -88,6 +93,10 @@ pub enum Shape {
     Policy,
     /// A map of JSON documents.
     Policies,
+    /// A list of which only the declared elements count.
+    Within,
+    /// Rules of a security group, compared one by one.
+    Rules,
 }
 
 /// A field of this path.
@@ -112,6 +121,18 @@ impl Field {
     #[must_use]
     pub const fn set(self) -> Self {
         Self { shape: Shape::Set, ..self }
+    }
+
+    /// A list of which only the declared elements count.
+    #[must_use]
+    pub const fn within(self) -> Self {
+        Self { shape: Shape::Within, ..self }
+    }
+
+    /// Rules of a security group.
+    #[must_use]
+    pub const fn rules(self) -> Self {
+        Self { shape: Shape::Rules, ..self }
     }
 
     /// A JSON document in a string.
@@ -209,6 +230,12 @@ pub fn service(resource: &Resource) -> Option<&str> {
     group.strip_suffix(GROUP).filter(|service| *service != "services")
 }
 
+/// Id of an ACK manifest's node, whether or not its kind is known: `aws/<service>/<Kind>/<namespace>/<name>`; none for anything else.
+pub fn node(resource: &Resource) -> Option<String> {
+    let namespace = resource.namespace().unwrap_or("default");
+    Some(format!("aws/{}/{}/{namespace}/{}", service(resource)?, resource.kind(), resource.name()))
+}
+
 /// Facts of a manifest's kind.
 pub fn schema(resource: &Resource, catalogue: &Catalogue) -> Option<&'static Schema> {
     let service = service(resource)?;
@@ -233,6 +260,11 @@ impl Declared {
         let declared = Self { schema, resource: resource.clone() };
         let problems = declared.problems();
         Some(if problems.is_empty() { Ok(declared) } else { Err(problems) })
+    }
+
+    /// Whether this is the id of its node.
+    pub fn is(&self, node: &str) -> bool {
+        self.node() == node
     }
 
     /// Id of its node: `aws/<service>/<Kind>/<namespace>/<name>`.
@@ -268,6 +300,11 @@ impl Declared {
     /// Declared tags.
     pub fn tags(&self) -> BTreeMap<String, String> {
         tags(self.spec(), self.schema.tags)
+    }
+
+    /// The tags that say whose it is.
+    pub fn marks(&self, environment: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([(TAG_ENVIRONMENT.to_owned(), environment.to_owned()), (TAG_RESOURCE.to_owned(), self.key())])
     }
 
     fn problems(&self) -> Vec<Problem> {

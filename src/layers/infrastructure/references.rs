@@ -1,6 +1,7 @@
 //! What a cloud resource needs of others: what comes first, and which value it gives. Pure.
 
-use super::{Declared, Place, Reference, Shape, at, put};
+use super::{Declared, Place, Reference, Shape, at, known_output, put};
+use crate::layers::outputs::outputs;
 use crate::problem::{Problem, nearest};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -21,26 +22,27 @@ pub struct Needs {
 /// What waits for what among declared resources, and references to nothing.
 pub fn needs(all: &[Declared], place: &Place) -> (Vec<Needs>, Vec<Problem>) {
     let mut needs = BTreeSet::new();
-    let mut problems = Vec::new();
     for (to, declared) in all.iter().enumerate() {
         for reference in declared.schema.references {
             for (namespace, name) in named(declared, reference) {
-                let target = all.iter().position(|other| {
-                    is_of(other, reference) && other.resource.name() == name && other.resource.namespace().unwrap_or("default") == namespace
-                });
-                match target {
-                    Some(from) => {
-                        needs.insert(Needs { from, to, reason: reference.twin.trim_end_matches("[]").to_owned(), late: reference.late });
-                    }
-                    None => problems.push(nothing(declared, reference, &namespace, &name, all)),
+                if let Some(from) = target(reference, &namespace, &name, all) {
+                    needs.insert(Needs { from, to, reason: reference.twin.trim_end_matches("[]").to_owned(), late: reference.late });
                 }
             }
             for value in values(declared.spec(), reference.path) {
-                let from = all.iter().position(|other| is_of(other, reference) && known_output(other, reference.output, place) == Some(value.to_owned()));
+                let from = all.iter().position(|other| is_of(other, reference) && known_output(other, reference.output, place).is_some_and(|known| known == value));
                 if let Some(from) = from.filter(|from| *from != to) {
                     let reason = format!("its {} in {}", reference.output, reference.path.trim_end_matches("[]"));
                     needs.insert(Needs { from, to, reason, late: reference.late });
                 }
+            }
+        }
+    }
+    // Values of others by variables.
+    for (to, declared) in all.iter().enumerate() {
+        for output in outputs(&declared.resource.value) {
+            if let Some(from) = all.iter().position(|other| other.is(&output.node)) {
+                needs.insert(Needs { from, to, reason: output.reason(), late: false });
             }
         }
     }
@@ -57,7 +59,24 @@ pub fn needs(all: &[Declared], place: &Place) -> (Vec<Needs>, Vec<Problem>) {
             }
         }
     }
-    (needs.into_iter().collect(), problems)
+    (needs.into_iter().collect(), all.iter().flat_map(|declared| unresolved(declared, all)).collect())
+}
+
+/// References of one resource that name none of these.
+pub fn unresolved(declared: &Declared, all: &[Declared]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for reference in declared.schema.references {
+        let missing = named(declared, reference).into_iter().filter(|(namespace, name)| target(reference, namespace, name, all).is_none());
+        problems.extend(missing.map(|(namespace, name)| nothing(declared, reference, &namespace, &name, all)));
+    }
+    problems
+}
+
+/// Position of what a reference's twin names.
+fn target(reference: &Reference, namespace: &str, name: &str, all: &[Declared]) -> Option<usize> {
+    all.iter().position(|other| {
+        is_of(other, reference) && other.resource.name() == name && other.resource.namespace().unwrap_or("default") == namespace
+    })
 }
 
 fn is_of(declared: &Declared, reference: &Reference) -> bool {
@@ -99,14 +118,6 @@ fn walk<'a>(value: &'a Value, path: &str, visit: &mut impl FnMut(&'a Value)) {
     match value.as_array() {
         Some(list) if is_list => list.iter().for_each(visit_one),
         _ => visit_one(value),
-    }
-}
-
-/// An output that is known before the resource exists.
-fn known_output(declared: &Declared, output: &str, place: &Place) -> Option<String> {
-    match output {
-        "arn" => declared.arn(place),
-        field => at(declared.spec(), field).and_then(Value::as_str).map(str::to_owned),
     }
 }
 

@@ -80,7 +80,22 @@ impl Moto {
         // The body is whole here, and may be changed.
         parts.headers.remove(http::header::TRANSFER_ENCODING);
         parts.headers.remove(http::header::CONTENT_LENGTH);
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        Ok(Answer { status: parts.status, headers: parts.headers, body: renamed(body) })
+    }
+}
+
+/// Roots of moto's answers about buckets, and what S3 calls them; SDKs that read strictly refuse the former.
+const ROOTS: &[(&str, &str)] = &[
+    ("GetBucketAccelerateConfigurationResponse", "AccelerateConfiguration"),
+    ("GetBucketNotificationResponse", "NotificationConfiguration"),
+    ("GetBucketVersioningResponse", "VersioningConfiguration"),
+];
+
+fn renamed(body: Bytes) -> Bytes {
+    let Some(text) = std::str::from_utf8(&body).ok().filter(|text| text.starts_with("<?xml") && text.contains("<GetBucket")) else { return body };
+    match ROOTS.iter().find(|(root, _)| text.contains(&format!("<{root}"))) {
+        Some((root, name)) => text.replace(root, name).into(),
+        None => body,
     }
 }
 
