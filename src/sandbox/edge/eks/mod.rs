@@ -214,7 +214,6 @@ async fn route(clusters: &mut Clusters, asked: &Asked, around: &Around<'_>) -> R
                 [] => Ok(page(asked, kind.all, members::list(cluster, kind, asked))),
                 [id] if get => Ok(json!({kind.one: members::find(cluster, kind, id)?.told()})),
                 [id] if asked.method == Method::DELETE => members::delete(cluster, kind, id),
-                [id] => members::update(cluster, kind, id, asked, around).await,
                 [principal, "access-policies"] if post => access::associate(cluster, principal, &asked.json()),
                 [principal, "access-policies"] => access::policies(cluster, principal, asked),
                 [principal, "access-policies", policy] => access::disassociate(cluster, principal, policy),
