@@ -33,7 +33,7 @@ enum Upper {
     /// blackstart.yaml names none, or it stays: left alone.
     None,
     /// With its node.
-    Reached(String, Cluster, Inside),
+    Reached(String, Cluster, Box<Inside>),
     Unreachable(String),
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn destroy(args: DestroyArgs, show: Show) -> Result<ExitCode, F
         doomed,
         edges: plan.edges.into_iter().filter(|edge| edge.from.starts_with("aws/") && edge.to.starts_with("aws/")).collect(),
         cluster: match upper {
-            Upper::Reached(node, cluster, inside) => Some((node, cluster, inside)),
+            Upper::Reached(node, cluster, inside) => Some((node, cluster, *inside)),
             _ => None,
         },
         whose,
@@ -101,7 +101,7 @@ async fn upper(args: &DestroyArgs, environment: &Environment, plan: &Plan, doome
         Ok(_) => {}
     }
     match clearing::look(&cluster).await {
-        Ok(inside) => Ok(Upper::Reached(node, cluster, inside)),
+        Ok(inside) => Ok(Upper::Reached(node, cluster, Box::new(inside))),
         Err(error) => Ok(Upper::Unreachable(error.to_string())),
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn compare(plan: &mut Plan, reading: &Reading, environment: &En
         let cluster = connect(place, environment).await?;
         Ok::<_, Failure>(look(&cluster, reading).await?)
     };
-    let (account, upper) = tokio::join!(account::look(plan, environment), upper);
+    let (account, upper) = tokio::join!(Box::pin(account::look(plan, environment)), Box::pin(upper));
     let mut live = Live { live: Seen::default(), differences: Vec::new() };
     if let Some(account) = account? {
         lower(plan, account, &mut live);

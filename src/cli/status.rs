@@ -117,7 +117,7 @@ async fn ask(plan: &Plan, reading: &Reading, environment: &Environment, place: &
             },
         })
     };
-    let (account, cluster) = tokio::join!(account::look(plan, environment), upper);
+    let (account, cluster) = tokio::join!(Box::pin(account::look(plan, environment)), Box::pin(upper));
     let aws = account?.map(|account| cloud(plan, &account));
     let lower_is_well = aws
         .as_ref()

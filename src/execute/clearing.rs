@@ -137,20 +137,20 @@ async fn top(cluster: &Cluster, pod: &Value) -> Result<ObjectId, ClusterError> {
 /// Gives what did not go; that is swept by tags afterwards.
 pub async fn clear(cluster: &Cluster, inside: &Inside, node: &str, events: &Events, stop: &watch::Receiver<u8>) -> Vec<String> {
     let mut left = Vec::new();
-    let mut note = |what: &dyn std::fmt::Display, result: Result<(), ClusterError>| {
+    let mut tried = |what: &dyn std::fmt::Display, result: Result<(), ClusterError>| {
         // One that is gone meanwhile is what was wanted.
         left.extend(result.err().filter(|error| !error.is_absent()).map(|error| format!("{what}: {error}")));
     };
     for layer in &inside.layers {
-        note(layer, agent::suspend(cluster, layer).await);
+        tried(layer, agent::suspend(cluster, layer).await);
     }
     for release in &inside.releases {
         let suspended = cluster.merge_patch(release, None, &json!({"spec": {"suspend": true}}), "blackstart").await;
-        note(release, suspended.map(drop));
+        tried(release, suspended.map(drop));
     }
     let claims = inside.claims.iter().map(|(id, _)| id);
     for object in inside.users.iter().chain(&inside.ways_in).chain(claims.clone()) {
-        note(object, cluster.delete(object, &Preconditions::default()).await.map(drop));
+        tried(object, cluster.delete(object, &Preconditions::default()).await.map(drop));
     }
     let watches = Watches::new(cluster.clone());
     let awaited: Vec<&ObjectId> = inside.ways_in.iter().chain(claims).chain(&inside.volumes).collect();

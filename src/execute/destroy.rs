@@ -136,7 +136,8 @@ pub async fn destroy(work: Demolition) -> Finished {
     engine.clear().await;
     engine.sweep().await;
     engine.run().await;
-    if !engine.finished.interrupted {
+    // What failed may hold the rest: that is no reason to wait.
+    if !engine.finished.interrupted && engine.finished.failures.is_empty() {
         engine.sweep_out().await;
     }
     let Engine { mut finished, queue, work, .. } = engine;
@@ -316,8 +317,11 @@ impl Task {
             let word = match seen.map(|living| living.state) {
                 None => return Ok(()),
                 Some(State::Leaving(word)) if is_final(&word) => return Ok(()),
-                Some(State::Failed(word)) => return Err(format!("cannot be deleted: {} is {word}", self.living.id)),
-                Some(State::Leaving(word) | State::Pending(word)) => word,
+                Some(State::Failed(word)) if word.to_lowercase().contains("delete") => {
+                    return Err(format!("cannot be deleted: {} is {word}", self.living.id));
+                }
+                // One that had failed before its end is shown so for a moment more.
+                Some(State::Leaving(word) | State::Pending(word) | State::Failed(word)) => word,
                 Some(State::Ready) => "not gone yet".to_owned(),
             };
             if word != told {
