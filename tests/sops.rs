@@ -95,7 +95,7 @@ fn planned(folder: &Path) -> (Reading, Plan) {
     let options =
         ReadOptions { path: folder.to_owned(), entrypoint: None, revision: Revision::WorkingTree, sources: Vec::new(), decrypt: true };
     let reading = read::read_blocking(&options, &environment).expect("read");
-    let plan = plan(&reading, &environment);
+    let plan = plan(&reading, &environment, &[]);
     (reading, plan)
 }
 

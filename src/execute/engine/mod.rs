@@ -511,8 +511,8 @@ impl Engine {
 
     /// What the storey below has told of: nodes that are ready or never will be.
     fn below(&mut self) {
-        let Some(below) = &self.run.below else { return };
-        let told = below.progress.subscribe().borrow().clone();
+        let nobody = || Told { over: true, ..Told::default() };
+        let told = self.run.below.as_ref().map_or_else(nobody, |below| below.progress.subscribe().borrow().clone());
         for index in 0..self.nodes.len() {
             if !matches!(self.nodes[index].job, Job::Below) || self.nodes[index].finished {
                 continue;

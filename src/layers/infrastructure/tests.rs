@@ -89,7 +89,7 @@ fn fields_that_are_not_honoured_are_told_with_a_near_name() {
     assert_eq!(problems[0].message, "VPC ack/main: spec.enableDnsSupport is not honoured by blackstart");
     assert!(problems[0].hint.as_ref().unwrap().contains("spec.enableDNSSupport"), "{:?}", problems[0].hint);
     assert_eq!(problems[1].message, "Cluster ack/c: spec.config.privat is not honoured by blackstart");
-    assert_eq!(problems[1].origin.as_ref().unwrap().to_string(), "a.yaml:6");
+    assert_eq!(problems[1].origin.as_ref().unwrap().to_string(), "a.yaml:7");
 }
 
 #[test]

@@ -158,7 +158,7 @@ mod tests {
     fn operations_have_their_names_in_all_protocols() {
         let mut headers = HeaderMap::new();
         let signed = |service: &str| {
-            HeaderValue::from_str(&format!("AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1/{service}/aws4_request, Signed…"))
+            HeaderValue::from_str(&format!("AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=host"))
         };
         headers.insert("authorization", signed("sqs").expect("a header"));
         let query = asked(Method::POST, &headers, "Version=1&Action=DescribeVpcs&Name=a%2Fb+c");

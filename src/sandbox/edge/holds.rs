@@ -39,7 +39,7 @@ const DEPENDENCY: &str = "DependencyViolation";
 
 const HOLDS: &[Hold] = &[
     hold("DeleteVpc", "VpcId", "DescribeInternetGateways", "attachment.vpc-id", "internetGatewayId"),
-    hold("DeleteVpc", "VpcId", "DescribeVpcEndpoints", "vpc-id", "vpcEndpointId"),
+    hold("DeleteVpc", "VpcId", "DescribeVpcEndpoints", "vpc-id", "vpcEndpointId").also("vpc-endpoint-state", "available"),
     hold("DeleteVpc", "VpcId", "DescribeSecurityGroups", "vpc-id", "groupName").except("default"),
     hold("DeleteSubnet", "SubnetId", "DescribeNatGateways", "subnet-id", "natGatewayId").also("state", "available"),
     hold("DeleteSubnet", "SubnetId", "DescribeInstances", "subnet-id", "instanceId").also("instance-state-name", "running"),
