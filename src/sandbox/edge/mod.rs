@@ -5,6 +5,7 @@
 //! moto    the emulator: calls are forwarded, questions asked
 //! clock   how long a kind of resource takes, on the sandbox's scale
 //! eks     EKS, in moto's place
+//! ecr     its cache rules, which moto has not
 //! states  pending and creating, where moto is done at once
 //! fresh   eventual consistency
 //! holds   what stands against a deletion
@@ -16,6 +17,7 @@
 mod call;
 mod clock;
 mod control;
+mod ecr;
 mod eks;
 mod faults;
 mod fresh;
@@ -60,6 +62,7 @@ pub struct Edge {
 struct Shared {
     moto: Moto,
     eks: Eks,
+    rules: ecr::Rules,
     states: States,
     fresh: Fresh,
     tokens: Tokens,
@@ -83,6 +86,7 @@ impl Edge {
         let shared = Arc::new(Shared {
             moto: Moto::new(upstream),
             eks: Eks::default(),
+            rules: ecr::Rules::default(),
             states: States::default(),
             fresh: Fresh::default(),
             tokens: Tokens::default(),
@@ -195,6 +199,9 @@ async fn carry_out(asked: &Asked, shared: &Shared) -> Result<Answer, String> {
     if asked.service == "eks" {
         let api_server = lock(&shared.api_server).clone();
         return Ok(shared.eks.answer(asked, &Around { moto: &shared.moto, fresh: &shared.fresh, clock, api_server }).await);
+    }
+    if let Some(answer) = shared.rules.answer(asked) {
+        return Ok(answer);
     }
     let token = tokens::token(asked);
     if let Some(answer) = token.as_ref().and_then(|token| shared.tokens.answer(token)) {
