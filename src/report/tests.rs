@@ -298,6 +298,7 @@ fn calls_a_run_without_an_end_interrupted() {
     let model = until(&bad(), 900);
     assert!(!model.success());
     assert_eq!(headline(&model), "staging was interrupted: 1 of 4 layers ready");
+    assert!(text(&end::lines(&model, 80, Verbosity::Normal, &[])).contains("unfinished  operator"));
 }
 
 #[test]
@@ -316,7 +317,6 @@ fn an_environment_that_is_taken_down_is_gone_not_back() {
     };
     assert_eq!(headline(&RunModel::of(&run(Outcome::Ready, true))), "staging is gone: 2 resources deleted in 2.0s");
     assert_eq!(headline(&RunModel::of(&run(Outcome::Failed, false))), "staging is not gone: 1 of 2 resources deleted, 1 failed");
-    assert!(text(&end::lines(&model, 80, Verbosity::Normal, &[])).contains("unfinished  operator"));
 }
 
 fn path_of(events: &[Event]) -> Vec<String> {
