@@ -6,6 +6,7 @@ mod ask;
 mod cloud;
 mod destroy;
 mod edge;
+mod expected;
 mod failure;
 mod kubeconfig;
 mod live;
@@ -184,6 +185,9 @@ struct PlanArgs {
     live: bool,
     #[command(flatten)]
     cluster: ClusterArgs,
+    /// Take durations from the report of an earlier run in DIR
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Input")]
+    report: Option<PathBuf>,
     /// Form of the output: human or json
     #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
     output: Output,

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-const TITLE: Style = Style::new().bold();
+pub(super) const TITLE: Style = Style::new().bold();
 const NAME: Style = AnsiColor::Cyan.on_default();
-const FAINT: Style = Style::new().dimmed();
+pub(super) const FAINT: Style = Style::new().dimmed();
 const WARN: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -69,6 +69,7 @@ fn human(plan: &Plan) -> String {
             let _ = writeln!(text, "  {} needs {}{place}", short(&unknown.node), unknown.needs);
         }
     }
+    super::expected::lines(plan, &mut text);
     let _ = writeln!(text);
     if !plan.problems.is_empty() {
         let _ = writeln!(text, "{TITLE}problems{TITLE:#}");
@@ -170,9 +171,10 @@ fn infrastructure(plan: &Plan, text: &mut String) {
                 format!("{} {FAINT}({}){FAINT:#}", from.rsplit('/').next().unwrap_or(from), list(&reasons, 3))
             })
             .collect();
+        let time = super::expected::of(plan, node);
         let (owner, after) = match after.as_slice() {
-            [] => (owner(node).to_owned(), String::new()),
-            after => (format!("{:<10}", owner(node)), format!("  after {}", after.join(", "))),
+            [] => (format!("{:<10} {time}", owner(node)).trim_end().to_owned(), String::new()),
+            after => (format!("{:<10} {time:<8}", owner(node)), format!("  after {}", after.join(", "))),
         };
         let action = plan.live.as_ref().map(|_| format!("{:<7} ", action_of(plan, node))).unwrap_or_default();
         let _ = writeln!(text, "  {action}{NAME}{name:<width$}{NAME:#}  {FAINT}{owner}{FAINT:#}{after}");
@@ -211,7 +213,9 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
         layer if !layer.rendered => " (objects not known)",
         _ => "",
     };
-    let _ = writeln!(text, "  {NAME}{}{NAME:#}{WARN}{state}{WARN:#}  {FAINT}{}{FAINT:#}", layer.id, layer.path);
+    let time = super::expected::of(plan, &layer.id.node());
+    let time = if time.is_empty() { time } else { format!("  {time}") };
+    let _ = writeln!(text, "  {NAME}{}{NAME:#}{WARN}{state}{WARN:#}  {FAINT}{}{time}{FAINT:#}", layer.id, layer.path);
     if !layer.objects.is_empty() {
         let _ = writeln!(text, "      {}: {}", count(layer.objects.len(), "object"), kinds(layer));
     }
@@ -281,7 +285,7 @@ fn list(words: &[&str], most: usize) -> String {
     }
 }
 
-fn short(node: &str) -> &str {
+pub(super) fn short(node: &str) -> &str {
     node.strip_prefix("layer/").unwrap_or(node)
 }
 

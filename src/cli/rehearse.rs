@@ -9,6 +9,7 @@ use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::health::Expressions;
 use crate::layers::infrastructure::Declared;
 use crate::manifest::Resource;
+use crate::plan::estimate::estimate;
 use crate::read::{self, Reading};
 use crate::report::event::Happening;
 use crate::sandbox::edge::Edge;
@@ -80,7 +81,8 @@ async fn run(
     given: Input,
     stop: tokio::sync::watch::Receiver<u8>,
 ) -> Result<Finished, Failure> {
-    execute::announce(&given.plan, events);
+    let measured = super::start::measured(&args.run, &given.plan, true);
+    execute::announce(&given.plan, &estimate(&given.plan, &measured, args.time_scale.seconds()), events);
     let mode = if args.bootstrap { Mode::Bootstrap } else { Mode::Recover };
     let account = look_at_account(&given, mode, sandbox, events, &stop).await?;
     let above = async |below: Option<Below>| above(args, events, sandbox, given, mode, below, stop).await;

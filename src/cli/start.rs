@@ -8,9 +8,11 @@ use crate::execute::kubeconfig::{self, Appears};
 use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::manifest::Resource;
 use crate::plan::Plan;
+use crate::plan::estimate::estimate;
 use crate::read::{self, ReadOptions, Reading, Revision};
 use crate::report;
 use crate::report::event::Happening;
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -73,6 +75,8 @@ pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failur
     }
     let (environment, reading) = read_all(&args.input, Revision::WorkingTree).await?;
     let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    let measured = args.report.as_deref().map(|folder| report::measured(folder, &plan.environment, false)).unwrap_or_default();
+    plan.expected = Some(estimate(&plan, &measured, 1.0));
     if args.live {
         super::live::compare(&mut plan, &reading, &environment, &args.cluster).await?;
     }
@@ -117,7 +121,8 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         given = input(&args.run.input, events) => given?,
         _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };
-    execute::announce(&given.plan, events);
+    let measured = measured(&args.run, &given.plan, false);
+    execute::announce(&given.plan, &estimate(&given.plan, &measured, 1.0), events);
     let access = super::cloud::access(&given.environment);
     let interrupted = || Failure::new("interrupted before the first write").code(130);
     // Parties that do not know of each other: the account, the agent's remote, the files at hand, the cluster where it is there already.
@@ -237,6 +242,11 @@ pub(super) async fn rehearse(args: RehearseArgs, show: Show) -> Result<ExitCode,
     let (events, reporter) = reporter(&args.run, show)?;
     let result = super::rehearse::rehearse(&args, &events).await;
     finish(result, events, reporter).await
+}
+
+/// What earlier runs have measured, where this one's report goes.
+pub(super) fn measured(args: &RunArgs, plan: &Plan, rehearsal: bool) -> HashMap<String, f64> {
+    args.report.as_deref().map(|folder| report::measured(folder, &plan.environment, rehearsal)).unwrap_or_default()
 }
 
 pub(super) fn phase(events: &Events, name: &str, detail: &str) {

@@ -28,6 +28,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::layers::LayerId;
 use crate::manifest::{ObjectId, Resource};
 use crate::plan::Plan;
+use crate::plan::estimate::Estimate;
 use crate::read::Reading;
 use crate::report::event::{Event, Happening, Sink};
 use futures::future::BoxFuture;
@@ -201,14 +202,15 @@ impl Shared {
     }
 }
 
-/// Tells the plan; before anything of it is done.
-pub fn announce(plan: &Plan, events: &Events) {
+/// Tells the plan, and how long it should take; before anything of it is done.
+pub fn announce(plan: &Plan, expected: &Estimate, events: &Events) {
     events.send(Happening::Planned {
         environment: plan.environment.clone(),
         revision: plan.revision.clone(),
         nodes: plan.nodes.iter().map(|node| (node.id.clone(), node.action)).collect(),
         edges: plan.edges.iter().map(|edge| (edge.from.clone(), edge.to.clone(), edge.reason.clone())).collect(),
     });
+    events.send(Happening::Expected { seconds: expected.seconds, nodes: expected.nodes.clone() });
 }
 
 /// What a run found before its first write.

@@ -79,6 +79,7 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
         declared: builder.cloud,
         left: builder.left,
         commands: reading.commands.clone(),
+        expected: None,
         nodes: builder.nodes,
         edges: builder.edges,
         problems: builder.problems.into_iter().map(legible).collect(),

@@ -43,6 +43,9 @@ pub struct Plan {
     /// The commands among it.
     #[serde(skip)]
     pub commands: Vec<Command>,
+    /// How long it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<estimate::Estimate>,
     /// Everything that the run does.
     pub nodes: Vec<Node>,
     /// Why it does it in this order.

@@ -36,6 +36,8 @@ pub struct Report {
     pub summary: Option<String>,
     /// Until everything was ready; absent if something is not.
     pub ready_seconds: Option<f64>,
+    /// Seconds from the plan until everything should have been ready; `readySeconds` counts from the beginning.
+    pub expected_seconds: Option<f64>,
     /// Until the agent had confirmed every layer; absent if it has not.
     pub handover_seconds: Option<f64>,
     /// From first to last event.
@@ -217,6 +219,7 @@ impl Report {
             headline: headline(model),
             summary: model.end.as_ref().map(|end| end.summary.clone()),
             ready_seconds: model.ready_seconds().map(round),
+            expected_seconds: model.expected.map(|(_, expected)| round(expected)),
             handover_seconds: model.handover_seconds().map(round),
             total_seconds: model.latest.map_or(0.0, |time| round(model.since_began(time))),
             phases: model

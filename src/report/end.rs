@@ -290,6 +290,10 @@ fn result(model: &RunModel, columns: usize, verbosity: Verbosity, files: &[PathB
     }
     let phases: Vec<String> =
         model.phase_times().into_iter().map(|(phase, from, to)| format!("{} {}", phase.name, seconds(to - from))).collect();
+    if let Some((expected, measured)) = model.expected_and_measured() {
+        let text = format!("expected {} from the plan until all is ready, measured {}", seconds(expected), seconds(measured));
+        lines.extend(fold(&text, columns).into_iter().map(|line| Line::new().add(Tone::Faint, line)));
+    }
     if !phases.is_empty() {
         lines.extend(fold(&phases.join(", "), columns).into_iter().map(|line| Line::new().add(Tone::Faint, line)));
     }

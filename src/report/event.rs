@@ -38,6 +38,13 @@ pub enum Happening {
         /// `(from, to, reason)`, as in the plan.
         edges: Vec<(String, String, String)>,
     },
+    /// How long it should take, by usual durations and by what earlier runs have measured.
+    Expected {
+        /// Seconds from the plan until all is ready.
+        seconds: f64,
+        /// `(node, seconds)`.
+        nodes: Vec<(String, f64)>,
+    },
     /// A node waits: the nodes that hold it back, with reasons. Sent at the beginning and whenever the set changes.
     Waiting {
         /// Node.

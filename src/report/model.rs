@@ -32,6 +32,10 @@ pub struct RunModel {
     pub warnings: Vec<Warning>,
     /// Calls that were tried again.
     pub retries: usize,
+    /// When the plan was told, and how many seconds it should take from then.
+    pub expected: Option<(Timestamp, f64)>,
+    /// How many seconds each node should take.
+    pub usual: HashMap<String, f64>,
     /// Ended by an error that the program itself tells after the report.
     pub given_up: bool,
     index: HashMap<String, usize>,
@@ -239,6 +243,10 @@ impl RunModel {
                 }
                 self.namespace = self.only_namespace();
             }
+            Happening::Expected { seconds, nodes } => {
+                self.expected = Some((time, *seconds));
+                self.usual = nodes.iter().cloned().collect();
+            }
             Happening::Waiting { node, on } => {
                 let node = self.node(node);
                 node.waits_for.clone_from(on);
@@ -349,9 +357,9 @@ impl RunModel {
         self.began.map_or(0.0, |began| time.duration_since(began).as_secs_f64().max(0.0))
     }
 
-    /// What a person calls this node: without `layer/`, and without the namespace where all layers share one.
+    /// What a person calls this node: without `layer/` and `aws/`, and without the namespace where all layers share one.
     pub fn short<'a>(&self, id: &'a str) -> &'a str {
-        let Some(layer) = id.strip_prefix("layer/") else { return id };
+        let Some(layer) = id.strip_prefix("layer/") else { return id.strip_prefix("aws/").unwrap_or(id) };
         match (&self.namespace, layer.split_once('/')) {
             (Some(only), Some((namespace, name))) if only == namespace => name,
             _ => layer,
@@ -401,6 +409,12 @@ impl RunModel {
         let awaited: Vec<_> = self.nodes.iter().filter(|node| !node.is_skipped()).collect();
         let ready: Vec<_> = awaited.iter().filter_map(|node| node.ready()).collect();
         (ready.len() == awaited.len()).then(|| ready.into_iter().max()).flatten().map(|time| self.since_began(time))
+    }
+
+    /// Seconds that it should take, and that it took, both from the plan until all was ready.
+    pub fn expected_and_measured(&self) -> Option<(f64, f64)> {
+        let (planned, expected) = self.expected?;
+        Some((expected, self.ready_seconds()? - self.since_began(planned)))
     }
 
     /// Seconds from the beginning until the agent had confirmed every layer, where it has.

@@ -72,7 +72,8 @@ fn held_ready(model: &RunModel, place: usize) -> Option<Before> {
 
 /// What let this node start.
 fn released(model: &RunModel, place: usize) -> Option<Before> {
-    let started = model.nodes[place].started?;
+    // What has no work of its own (the cluster) is never started.
+    let started = model.nodes[place].started.or(model.nodes[place].finished)?;
     let mark = |from: usize, time| if model.nodes[from].ready() == Some(time) { Mark::Ready } else { Mark::Applied };
     let told = model.waited_last_for(place).and_then(|(from, reason)| {
         let from = model.find(from)?;

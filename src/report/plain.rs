@@ -3,7 +3,7 @@
 use super::event::{Event, Happening, Outcome};
 use super::model::RunModel;
 use super::reporter::Verbosity;
-use super::text::{Line, Tone, count, fold, seconds};
+use super::text::{Line, Tone, clock, count, fold, seconds};
 use crate::plan::Action;
 
 /// Where lines go: the live view shows itself what begins.
@@ -34,6 +34,7 @@ pub(crate) fn lines(model: &RunModel, event: &Event, place: Place, verbosity: Ve
     let Some(columns) = columns else {
         // One line for each event, whatever the message holds: that is what grep and log collectors want.
         let detail: Vec<&str> = entry.detail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let start = start.max(line.width() + 1);
         return vec![if detail.is_empty() { line } else { line.up_to(start).add(Tone::Normal, detail.join("; ")) }];
     };
     if entry.detail.is_empty() {
@@ -91,9 +92,15 @@ fn entry(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity) ->
         Happening::Phase { name, detail } => Some(entry(Tone::Strong, name, "", detail)),
         Happening::Planned { environment, revision, nodes, .. } => {
             let layers = nodes.iter().filter(|(id, _)| id.starts_with("layer/")).count();
-            let what = if model.is_demolition() { format!("{} to delete", nodes.len()) } else { count(layers, "layer") };
+            let resources = nodes.iter().filter(|(id, _)| id.starts_with("aws/")).count();
+            let what = match resources {
+                _ if model.is_demolition() => format!("{} to delete", nodes.len()),
+                0 => count(layers, "layer"),
+                resources => format!("{}, {}", count(resources, "cloud resource"), count(layers, "layer")),
+            };
             Some(entry(Tone::Strong, "planned", "", &format!("{environment} at {}: {what}", short_revision(revision))))
         }
+        Happening::Expected { seconds, .. } => Some(entry(Tone::Faint, "expected", "", &format!("{} until all is ready", clock(*seconds)))),
         Happening::Waiting { node, on } if verbose && !on.is_empty() => Some(entry(Tone::Faint, "waiting", node, &waits(model, on))),
         Happening::Started { node, action, objects } if pipe || verbose => {
             let detail = match action {

@@ -45,6 +45,18 @@ impl Earlier {
         Some(Self { environment: document.environment, rehearsal: document.rehearsal, seconds })
     }
 
+    /// By what the plan expects, where no report tells more.
+    pub(crate) fn usual(model: &RunModel) -> Option<Self> {
+        let known = !model.usual.is_empty();
+        known.then(|| Self { environment: model.environment.clone(), rehearsal: model.is_rehearsal(), seconds: model.usual.clone() })
+    }
+
+    /// Seconds of each node of this environment, from the report in a folder; nothing where it tells of another one.
+    pub(crate) fn measured(folder: &Path, environment: &str, rehearsal: bool) -> HashMap<String, f64> {
+        let earlier = Self::read(folder).filter(|earlier| earlier.environment == environment && earlier.rehearsal == rehearsal);
+        earlier.map(|earlier| earlier.seconds).unwrap_or_default()
+    }
+
     /// Seconds until everything is ready: the longest chain of what is not over. None where it would be a guess: a node that was
     /// never seen to become ready, a failure, or a chain that takes longer than it did.
     pub(crate) fn remaining(&self, model: &RunModel, now: Timestamp) -> Option<f64> {

@@ -283,7 +283,9 @@ impl Writers {
         }
         let (columns, rows) = screen::size();
         let now = jiff::Timestamp::now();
-        let remaining = self.earlier.as_ref().and_then(|earlier| earlier.remaining(&self.model, now));
+        // What was measured is part of what is expected; a report of before alone serves runs that expect nothing.
+        let expected = Earlier::usual(&self.model);
+        let remaining = expected.as_ref().or(self.earlier.as_ref()).and_then(|earlier| earlier.remaining(&self.model, now));
         let frame = live::frame(&self.model, now, remaining, columns, rows);
         screen.draw(above, &frame, columns);
         above.clear();
