@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and tells what it skips")]
 
+mod account;
+
+use account::{ACCOUNT, Account, losses};
+use blackstart::read::{self, ReadOptions, Revision};
+use blackstart::{aws, plan};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +29,7 @@ fn repository(into: &Path) -> Option<PathBuf> {
     Some(root)
 }
 
-fn plan(root: &Path, environment: &Path) -> (Output, Value) {
+fn planned(root: &Path, environment: &Path) -> (Output, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blackstart"));
     let output = command.arg("plan").arg(root).args(["-o", "json", "--environment"]).arg(environment).output().unwrap();
     let plan = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
@@ -44,7 +49,7 @@ fn problems(plan: &Value) -> Vec<&Value> {
 fn all_are_planned_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let Some(root) = repository(folder.path()) else { return };
-    let (_, plan) = plan(&root, &Path::new(env!("CARGO_MANIFEST_DIR")).join(ENVIRONMENT));
+    let (_, plan) = planned(&root, &Path::new(env!("CARGO_MANIFEST_DIR")).join(ENVIRONMENT));
     assert_eq!(problems(&plan), Vec::<&Value>::new());
     let nodes: Vec<&str> = plan["nodes"].as_array().unwrap().iter().filter_map(|node| node["id"].as_str()).filter(|id| id.starts_with("aws/")).collect();
     assert_eq!(nodes.len(), 64, "{nodes:#?}");
@@ -76,6 +81,22 @@ fn all_are_planned_in_order() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_are_made_once_and_what_is_lost_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(root) = repository(folder.path()) else { return };
+    let Some(account) = Account::open_in(1, "us-west-2").await else { return };
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(ENVIRONMENT)).unwrap();
+    let file = folder.path().join("here.yaml");
+    std::fs::write(&file, text.replace("111122223333", ACCOUNT)).unwrap();
+    let environment = read::environment(&root, file.to_str()).unwrap();
+    let options = ReadOptions { path: root, entrypoint: None, revision: Revision::WorkingTree, sources: Vec::new(), decrypt: false };
+    let reading = read::read(&options, &environment).await.unwrap();
+    let declared = plan::plan(&reading, &environment, &aws::catalogue()).declared;
+    assert_eq!(declared.len(), 64);
+    losses::thirds(&account, &declared).await;
+}
+
 #[test]
 fn what_git_does_not_know_is_told_for_each_place() {
     let folder = tempfile::tempdir().unwrap();
@@ -83,7 +104,7 @@ fn what_git_does_not_know_is_told_for_each_place() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(ENVIRONMENT)).unwrap();
     let without = folder.path().join("without.yaml");
     std::fs::write(&without, text.replace("        STACK_NAME: test-infra\n", "")).unwrap();
-    let (output, plan) = plan(&root, &without);
+    let (output, plan) = planned(&root, &without);
     assert_eq!(output.status.code(), Some(1));
     let places: Vec<(&str, u64)> = problems(&plan)
         .into_iter()

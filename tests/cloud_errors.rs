@@ -24,6 +24,23 @@ spec:
   visibilityTimeout: \"60\"
 ";
 
+/// A cluster in the VPC.
+const CLUSTER: &str = "apiVersion: ec2.services.k8s.aws/v1alpha1
+kind: Subnet
+metadata: {name: a, namespace: infra}
+spec: {cidrBlock: 10.0.0.0/24, vpcRef: {from: {name: main}}, tags: [{key: Name, value: a}]}
+---
+apiVersion: eks.services.k8s.aws/v1alpha1
+kind: Cluster
+metadata: {name: shop, namespace: infra}
+spec:
+  name: shop
+  roleARN: arn:aws:iam::123456789012:role/shop
+  resourcesVPCConfig: {subnetRefs: [{from: {name: a}}]}
+";
+/// A cluster that is not there yet: one that cannot be reached would be refused before the first write.
+const LATER: &str = "  cluster: {from: {command: [\"false\"]}, timeout: 1s}\n";
+
 fn no_writes(account: &Account) {
     assert_eq!(account.writes(), [""; 0], "nothing was written");
 }
@@ -31,8 +48,8 @@ fn no_writes(account: &Account) {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_account_is_refused_by_every_verb() {
     let Some(account) = Account::open(1).await else { return };
-    let environment = Environment::new(QUEUE, "");
-    environment.settings("{accountID: \"999999999999\", region: eu-west-1}", "");
+    let environment = Environment::new(QUEUE, LATER);
+    environment.settings("{accountID: \"999999999999\", region: eu-west-1}", LATER);
     for arguments in
         [&["recover"][..], &["bootstrap"], &["plan", "--live"], &["status"], &["adopt", "--yes"], &["destroy", "--confirm", "tests"]]
     {
@@ -48,7 +65,7 @@ async fn another_account_is_refused_by_every_verb() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environments_region_counts_and_a_manifest_for_another_is_refused() {
     let Some(account) = Account::open(1).await else { return };
-    let environment = Environment::new(QUEUE, "");
+    let environment = Environment::new(QUEUE, LATER);
     // The shell says us-east-1.
     let said = environment.run(&account.edge.endpoint(), None, &["plan", "--live", "-o", "json"]).await;
     assert_eq!(said.json()["live"]["region"], "eu-west-1");
@@ -74,7 +91,7 @@ spec: {vpcID: vpc-1, cidrBlock: 10.0.0.0/24, availabilityZone: us-east-1a}
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_credentials_are_told_and_end_it() {
     let Some(account) = Account::open(1).await else { return };
-    let environment = Environment::new(QUEUE, "");
+    let environment = Environment::new(QUEUE, LATER);
     let wall = wall(&account.edge.endpoint(), "", "ExpiredToken").await;
     let said = environment.run(&wall, None, &["recover"]).await;
     said.has(&["sts GetCallerIdentity: ExpiredToken", "log in again", "aws sso login"], 1);
@@ -84,7 +101,7 @@ async fn expired_credentials_are_told_and_end_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_expire_in_the_middle_leave_what_is_made() {
     let Some(account) = Account::open(1).await else { return };
-    let environment = Environment::new(&format!("{QUEUE}---\n{VPC}"), "");
+    let environment = Environment::new(&format!("{QUEUE}---\n{VPC}---\n{CLUSTER}"), "  cluster: {eks: {name: shop}}\n");
     let wall = wall(&account.moto(), "Action=CreateVpc", "ExpiredToken").await;
     let edge = Edge::start(&wall, 1).await.unwrap();
     let said = environment.run(&edge.endpoint(), None, &["recover"]).await;
@@ -103,7 +120,7 @@ async fn credentials_that_expire_in_the_middle_leave_what_is_made() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_is_told_with_what_to_do() {
     let Some(account) = Account::open(1).await else { return };
-    let environment = Environment::new(VPC, "");
+    let environment = Environment::new(VPC, LATER);
     let wall = wall(&account.moto(), "Action=CreateVpc", "VpcLimitExceeded").await;
     let edge = Edge::start(&wall, 1).await.unwrap();
     let said = environment.run(&edge.endpoint(), None, &["recover"]).await;
@@ -124,7 +141,7 @@ metadata: {name: a, namespace: infra}
 spec: {vpcRef: {from: {name: man}}, cidrBlock: 10.0.0.0/24}
 ---
 ";
-    let environment = Environment::new(&format!("{unknown}{nothing}{VPC}"), "");
+    let environment = Environment::new(&format!("{unknown}{nothing}{VPC}"), LATER);
     for arguments in [&["recover"][..], &["adopt", "--yes"], &["destroy", "--confirm", "tests"]] {
         let said = environment.run(&account.edge.endpoint(), None, arguments).await;
         said.has(
@@ -144,7 +161,7 @@ spec: {vpcRef: {from: {name: man}}, cidrBlock: 10.0.0.0/24}
 #[tokio::test(flavor = "multi_thread")]
 async fn two_candidates_are_listed_with_what_tells_them_apart() {
     let Some(account) = Account::open(1).await else { return };
-    let environment = Environment::new(VPC, "");
+    let environment = Environment::new(VPC, LATER);
     let mut ids = Vec::new();
     for _ in 0..2 {
         let made = account.cloud.ec2().create_vpc().cidr_block("10.0.0.0/16").send().await.unwrap();
@@ -178,7 +195,7 @@ spec:
 "
         )
     };
-    let environment = Environment::new(&table("id"), "");
+    let environment = Environment::new(&table("id"), LATER);
     environment.run(&account.edge.endpoint(), None, &["recover"]).await;
     environment.manifests(&table("number"));
     account.edge.take_calls();
@@ -201,7 +218,7 @@ async fn a_first_start_takes_over_nothing_that_no_annotation_gives_it() {
     let Some(account) = Account::open(1).await else { return };
     account.cloud.sqs().create_queue().queue_name("orders").send().await.unwrap();
     account.edge.take_calls();
-    let environment = Environment::new(QUEUE, "");
+    let environment = Environment::new(QUEUE, LATER);
     let said = environment.run(&account.edge.endpoint(), None, &["bootstrap"]).await;
     said.has(&["infra/all.yaml:1 Queue infra/orders", "exists already (queueName orders)", "blackstart recover", "adopt-or-create"], 1);
     no_writes(&account);
@@ -223,7 +240,7 @@ async fn a_recovery_marks_what_it_takes_over_once_unless_ack_tends_it() {
     let url = account.cloud.sqs().get_queue_url().queue_name("tended").send().await.unwrap().queue_url.unwrap();
     account.cloud.sqs().tag_queue().queue_url(url).tags("services.k8s.aws/controller-version", "sqs-v1.2.3").send().await.unwrap();
     account.edge.take_calls();
-    let environment = Environment::new(&queues, "");
+    let environment = Environment::new(&queues, LATER);
     environment.run(&account.edge.endpoint(), None, &["recover"]).await;
     assert_eq!(account.writes(), ["sqs TagQueue"]);
     environment.run(&account.edge.endpoint(), None, &["recover"]).await;

@@ -134,12 +134,18 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         remote?;
         Ok::<_, Failure>((account?, components?))
     };
-    let early = async { if given.has_nothing_below() { look_at_cluster(args, &given, mode, events, None, &stop).await.map(Some) } else { Ok(None) } };
+    let is_made_below = given.plan.edges.iter().any(|edge| edge.to.starts_with("cluster/") && execute::is_below(&edge.from));
+    let appears = given.environment.spec.cluster.as_ref().is_some_and(|cluster| cluster.from.is_some());
+    let early = async {
+        if is_made_below || appears { Ok(None) } else { look_at_cluster(args, &given, mode, events, None, &stop).await.map(Some) }
+    };
     let mut interrupt = stop.clone();
-    let ((account, components), seen) = tokio::select! {
-        both = async { tokio::try_join!(before, early) } => both?,
+    let (before, seen) = tokio::select! {
+        both = async { tokio::join!(before, early) } => both,
         _ = interrupt.changed() => return Err(interrupted()),
     };
+    // What stands against the account and the files is told first: it is ours to mend.
+    let ((account, components), seen) = (before?, seen?);
     let above = async |below: Option<Below>| {
         let (cluster, look) = match seen {
             Some(seen) => seen,

@@ -44,14 +44,15 @@ pub fn cloud(reading: &Reading, environment: &Environment, catalogue: &Catalogue
         |one: &Declared| Node { owner: owner(&one.node()), id: one.node(), action: Action::Create, seconds: one.schema.seconds.into() };
     let nodes = declared.iter().map(node).collect();
     let mut edges: Vec<Edge> = needs
-        .into_iter()
+        .iter()
         .map(|need| {
             let (from, to) = (&declared[need.from], &declared[need.to]);
             let constraint = if need.late { Constraint::AppliedBeforeReady } else { Constraint::ReadyBeforeStart };
-            Edge { from: from.node(), to: to.node(), constraint, reason: need.reason, origin: to.origin() }
+            Edge { from: from.node(), to: to.node(), constraint, reason: need.reason.clone(), origin: to.origin() }
         })
         .collect();
     edges.extend(super::eks::order(&declared, |one| below::cluster_of(&one.resource, &declared)));
+    edges.extend(super::eks::ways_out(&declared, &needs));
     let ready = |from: String, to: String, reason: &str, origin| Edge {
         from,
         to,

@@ -115,6 +115,10 @@ impl Environment {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         command
+            // The agent's remote is this very repository, and runs note their create calls beside it.
+            .envs([("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_VALUE_0", "https://example.com/fleet")])
+            .env("GIT_CONFIG_KEY_0", format!("url.{}.insteadOf", self.path().display()))
+            .env("XDG_STATE_HOME", self.path().join(".git/state"))
             .env("AWS_ENDPOINT_URL", endpoint)
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")

@@ -3,12 +3,14 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod environment;
+pub(crate) mod losses;
 pub(crate) mod wall;
 
 use blackstart::aws::observe::observe;
 use blackstart::aws::{self, Access, Cloud};
 use blackstart::execute::Events;
 use blackstart::execute::cloud::{self, Build, Built};
+use blackstart::execute::journal::Journal;
 use blackstart::execute::progress::Progress;
 use blackstart::layers::infrastructure::{Declared, needs};
 use blackstart::manifest::{Resource, yaml};
@@ -22,18 +24,24 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) const ACCOUNT: &str = "123456789012";
+const REGION: &str = "eu-west-1";
 pub(crate) const ENVIRONMENT: &str = "tests";
 
 pub(crate) struct Account {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) edge: Edge,
     moto: Moto,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Account {
     /// None, with a printed line, where moto is not at hand.
     pub(crate) async fn open(seed: u64) -> Option<Self> {
+        Self::open_in(seed, REGION).await
+    }
+
+    /// The same in another region.
+    pub(crate) async fn open_in(seed: u64, region: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let moto = match Moto::start(folder.path(), ACCOUNT).await {
             Ok(moto) => moto,
@@ -43,9 +51,9 @@ impl Account {
             }
         };
         let edge = Edge::start(&moto.endpoint(), seed).await.unwrap();
-        let cloud = connect(&edge.endpoint()).await;
+        let cloud = connect_in(&edge.endpoint(), region).await;
         edge.take_calls();
-        Some(Self { cloud, edge, moto, _folder: folder })
+        Some(Self { cloud, edge, moto, folder })
     }
 
     /// Where moto answers, behind the edge.
@@ -78,16 +86,27 @@ impl Account {
 
     /// One whole run: looks, makes, completes.
     pub(crate) async fn run(&self, declared: &[Declared]) -> Built {
-        run(&self.cloud, declared).await
+        run(&self.cloud, declared, &self.journal()).await
+    }
+
+    /// Where runs note their create calls.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.folder.path().join("journal")
     }
 }
 
 pub(crate) async fn connect(endpoint: &str) -> Arc<Cloud> {
-    let access = Access { account: Some(ACCOUNT.into()), region: Some("eu-west-1".into()), sandbox: Some(endpoint.to_owned()) };
+    connect_in(endpoint, REGION).await
+}
+
+async fn connect_in(endpoint: &str, region: &str) -> Arc<Cloud> {
+    let access = Access { account: Some(ACCOUNT.into()), region: Some(region.into()), sandbox: Some(endpoint.to_owned()) };
     Arc::new(Cloud::connect(&access).await.unwrap())
 }
 
-pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared]) -> Built {
+pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared], journal: &Path) -> Built {
+    let journal = Arc::new(Journal::open(journal, cloud.place(), ENVIRONMENT));
+    journal.settle().await;
     let (needs, problems) = needs(declared, cloud.place());
     assert_eq!(problems, []);
     let (observation, problems) = observe(cloud, ENVIRONMENT, declared, &needs).await.unwrap_or_else(|errors| panic!("{errors:#?}"));
@@ -113,7 +132,7 @@ pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared]) -> Built {
         edges,
         observation,
         events: Events::new(sink),
-        journal: None,
+        journal: Some(journal),
         progress: Progress::default(),
         stop,
     };
@@ -130,6 +149,8 @@ pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared]) -> Built {
 /// Manifests of a file.
 pub(crate) fn manifests(path: &Path) -> Vec<Resource> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    // The example environment names its own account.
+    let text = text.replace("111122223333", ACCOUNT);
     documents(&text, &path.file_name().unwrap().to_string_lossy())
 }
 

@@ -21,7 +21,8 @@ static ROUTE_TABLE: Schema = Schema {
         refers("vpcID", "vpcRef", "ec2", "VPC", "vpcID"),
         // The gateway may be associated with this very table.
         refers("routes[].gatewayID", "routes[].gatewayRef", "ec2", "InternetGateway", "internetGatewayID").late(),
-        refers("routes[].natGatewayID", "routes[].natGatewayRef", "ec2", "NATGateway", "natGatewayID"),
+        // A gateway takes minutes; the table is there meanwhile for the subnets, and they for the cluster.
+        refers("routes[].natGatewayID", "routes[].natGatewayRef", "ec2", "NATGateway", "natGatewayID").late(),
         refers("routes[].transitGatewayID", "routes[].transitGatewayRef", "ec2", "TransitGateway", "transitGatewayID"),
         refers("routes[].vpcEndpointID", "routes[].vpcEndpointRef", "ec2", "VPCEndpoint", "vpcEndpointID"),
         refers(
