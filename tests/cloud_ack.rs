@@ -94,7 +94,25 @@ async fn all_are_made_once_and_what_is_lost_is_made_again() {
     let reading = read::read(&options, &environment).await.unwrap();
     let declared = plan::plan(&reading, &environment, &aws::catalogue()).declared;
     assert_eq!(declared.len(), 64);
-    losses::thirds(&account, &declared).await;
+    let cluster = "test-infra-cluster";
+    by_terraform(&account, cluster).await;
+    losses::thirds(&account, &declared, &[cluster]).await;
+}
+
+/// What that repository's Terraform makes, and its manifest only adopts: the first cluster.
+async fn by_terraform(account: &Account, name: &str) {
+    let cloud = &account.cloud;
+    let policy = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "eks.amazonaws.com"}, "Action": "sts:AssumeRole"}]}"#;
+    let role = cloud.iam().create_role().role_name("first").assume_role_policy_document(policy).send().await.unwrap();
+    let vpc = cloud.ec2().create_vpc().cidr_block("10.99.0.0/16").send().await.unwrap();
+    let mut subnets = Vec::new();
+    for (zone, network) in [("us-west-2a", "10.99.0.0/24"), ("us-west-2b", "10.99.1.0/24")] {
+        let subnet = cloud.ec2().create_subnet().set_vpc_id(vpc.vpc().unwrap().vpc_id.clone()).availability_zone(zone).cidr_block(network);
+        subnets.push(subnet.send().await.unwrap().subnet().unwrap().subnet_id().unwrap().to_owned());
+    }
+    let networks = aws_sdk_eks::types::VpcConfigRequest::builder().set_subnet_ids(Some(subnets)).build();
+    let made = cloud.eks().create_cluster().name(name).role_arn(role.role().unwrap().arn()).resources_vpc_config(networks);
+    made.version("1.35").send().await.unwrap();
 }
 
 #[test]

@@ -57,7 +57,7 @@ async fn faults_cost_time_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_lost_is_made_again_and_the_rest_is_kept() {
     let Some(account) = Account::open(1).await else { return };
-    losses::thirds(&account, &example()).await;
+    losses::thirds(&account, &example(), &[]).await;
 }
 
 /// Not a test of its own: the run that the next one kills.

@@ -18,8 +18,9 @@ pub(crate) async fn is_whole(account: &Account, declared: &[Declared]) {
     assert_eq!(account.writes(), [""; 0], "one more run writes nothing");
 }
 
-/// Makes everything, then ten times loses a third of it by a random draw: exactly that is made again, all else keeps its ID.
-pub(crate) async fn thirds(account: &Account, declared: &[Declared]) {
+/// Makes everything, then ten times loses a third of it by a random draw: exactly that is made again, all else keeps its ID. What is named
+/// in `kept` is never lost.
+pub(crate) async fn thirds(account: &Account, declared: &[Declared], kept: &[&str]) {
     let mut built = account.run(declared).await;
     assert!(built.success);
     let (needs, _) = needs(declared, account.cloud.place());
@@ -36,6 +37,7 @@ pub(crate) async fn thirds(account: &Account, declared: &[Declared]) {
             };
             let may_go = |one: usize| {
                 !is_held(one)
+                    && !kept.contains(&declared[one].resource.name())
                     && !lost.contains(&one)
                     && needs.iter().filter(|need| !need.late && need.from == one).all(|need| lost.contains(&need.to))
             };
