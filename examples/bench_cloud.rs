@@ -17,7 +17,7 @@ use blackstart::plan::{Action, Constraint, Edge as Ordered, Node, Plan};
 use blackstart::sandbox::cloud::Moto;
 use blackstart::sandbox::edge::Edge;
 use serde_json::json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +37,10 @@ fn graph() -> (String, BTreeMap<String, Duration>) {
     let mut text = String::new();
     let mut durations = BTreeMap::new();
     let mut add = |group: &str, kind: &str, name: &str, spec: &str| {
-        let _ = writeln!(text, "---\napiVersion: {group}.services.k8s.aws/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: bench}}\nspec: {spec}");
+        let _ = writeln!(
+            text,
+            "---\napiVersion: {group}.services.k8s.aws/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: bench}}\nspec: {spec}"
+        );
     };
     let from = |name: &str| format!("{{from: {{name: {name}}}}}");
     let policy = r#"'{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "eks.amazonaws.com"}, "Action": "sts:AssumeRole"}]}'"#;
@@ -68,7 +71,8 @@ fn graph() -> (String, BTreeMap<String, Duration>) {
             drawn(&addon, 2, 12);
         }
         for identity in 0..IDENTITIES {
-            let spec = format!("{{clusterRef: {}, namespace: app, serviceAccount: app-{identity}, roleRef: {}}}", from(&name), from("bench"));
+            let spec =
+                format!("{{clusterRef: {}, namespace: app, serviceAccount: app-{identity}, roleRef: {}}}", from(&name), from("bench"));
             add("eks", "PodIdentityAssociation", &format!("{name}-identity-{identity}"), &spec);
         }
     }
@@ -112,7 +116,7 @@ async fn main() {
         seconds: durations.get(one.resource.name()).map_or(0.0, Duration::as_secs_f64),
     };
     let plan = Plan { nodes: declared.iter().map(node).collect(), edges: edges.clone(), ..Plan::default() };
-    let critical = estimate(&plan, &HashMap::new(), 1.0).seconds;
+    let critical = estimate(&plan, &BTreeMap::new(), 1.0).seconds;
 
     let began = Instant::now();
     let (observation, problems) = observe(&cloud, "bench", &declared, &needs).await.unwrap();
@@ -138,5 +142,8 @@ async fn main() {
     let seconds = began.elapsed().as_secs_f64();
     assert!(built.success, "not everything was made");
     let calls = edge.take_calls().len();
-    println!("{}", json!({"resources": count, "edges": needs.len(), "criticalPath": critical, "seconds": seconds, "ratio": seconds / critical, "calls": calls}));
+    println!(
+        "{}",
+        json!({"resources": count, "edges": needs.len(), "criticalPath": critical, "seconds": seconds, "ratio": seconds / critical, "calls": calls})
+    );
 }

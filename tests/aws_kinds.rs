@@ -16,7 +16,9 @@ use std::path::Path;
 
 fn merge(value: &mut Value, change: &Value) {
     match (value.as_object_mut(), change.as_object()) {
-        (Some(object), Some(changes)) => changes.iter().for_each(|(key, change)| merge(object.entry(key.clone()).or_insert(Value::Null), change)),
+        (Some(object), Some(changes)) => {
+            changes.iter().for_each(|(key, change)| merge(object.entry(key.clone()).or_insert(Value::Null), change))
+        }
         _ => value.clone_from(change),
     }
 }
@@ -26,7 +28,11 @@ async fn life(file: &str) {
     let Some(account) = Account::open(1).await else { return };
     let all = declared(&resources);
     let others = |actions: &[Action], expected: Action| -> Vec<String> {
-        all.iter().zip(actions).filter(|(_, action)| **action != expected).map(|(one, action)| format!("{} {action:?}", one.node())).collect()
+        all.iter()
+            .zip(actions)
+            .filter(|(_, action)| **action != expected)
+            .map(|(one, action)| format!("{} {action:?}", one.node()))
+            .collect()
     };
 
     assert_eq!(others(&account.actions(&all).await, Action::Create), [""; 0], "nothing lives at first");
@@ -35,8 +41,13 @@ async fn life(file: &str) {
 
     for (position, living) in &built.living {
         let schema = all[*position].schema;
-        for field in living.status.as_object().into_iter().flat_map(|status| status.keys()).filter(|field| *field != "ackResourceMetadata") {
-            assert!(status(schema).unwrap_or_default().contains(&field.as_str()), "layers/infrastructure/status.rs: {} {field}", schema.kind);
+        for field in living.status.as_object().into_iter().flat_map(|status| status.keys()).filter(|field| *field != "ackResourceMetadata")
+        {
+            assert!(
+                status(schema).unwrap_or_default().contains(&field.as_str()),
+                "layers/infrastructure/status.rs: {} {field}",
+                schema.kind
+            );
         }
     }
 

@@ -32,7 +32,8 @@ fn repository(into: &Path) -> Option<PathBuf> {
 fn planned(root: &Path, environment: &Path) -> (Output, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blackstart"));
     let output = command.arg("plan").arg(root).args(["-o", "json", "--environment"]).arg(environment).output().unwrap();
-    let plan = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let plan =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
     (output, plan)
 }
 
@@ -51,7 +52,8 @@ fn all_are_planned_in_order() {
     let Some(root) = repository(folder.path()) else { return };
     let (_, plan) = planned(&root, &Path::new(env!("CARGO_MANIFEST_DIR")).join(ENVIRONMENT));
     assert_eq!(problems(&plan), Vec::<&Value>::new());
-    let nodes: Vec<&str> = plan["nodes"].as_array().unwrap().iter().filter_map(|node| node["id"].as_str()).filter(|id| id.starts_with("aws/")).collect();
+    let nodes: Vec<&str> =
+        plan["nodes"].as_array().unwrap().iter().filter_map(|node| node["id"].as_str()).filter(|id| id.starts_with("aws/")).collect();
     assert_eq!(nodes.len(), 64, "{nodes:#?}");
     // Each stands in a layer, and in the namespace that the layer gives it.
     let all = plan["nodes"].as_array().unwrap().iter();
@@ -61,7 +63,8 @@ fn all_are_planned_in_order() {
     for node in &nodes {
         *kinds.entry(node.split('/').nth(2).unwrap()).or_default() += 1;
     }
-    let expected = [("AccessEntry", 9), ("Addon", 3), ("Bucket", 1), ("Capability", 1), ("Cluster", 2), ("ElasticIPAddress", 1), ("HostedZone", 1)];
+    let expected =
+        [("AccessEntry", 9), ("Addon", 3), ("Bucket", 1), ("Capability", 1), ("Cluster", 2), ("ElasticIPAddress", 1), ("HostedZone", 1)];
     for (kind, count) in expected.into_iter().chain([("Repository", 15), ("Role", 13), ("RouteTable", 2), ("Subnet", 4), ("VPC", 1)]) {
         assert_eq!(kinds.get(kind), Some(&count), "{kind}");
     }

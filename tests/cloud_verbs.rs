@@ -480,7 +480,9 @@ async fn nothing_of_a_whole_network_is_left_though_groups_name_each_other() {
     let group = |name: &str, other: &str| {
         let rule = format!("{{ipProtocol: tcp, fromPort: 80, toPort: 80, userIDGroupPairs: [{{groupRef: {{from: {{name: {other}}}}}}}]}}");
         let spec = format!("{{name: {name}, description: {name}, vpcRef: {{from: {{name: main}}}}, ingressRules: [{rule}]}}");
-        format!("apiVersion: ec2.services.k8s.aws/v1alpha1\nkind: SecurityGroup\nmetadata: {{name: {name}, namespace: infra}}\nspec: {spec}\n")
+        format!(
+            "apiVersion: ec2.services.k8s.aws/v1alpha1\nkind: SecurityGroup\nmetadata: {{name: {name}, namespace: infra}}\nspec: {spec}\n"
+        )
     };
     let ways_out = "apiVersion: ec2.services.k8s.aws/v1alpha1
 kind: InternetGateway

@@ -12,10 +12,10 @@ use aws_sdk_dynamodb::types::{
     GlobalSecondaryIndexDescription, GlobalSecondaryIndexUpdate, IndexStatus, KeySchemaElement, KeyType, LocalSecondaryIndex,
     LocalSecondaryIndexDescription, OnDemandThroughput, PointInTimeRecoverySpecification, PointInTimeRecoveryStatus, Projection,
     ProjectionType, ProvisionedThroughput, ProvisionedThroughputDescription, ScalarAttributeType, SseSpecification, SseStatus, SseType,
-    StreamSpecification, StreamViewType, TableClass, TableDescription, TableStatus, Tag, TimeToLiveSpecification,
-    TimeToLiveStatus, UpdateGlobalSecondaryIndexAction,
+    StreamSpecification, StreamViewType, TableClass, TableDescription, TableStatus, Tag, TimeToLiveSpecification, TimeToLiveStatus,
+    UpdateGlobalSecondaryIndexAction,
 };
-use futures::future::{try_join3, try_join_all};
+use futures::future::{try_join_all, try_join3};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 
@@ -229,7 +229,8 @@ fn change(
         // What is sent must differ.
         let call = if differs("billingMode") { given!(call, spec; "billingMode" set_billing_mode) } else { call };
         let call = if differs("onDemandThroughput") { given!(call, spec; "onDemandThroughput" set_on_demand_throughput) } else { call };
-        let call = if differs("provisionedThroughput") { given!(call, spec; "provisionedThroughput" set_provisioned_throughput) } else { call };
+        let call =
+            if differs("provisionedThroughput") { given!(call, spec; "provisionedThroughput" set_provisioned_throughput) } else { call };
         let resized: Vec<GlobalSecondaryIndexUpdate> = resized(spec, living).map(resize).collect::<Result<_, _>>()?;
         call.set_global_secondary_index_updates(Some(resized).filter(|resized| !resized.is_empty()))
     } else if differs("globalSecondaryIndexes") {
@@ -281,8 +282,13 @@ fn resize(index: &Value) -> Result<GlobalSecondaryIndexUpdate, CloudError> {
 
 /// The next change of global indexes: new throughputs together, else one index at a time, the old ones first. ACK removes them too.
 fn index_updates(spec: &Value, living: &Value) -> Result<Vec<GlobalSecondaryIndexUpdate>, CloudError> {
-    if let Some(other) = indexes(spec).find(|index| same_name(index, living).is_some_and(|lives| !is_as_declared(index, lives, &["keySchema", "projection"]))) {
-        let message = format!("index {} lives with another key or projection, which cannot be changed: give the new one another name", other["indexName"]);
+    if let Some(other) = indexes(spec)
+        .find(|index| same_name(index, living).is_some_and(|lives| !is_as_declared(index, lives, &["keySchema", "projection"])))
+    {
+        let message = format!(
+            "index {} lives with another key or projection, which cannot be changed: give the new one another name",
+            other["indexName"]
+        );
         return Err(CloudError::invalid("dynamodb UpdateTable", message));
     }
     let resized: Vec<GlobalSecondaryIndexUpdate> = resized(spec, living).map(resize).collect::<Result<_, _>>()?;
@@ -364,7 +370,10 @@ fn living(table: &TableDescription, declared: &Value, tags: BTreeMap<String, Str
         ("onDemandThroughput", table.on_demand_throughput.write()),
         ("provisionedThroughput", table.provisioned_throughput.write()),
         ("sseSpecification", encryption(table, declared.get("sseSpecification"))),
-        ("streamSpecification", table.stream_specification.as_ref().map_or_else(|| off(declared.get("streamSpecification"), "streamEnabled"), Form::write)),
+        (
+            "streamSpecification",
+            table.stream_specification.as_ref().map_or_else(|| off(declared.get("streamSpecification"), "streamEnabled"), Form::write),
+        ),
         ("tableClass", class.write()),
         ("timeToLive", off(declared.get("timeToLive"), "enabled")),
     ]);
@@ -380,7 +389,10 @@ fn living(table: &TableDescription, declared: &Value, tags: BTreeMap<String, Str
 
 fn state(table: &TableDescription) -> State {
     let word = table.table_status.as_ref().map_or("unknown", TableStatus::as_str).to_owned();
-    let busy = table.global_secondary_indexes().iter().find(|index| index.index_status.as_ref().is_some_and(|status| *status != IndexStatus::Active));
+    let busy = table
+        .global_secondary_indexes()
+        .iter()
+        .find(|index| index.index_status.as_ref().is_some_and(|status| *status != IndexStatus::Active));
     match (&table.table_status, busy) {
         (Some(TableStatus::Active), None) => State::Ready,
         (Some(TableStatus::Active), Some(index)) => {
@@ -431,7 +443,10 @@ fn encryption(table: &TableDescription, declared: Option<&Value>) -> Value {
     match &table.sse_description {
         Some(told) if !matches!(told.status, Some(SseStatus::Disabled | SseStatus::Disabling)) => object([
             ("enabled", true.into()),
-            ("kmsMasterKeyID", form::key_as_declared(told.kms_master_key_arn.as_deref(), declared.and_then(|declared| declared.get("kmsMasterKeyID")))),
+            (
+                "kmsMasterKeyID",
+                form::key_as_declared(told.kms_master_key_arn.as_deref(), declared.and_then(|declared| declared.get("kmsMasterKeyID"))),
+            ),
             ("sseType", told.sse_type.write()),
         ]),
         _ => off(declared, "enabled"),
@@ -446,6 +461,7 @@ fn off(declared: Option<&Value>, switch: &str) -> Value {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 mod tests {
     use super::*;
 
@@ -470,7 +486,8 @@ mod tests {
     fn the_key_of_an_index_is_never_changed_by_replacement() {
         let mut other = index("one", 1);
         other["keySchema"][0]["attributeName"] = "b".into();
-        let error = index_updates(&json!({"globalSecondaryIndexes": [other]}), &json!({"globalSecondaryIndexes": [index("one", 1)]})).unwrap_err();
+        let error =
+            index_updates(&json!({"globalSecondaryIndexes": [other]}), &json!({"globalSecondaryIndexes": [index("one", 1)]})).unwrap_err();
         assert!(error.message.contains("another name"), "{error}");
     }
 }

@@ -9,8 +9,7 @@ use async_trait::async_trait;
 use aws_sdk_ecr::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_ecr::types::{
     EncryptionConfiguration, ImageIdentifier, ImageScanningConfiguration, ImageTagMutability, PullThroughCacheRule as Rule,
-    Repository as Described, Tag,
-    UpstreamRegistry,
+    Repository as Described, Tag, UpstreamRegistry,
 };
 use futures::future::{try_join_all, try_join3};
 use serde_json::{Value, json};

@@ -60,7 +60,8 @@ impl CloudError {
             other => {
                 let message = chain(other);
                 let lower = message.to_lowercase();
-                let meaning = if lower.contains("credential") || lower.contains("token") { Meaning::Credentials } else { Meaning::Unreachable };
+                let meaning =
+                    if lower.contains("credential") || lower.contains("token") { Meaning::Credentials } else { Meaning::Unreachable };
                 Self { operation, code: String::new(), message, meaning }
             }
         }
@@ -126,7 +127,15 @@ fn meaning(code: &str, message: &str) -> Meaning {
     let any = |parts: &[&str]| parts.iter().any(|part| code.contains(part));
     if any(&["Throttl", "RequestLimitExceeded", "TooManyRequests", "SlowDown", "RequestThrottled", "PriorRequestNotComplete"]) {
         Meaning::Throttled
-    } else if any(&["ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient", "AuthFailure", "SignatureDoesNotMatch", "RequestExpired", "InvalidAccessKeyId"]) {
+    } else if any(&[
+        "ExpiredToken",
+        "InvalidClientTokenId",
+        "UnrecognizedClient",
+        "AuthFailure",
+        "SignatureDoesNotMatch",
+        "RequestExpired",
+        "InvalidAccessKeyId",
+    ]) {
         Meaning::Credentials
     } else if any(&["AccessDenied", "Unauthorized", "NotAuthorized", "OperationNotPermitted"]) {
         Meaning::Denied
@@ -136,7 +145,16 @@ fn meaning(code: &str, message: &str) -> Meaning {
         Meaning::Limit
     } else if any(&["NotFound", "NoSuch", "NonExistentQueue", "QueueDoesNotExist", "DoesNotExist", "NoSuchEntity", "Gateway.NotAttached"]) {
         Meaning::Absent
-    } else if any(&["AlreadyExists", "EntityAlreadyExists", "Duplicate", "AlreadyOwnedByYou", "ResourceInUseException", "QueueNameExists", "AlreadyAssociated", "InvalidSubnet.Conflict"]) {
+    } else if any(&[
+        "AlreadyExists",
+        "EntityAlreadyExists",
+        "Duplicate",
+        "AlreadyOwnedByYou",
+        "ResourceInUseException",
+        "QueueNameExists",
+        "AlreadyAssociated",
+        "InvalidSubnet.Conflict",
+    ]) {
         Meaning::Exists
     } else if any(&["DependencyViolation", "InUse", "ResourceConflict", "DeleteConflict", "ConcurrentModification", "OperationAborted", "QueueDeletedRecently", "IncorrectState", "InvalidState"])
         || message.contains("scheduled for deletion")

@@ -150,10 +150,7 @@ impl Cloud {
             // Adaptive: one token bucket a service slows all calls down together when it throttles.
             .retry_config(RetryConfig::adaptive().with_max_attempts(8))
             .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(5))
-                    .operation_attempt_timeout(Duration::from_secs(30))
-                    .build(),
+                TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).operation_attempt_timeout(Duration::from_secs(30)).build(),
             );
         if let Some(region) = &access.region {
             loader = loader.region(Region::new(region.clone()));

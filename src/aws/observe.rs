@@ -2,12 +2,15 @@
 
 use super::kind::{Living, State, Wanted};
 use super::{Cloud, CloudError};
-use crate::layers::infrastructure::{Candidate, Declared, Difference, Match, Needs, Tags, differences, filled, identify, known_output, resolve};
+use crate::layers::infrastructure::{
+    Candidate, Declared, Difference, Match, Needs, Tags, differences, filled, identify, known_output, resolve,
+};
 use crate::layers::outputs::Output;
 use crate::problem::Problem;
 use futures::future::join_all;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 
 /// What lives, by position of the manifest that means it.
 #[derive(Debug, Default)]
@@ -50,7 +53,10 @@ pub fn wanted(declared: &Declared, environment: &str, run: &str, outputs: impl F
 fn token(run: &str, node: &str) -> String {
     use sha2::Digest;
     let digest = sha2::Sha256::digest(format!("{run}\n{node}"));
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().take(16).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Looks at everything at once. Errors of all kinds are told together; candidates that cannot be told apart are problems.
@@ -117,7 +123,8 @@ pub async fn observe(
         };
         let declared = &filled.declared;
         let list = living.get(&(declared.schema.service, declared.schema.kind)).map(Vec::as_slice).unwrap_or_default();
-        let (spec, mut unknown) = resolve(declared, |service, kind, namespace, name| observation.outputs(all, service, kind, namespace, name));
+        let (spec, mut unknown) =
+            resolve(declared, |service, kind, namespace, name| observation.outputs(all, service, kind, namespace, name));
         unknown.extend(filled.unknown);
         let candidates: Vec<Candidate<'_>> = list.iter().map(candidate).collect();
         match identify(declared, &spec, environment, &candidates) {
@@ -137,7 +144,13 @@ pub async fn observe(
 
 /// As the pure rooms see it.
 pub fn candidate(living: &Living) -> Candidate<'_> {
-    Candidate { id: &living.id, spec: &living.spec, status: &living.status, tags: &living.tags, leaving: matches!(living.state, State::Leaving(_)) }
+    Candidate {
+        id: &living.id,
+        spec: &living.spec,
+        status: &living.status,
+        tags: &living.tags,
+        leaving: matches!(living.state, State::Leaving(_)),
+    }
 }
 
 fn is_named(declared: &Declared, service: &str, kind: &str, namespace: &str, name: &str) -> bool {
@@ -179,9 +192,9 @@ fn several<'a>(declared: &Declared, evidence: &str, candidates: impl Iterator<It
         })
         .collect();
     let message = format!("{}: more than one living resource fits by {evidence}: {}", declared.resource.id(), list.join("; "));
-    Problem::blocks("cloud-candidates", message)
-        .at(declared.origin())
-        .hint("name the right one in the annotation services.k8s.aws/adoption-fields with adoption-policy adopt-or-create, or remove the others")
+    Problem::blocks("cloud-candidates", message).at(declared.origin()).hint(
+        "name the right one in the annotation services.k8s.aws/adoption-fields with adoption-policy adopt-or-create, or remove the others",
+    )
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field, put, refers};
 use async_trait::async_trait;
 use aws_sdk_rds::types::{
-    CloudwatchLogsExportConfiguration, DbCluster, DbInstance, DbSubnetGroup, MasterUserSecret, PendingCloudwatchLogsExports, ProcessorFeature,
-    ScalingConfiguration, ScalingConfigurationInfo, ServerlessV2ScalingConfiguration, ServerlessV2ScalingConfigurationInfo, Tag,
-    VpcSecurityGroupMembership,
+    CloudwatchLogsExportConfiguration, DbCluster, DbInstance, DbSubnetGroup, MasterUserSecret, PendingCloudwatchLogsExports,
+    ProcessorFeature, ScalingConfiguration, ScalingConfigurationInfo, ServerlessV2ScalingConfiguration,
+    ServerlessV2ScalingConfigurationInfo, Tag, VpcSecurityGroupMembership,
 };
 use futures::future::try_join_all;
 use serde_json::{Map, Value, json};
@@ -581,8 +581,12 @@ fn changed(spec: &Value, differences: &[Difference]) -> Option<Value> {
     let is_sent = |key: &str| {
         differing.contains(&key) || TOGETHER.iter().any(|group| group.contains(&key) && group.iter().any(|other| differing.contains(other)))
     };
-    let fields: Map<String, Value> =
-        spec.as_object()?.iter().filter(|(key, _)| *key != "tags" && is_sent(key)).map(|(key, value)| (key.clone(), value.clone())).collect();
+    let fields: Map<String, Value> = spec
+        .as_object()?
+        .iter()
+        .filter(|(key, _)| *key != "tags" && is_sent(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     (!fields.is_empty()).then_some(Value::Object(fields))
 }
 
@@ -872,6 +876,7 @@ fn state(status: &str, logs: Option<&PendingCloudwatchLogsExports>) -> State {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 mod tests {
     use super::*;
     use crate::layers::infrastructure::Change;
@@ -888,7 +893,10 @@ mod tests {
         let declared = json!({"engineVersion": "16", "dbInstanceIdentifier": "Orders", "kmsKeyID": "12",
             "serverlessV2ScalingConfiguration": {"minCapacity": 1, "maxCapacity": 4}});
         let words = as_told(told, declared);
-        assert_eq!((&words["engineVersion"], &words["dbInstanceIdentifier"], &words["kmsKeyID"]), (&"16".into(), &"Orders".into(), &"12".into()));
+        assert_eq!(
+            (&words["engineVersion"], &words["dbInstanceIdentifier"], &words["kmsKeyID"]),
+            (&"16".into(), &"Orders".into(), &"12".into())
+        );
         assert_eq!(words["serverlessV2ScalingConfiguration"], json!({"minCapacity": 1, "maxCapacity": 4.5}));
         assert_eq!(as_told(json!({"engineVersion": "16.3"}), json!({"engineVersion": "1"}))["engineVersion"], "16.3");
     }

@@ -2,7 +2,7 @@
 
 use super::error::or_absent;
 use super::kind::{Kind, Living, State, Wanted, differs};
-use super::{Cloud, CloudError};
+use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, refers};
 use async_trait::async_trait;
 use aws_sdk_route53::error::BuildError;
@@ -318,7 +318,15 @@ async fn change(cloud: &Cloud, zone: &str, action: ChangeAction, record: Resourc
     let change = complete(Change::builder().action(action).resource_record_set(record).build())?;
     let batch = complete(ChangeBatch::builder().changes(change).build())?;
     let call = cloud.route53().change_resource_record_sets().hosted_zone_id(zone).change_batch(batch).send().await;
-    call.map_err(|error| CloudError::new("route53 ChangeResourceRecordSets", &error)).map(drop)
+    let mut error = match call {
+        Ok(_) => return Ok(()),
+        Err(error) => CloudError::new("route53 ChangeResourceRecordSets", &error),
+    };
+    // A batch is refused in one word for all reasons; this one may be the work of a call that nobody answered.
+    if error.message.contains("but it already exists") {
+        error.meaning = Meaning::Exists;
+    }
+    Err(error)
 }
 
 fn complete<T>(built: Result<T, BuildError>) -> Result<T, CloudError> {

@@ -9,9 +9,7 @@ use super::kind::{Kind, Living, State, Wanted, count, differs, size};
 use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Reference, Schema, Tags, at, field, refers};
 use async_trait::async_trait;
-use aws_sdk_s3::types::{
-    BucketLocationConstraint, CreateBucketConfiguration, Delete, ObjectIdentifier, ObjectLockEnabled, Tag, Tagging,
-};
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, Delete, ObjectIdentifier, ObjectLockEnabled, Tag, Tagging};
 use futures::future::{try_join, try_join_all};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -271,7 +269,10 @@ impl Kind for Bucket {
             // The call succeeds though some of it does not: an object may be locked.
             if let Some(error) = deleted.errors().first() {
                 let message = format!("{}: {}", error.key().unwrap_or_default(), error.message().unwrap_or_default());
-                return Err(CloudError { code: error.code().unwrap_or_default().to_owned(), ..CloudError::invalid("s3 DeleteObjects", message) });
+                return Err(CloudError {
+                    code: error.code().unwrap_or_default().to_owned(),
+                    ..CloudError::invalid("s3 DeleteObjects", message)
+                });
             }
         }
     }

@@ -7,7 +7,7 @@ use super::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Reference, Schema, Tags, field, refers};
 use async_trait::async_trait;
 use aws_sdk_sns::types::Tag;
-use futures::future::{try_join3, try_join_all};
+use futures::future::{try_join_all, try_join3};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 

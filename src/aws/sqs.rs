@@ -140,7 +140,8 @@ async fn read(cloud: &Cloud, url: &str) -> Result<Option<Living>, CloudError> {
         let call = cloud.sqs().get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
         call.send().await.map_err(|error| CloudError::new("sqs GetQueueAttributes", &error))
     };
-    let tags = async { cloud.sqs().list_queue_tags().queue_url(url).send().await.map_err(|error| CloudError::new("sqs ListQueueTags", &error)) };
+    let tags =
+        async { cloud.sqs().list_queue_tags().queue_url(url).send().await.map_err(|error| CloudError::new("sqs ListQueueTags", &error)) };
     let (attributes, tags) = futures::future::join(attributes, tags).await;
     let (Some(attributes), Some(tags)) = (or_absent(attributes)?, or_absent(tags)?) else { return Ok(None) };
     let tags = tags.tags().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();

@@ -20,8 +20,7 @@ impl Cloud {
     /// A token for an EKS cluster of this account and region.
     pub async fn token(&self, cluster: &str) -> Result<String, CloudError> {
         let provider = self.config().credentials_provider().ok_or_else(|| CloudError::invalid(OPERATION, "no credentials"))?;
-        let credentials =
-            provider.provide_credentials().await.map_err(|error| CloudError::credentials(OPERATION, &error))?;
+        let credentials = provider.provide_credentials().await.map_err(|error| CloudError::credentials(OPERATION, &error))?;
         let region = &self.place().region;
         let suffix = if self.place().partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
         let url = format!("https://sts.{region}.{suffix}/?Action=GetCallerIdentity&Version=2011-06-15");

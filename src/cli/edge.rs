@@ -53,21 +53,20 @@ fn part(text: &str) -> Result<f64, String> {
 /// The edge of the sandbox that is meant.
 fn control(name: Option<String>) -> Result<Control, SandboxError> {
     let living: Vec<State> = state::list()?.into_iter().filter(|state| !state.dead()).collect();
-    let state = match name {
-        Some(id) => living.into_iter().find(|state| state.id == id).ok_or(SandboxError::Unknown { id })?,
-        None => {
-            let mut clouds: Vec<State> = living.into_iter().filter(|state| state.cloud.is_some()).collect();
-            if clouds.len() != 1 {
-                let names: Vec<&str> = clouds.iter().map(|state| state.id.as_str()).collect();
-                let found = if names.is_empty() {
-                    "none that runs has an AWS".to_owned()
-                } else {
-                    format!("several have an AWS: {}", names.join(", "))
-                };
-                return Err(SandboxError::WhichCloud { found });
-            }
-            clouds.remove(0)
+    let state = if let Some(id) = name {
+        living.into_iter().find(|state| state.id == id).ok_or(SandboxError::Unknown { id })?
+    } else {
+        let mut clouds: Vec<State> = living.into_iter().filter(|state| state.cloud.is_some()).collect();
+        if clouds.len() != 1 {
+            let names: Vec<&str> = clouds.iter().map(|state| state.id.as_str()).collect();
+            let found = if names.is_empty() {
+                "none that runs has an AWS".to_owned()
+            } else {
+                format!("several have an AWS: {}", names.join(", "))
+            };
+            return Err(SandboxError::WhichCloud { found });
         }
+        clouds.remove(0)
     };
     state.cloud.map(|cloud| Control::new(cloud.control)).ok_or(SandboxError::NoCloud { id: state.id })
 }

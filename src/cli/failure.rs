@@ -142,7 +142,9 @@ impl From<crate::execute::kubeconfig::NoCluster> for Failure {
         match error {
             NoCluster::Cluster(error) => error.into(),
             NoCluster::Stopped { .. } => Self::new(error.to_string()).code(130),
-            NoCluster::Late { .. } => Self::new(error.to_string()).hint("look whether it is written there; the same command again goes on from here"),
+            NoCluster::Late { .. } => {
+                Self::new(error.to_string()).hint("look whether it is written there; the same command again goes on from here")
+            }
             NoCluster::Never { .. } => Self::new(error.to_string()),
         }
     }

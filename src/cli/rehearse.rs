@@ -58,7 +58,7 @@ pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<Fin
         _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };
     let sandbox = Arc::new(Mutex::new(sandbox));
-    let result = run(args, events, &sandbox, given, stop.clone()).await;
+    let result = Box::pin(run(args, events, &sandbox, given, stop.clone())).await;
     if args.keep {
         let (id, kubeconfig) = {
             let sandbox = sandbox.lock().await;
@@ -87,7 +87,7 @@ async fn run(
     let account = look_at_account(&given, mode, sandbox, events, &stop).await?;
     let above = async |below: Option<Below>| above(args, events, sandbox, given, mode, below, stop).await;
     match account {
-        Some(ahead) => ahead.carry(events, |below| above(Some(below))).await,
+        Some(ahead) => Box::pin(ahead.carry(events, |below| above(Some(below)))).await,
         None => above(None).await,
     }
 }

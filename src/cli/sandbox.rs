@@ -3,6 +3,7 @@
 use crate::layers::SourceId;
 use crate::sandbox::{self, CloudOptions, Options, Sandbox, SandboxError, State, state};
 use serde_json::json;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -295,7 +296,7 @@ fn exports(state: &serde_json::Value) -> String {
         for (variable, field) in
             [("AWS_ENDPOINT_URL", "endpoint"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_REGION", "region")]
         {
-            lines += &format!("export {variable}={}\n", text(&cloud[field]));
+            let _ = writeln!(lines, "export {variable}={}", text(&cloud[field]));
         }
         // These would win over the file.
         lines += "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE\n";

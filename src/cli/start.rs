@@ -12,7 +12,7 @@ use crate::plan::estimate::estimate;
 use crate::read::{self, ReadOptions, Reading, Revision};
 use crate::report;
 use crate::report::event::Happening;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -111,7 +111,7 @@ pub(super) async fn input(args: &InputArgs, events: &Events) -> Result<Input, Fa
 /// `blackstart bootstrap` and `blackstart recover`.
 pub(super) async fn start(args: StartArgs, mode: Mode, show: Show) -> Result<ExitCode, Failure> {
     let (events, reporter) = reporter(&args.run, show)?;
-    let result = start_reported(&args, mode, &events).await;
+    let result = Box::pin(start_reported(&args, mode, &events)).await;
     finish(result, events, reporter).await
 }
 
@@ -147,12 +147,13 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     // What stands against the account and the files is told first: it is ours to mend.
     let ((account, components), seen) = (before?, seen?);
     let above = async |below: Option<Below>| {
-        let (cluster, look) = match seen {
-            Some(seen) => seen,
-            None => tokio::select! {
+        let (cluster, look) = if let Some(seen) = seen {
+            seen
+        } else {
+            tokio::select! {
                 seen = look_at_cluster(args, &given, mode, events, below.as_ref(), &stop) => seen?,
                 _ = interrupt.changed() => return Err(Failure::new("interrupted before the first write to the cluster").code(130)),
-            },
+            }
         };
         let Input { reading, plan, secrets, .. } = given;
         let run = Run {
@@ -171,7 +172,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         Ok(execute::run(run, look).await?)
     };
     match account {
-        Some(ahead) => ahead.carry(events, |below| above(Some(below))).await,
+        Some(ahead) => Box::pin(ahead.carry(events, |below| above(Some(below)))).await,
         None => above(None).await,
     }
 }
@@ -246,12 +247,12 @@ pub(super) fn print_out(text: &str) -> Result<(), Failure> {
 /// `blackstart rehearse`.
 pub(super) async fn rehearse(args: RehearseArgs, show: Show) -> Result<ExitCode, Failure> {
     let (events, reporter) = reporter(&args.run, show)?;
-    let result = super::rehearse::rehearse(&args, &events).await;
+    let result = Box::pin(super::rehearse::rehearse(&args, &events)).await;
     finish(result, events, reporter).await
 }
 
 /// What earlier runs have measured, where this one's report goes.
-pub(super) fn measured(args: &RunArgs, plan: &Plan, rehearsal: bool) -> HashMap<String, f64> {
+pub(super) fn measured(args: &RunArgs, plan: &Plan, rehearsal: bool) -> BTreeMap<String, f64> {
     args.report.as_deref().map(|folder| report::measured(folder, &plan.environment, rehearsal)).unwrap_or_default()
 }
 

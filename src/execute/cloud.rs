@@ -19,8 +19,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
 use task::Task;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 mod task;
@@ -83,7 +83,10 @@ pub fn refuse(declared: &[Declared], observation: &Observation, first_start: boo
         let declared = &declared[*position];
         let id = declared.resource.id();
         if first_start && !found.ours {
-            let message = format!("{id}: {} exists already ({}), and blackstart did not make it; nothing was written", found.living.id, found.evidence);
+            let message = format!(
+                "{id}: {} exists already ({}), and blackstart did not make it; nothing was written",
+                found.living.id, found.evidence
+            );
             let hint = "to take over what is there, run `blackstart recover` with the same arguments, or set the annotation services.k8s.aws/adoption-policy: adopt-or-create";
             problems.push(Problem::blocks("cloud-exists", message).at(declared.origin()).hint(hint));
         }
@@ -169,7 +172,9 @@ pub async fn build(build: Build) -> Built {
         }
     }
     engine.build.progress.over();
-    if running == 0 && let Some(journal) = &engine.build.journal {
+    if running == 0
+        && let Some(journal) = &engine.build.journal
+    {
         journal.close();
     }
     Built { success: !interrupted && !engine.failed && engine.queue.is_over(), interrupted, living: engine.living }
@@ -227,7 +232,8 @@ impl Engine {
         }
         let found = self.build.observation.found.get(&index).cloned();
         let (sender, task) = (self.sender.clone(), self.task(index));
-        let marks = found.as_ref().is_some_and(|found| !found.ours && found.wants_marks(&self.build.declared[index], &self.build.environment));
+        let marks =
+            found.as_ref().is_some_and(|found| !found.ours && found.wants_marks(&self.build.declared[index], &self.build.environment));
         self.wrote[index] = found.is_none() || marks;
         tokio::spawn(async move {
             let made = match (found, task) {

@@ -145,10 +145,7 @@ impl Queue {
                 });
                 // A node that only its readiness holds back may still start: its own objects and children do not suffer.
                 let may_start = self.stages[next] == Stage::Waiting
-                    && self.before[next]
-                        .iter()
-                        .filter(|link| link.other == cause)
-                        .all(|link| self.lets_start(link));
+                    && self.before[next].iter().filter(|link| link.other == cause).all(|link| self.lets_start(link));
                 if hopeless && !may_start {
                     self.stages[next] = Stage::Blocked;
                     blocked.push(next);

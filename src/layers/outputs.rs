@@ -162,6 +162,7 @@ fn replace(text: &str, mut with: impl FnMut(&Output) -> Option<String>) -> Strin
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;

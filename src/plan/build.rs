@@ -1,9 +1,9 @@
 //! From what was read to the plan: nodes, edges with reasons, order, and what is wrong with it.
 
-use super::waves::{checked, positions};
 use super::below::Left;
 use super::cloud::{self, Cloud};
 use super::outputs::{self, Outputs};
+use super::waves::{checked, positions};
 use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, estimate, implied};
 use crate::environment::Environment;
 use crate::graph::Graph;

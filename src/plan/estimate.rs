@@ -4,7 +4,7 @@ use super::{Constraint, Plan};
 use crate::layers::flux::Layer;
 use crate::manifest::Resource;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The cluster is asked, and answers.
 pub(super) const CLUSTER: f64 = 1.0;
@@ -63,17 +63,14 @@ pub struct Estimate {
 
 /// The longest chain through what there is to do. `measured` gives seconds by node id; `scale` is the time scale of a sandbox for what
 /// providers and pods take (1 elsewhere).
-pub fn estimate(plan: &Plan, measured: &HashMap<String, f64>, scale: f64) -> Estimate {
+pub fn estimate(plan: &Plan, measured: &BTreeMap<String, f64>, scale: f64) -> Estimate {
     let seconds: Vec<f64> = plan
         .nodes
         .iter()
-        .map(|node| match measured.get(&node.id) {
-            Some(measured) => *measured,
-            None => {
-                // Calls take their time in a sandbox too.
-                let own = node.seconds.min(LAYER);
-                own + (node.seconds - own) * scale
-            }
+        .map(|node| {
+            // Calls take their time in a sandbox too.
+            let own = node.seconds.min(LAYER);
+            measured.get(&node.id).copied().unwrap_or(own + (node.seconds - own) * scale)
         })
         .collect();
     let index: HashMap<&str, usize> = plan.nodes.iter().enumerate().map(|(position, node)| (node.id.as_str(), position)).collect();
@@ -84,7 +81,8 @@ pub fn estimate(plan: &Plan, measured: &HashMap<String, f64>, scale: f64) -> Est
         }
     }
     let mut chains = Chains { seconds, before, known: HashMap::new() };
-    let last = (0..plan.nodes.len()).map(|node| (chains.end(node, Mark::Ready).seconds, node)).max_by(|one, other| one.0.total_cmp(&other.0));
+    let last =
+        (0..plan.nodes.len()).map(|node| (chains.end(node, Mark::Ready).seconds, node)).max_by(|one, other| one.0.total_cmp(&other.0));
     let Some((total, last)) = last else { return Estimate::default() };
     let mut path = Vec::new();
     let mut next = Some((last, Mark::Ready));
@@ -131,7 +129,9 @@ impl Chains {
         self.known.insert((node, mark), End::default());
         let own = self.seconds[node];
         let end = match mark {
-            Mark::Start => self.latest(node, &[(Constraint::ReadyBeforeStart, Mark::Ready), (Constraint::AppliedBeforeStart, Mark::Applied)]),
+            Mark::Start => {
+                self.latest(node, &[(Constraint::ReadyBeforeStart, Mark::Ready), (Constraint::AppliedBeforeStart, Mark::Applied)])
+            }
             Mark::Applied => {
                 let start = self.end(node, Mark::Start);
                 End { seconds: start.seconds + own.min(1.0), before: Some((node, Mark::Start)) }
@@ -139,7 +139,8 @@ impl Chains {
             Mark::Ready => {
                 let start = self.end(node, Mark::Start);
                 let alone = End { seconds: start.seconds + own, before: Some((node, Mark::Start)) };
-                let held = self.latest(node, &[(Constraint::ReadyBeforeReady, Mark::Ready), (Constraint::AppliedBeforeReady, Mark::Applied)]);
+                let held =
+                    self.latest(node, &[(Constraint::ReadyBeforeReady, Mark::Ready), (Constraint::AppliedBeforeReady, Mark::Applied)]);
                 if held.seconds > alone.seconds { held } else { alone }
             }
         };
@@ -166,7 +167,8 @@ mod tests {
     use super::*;
 
     fn plan(nodes: &[(&str, f64)], edges: &[(&str, &str, Constraint)]) -> Plan {
-        let node = |(id, seconds): &(&str, f64)| Node { id: (*id).to_owned(), action: Action::Create, owner: "blackstart", seconds: *seconds };
+        let node =
+            |(id, seconds): &(&str, f64)| Node { id: (*id).to_owned(), action: Action::Create, owner: "blackstart", seconds: *seconds };
         let edge = |(from, to, constraint): &(&str, &str, Constraint)| Edge {
             from: (*from).to_owned(),
             to: (*to).to_owned(),
@@ -191,10 +193,13 @@ mod tests {
         ];
         let plan = plan(&nodes, &edges);
         let chain = vec!["aws/vpc", "aws/cluster", "cluster/shop", "layer/apps"];
-        assert_eq!(told(&estimate(&plan, &HashMap::new(), 1.0)), (864.0, chain.clone()));
-        let (scaled, path) = { let estimate = estimate(&plan, &HashMap::new(), 0.1); (estimate.seconds, estimate.path.len()) };
+        assert_eq!(told(&estimate(&plan, &BTreeMap::new(), 1.0)), (864.0, chain.clone()));
+        let (scaled, path) = {
+            let estimate = estimate(&plan, &BTreeMap::new(), 0.1);
+            (estimate.seconds, estimate.path.len())
+        };
         assert!((scaled - 88.2).abs() < 0.01 && path == chain.len(), "waiting is scaled, calls are not: {scaled}");
-        let measured = HashMap::from([("aws/cluster".to_owned(), 600.0)]);
+        let measured = BTreeMap::from([("aws/cluster".to_owned(), 600.0)]);
         let estimate = estimate(&plan, &measured, 1.0);
         assert_eq!((estimate.seconds, estimate.measured), (624.0, 1));
     }
@@ -204,7 +209,7 @@ mod tests {
         use Constraint::{AppliedBeforeStart, ReadyBeforeReady};
         let nodes = [("layer/parent", 1.0), ("layer/child", 30.0)];
         let edges = [("layer/parent", "layer/child", AppliedBeforeStart), ("layer/child", "layer/parent", ReadyBeforeReady)];
-        let estimate = estimate(&plan(&nodes, &edges), &HashMap::new(), 1.0);
+        let estimate = estimate(&plan(&nodes, &edges), &BTreeMap::new(), 1.0);
         assert_eq!(told(&estimate), (31.0, vec!["layer/parent", "layer/child"]));
     }
 }

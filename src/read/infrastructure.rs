@@ -20,12 +20,7 @@ pub(crate) struct Tree<'a> {
 }
 
 /// All cloud resources of the environment's folders, in order, and all that is wrong with them.
-pub(crate) fn read(
-    environment: &Environment,
-    tree: &Tree<'_>,
-    renderer: &Renderer,
-    layers: &[ReadLayer],
-) -> (Vec<Resource>, Vec<Problem>) {
+pub(crate) fn read(environment: &Environment, tree: &Tree<'_>, renderer: &Renderer, layers: &[ReadLayer]) -> (Vec<Resource>, Vec<Problem>) {
     let (mut resources, mut problems) = (Vec::new(), Vec::new());
     if environment.spec.infrastructure.is_empty() {
         return (resources, problems);
@@ -34,9 +29,9 @@ pub(crate) fn read(
     let values = super::commands::values(environment);
     for entry in &environment.spec.infrastructure {
         match render(entry, tree, renderer) {
-            Ok((path, rendered)) => {
+            Ok((path, found)) => {
                 let layer = layer(&path);
-                for mut resource in rendered {
+                for mut resource in found {
                     resource.origin = resource.origin.take().or_else(|| origins.find(&resource, &path)).or_else(|| entry.origin.clone());
                     match apply(&mut resource, &layer, &values) {
                         None => {}
@@ -62,13 +57,13 @@ pub(crate) fn read(
                     }
                 }
             }
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(*problem),
         }
     }
     (resources, problems)
 }
 
-fn render(entry: &Infrastructure, tree: &Tree<'_>, renderer: &Renderer) -> Result<(String, Vec<Resource>), Problem> {
+fn render(entry: &Infrastructure, tree: &Tree<'_>, renderer: &Renderer) -> Result<(String, Vec<Resource>), Box<Problem>> {
     let path = join("", &entry.path).filter(|path| tree.root.join(path).is_dir()).ok_or_else(|| {
         let message = format!("spec.infrastructure: {} is no folder of the repository", entry.path);
         let folders = tree.files.iter().filter_map(|file| file.rsplit_once('/').map(|(folder, _)| folder));
@@ -81,7 +76,7 @@ fn render(entry: &Infrastructure, tree: &Tree<'_>, renderer: &Renderer) -> Resul
     let spec = Spec { path: path.clone(), ..Spec::default() };
     let content = format!("{}\0{}", tree.revision, std::process::id());
     let request = Request { root: tree.root.to_owned(), content, spec, keys: None };
-    let rendered = renderer.render(&request).map_err(|error| match error {
+    let output = renderer.render(&request).map_err(|error| match error {
         RenderError::Yaml { path, error, excerpt } => {
             let mut problem = Problem::blocks("yaml-invalid", format!("{path}: is not valid YAML: {}", error.message));
             problem.column = Some(error.column);
@@ -92,7 +87,7 @@ fn render(entry: &Infrastructure, tree: &Tree<'_>, renderer: &Renderer) -> Resul
             .at(entry.origin.clone())
             .hint(format!("see it alone: kustomize build {path}")),
     })?;
-    Ok((path, rendered.resources))
+    Ok((path, output.resources))
 }
 
 /// A folder as the layer that it would be.
@@ -118,6 +113,8 @@ fn undefined(resource: &Resource, name: &str, tree: &Tree<'_>, values: &BTreeMap
     let problem = Problem::blocks("variable-undefined", format!("{}: variable {name} is not defined", resource.id())).at(origin);
     match nearest(name, values.keys().map(String::as_str)).first() {
         Some(near) => problem.hint(format!("did you mean {near}?")),
-        None => problem.hint(format!("define {name} in a ConfigMap of spec.variables or in spec.outputs, or give it a default: ${{{name}:=…}}")),
+        None => {
+            problem.hint(format!("define {name} in a ConfigMap of spec.variables or in spec.outputs, or give it a default: ${{{name}:=…}}"))
+        }
     }
 }

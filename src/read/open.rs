@@ -46,6 +46,7 @@ pub(crate) fn names(resource: &mut Resource) -> Vec<Problem> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::layers::outputs::Output;

@@ -34,10 +34,10 @@ mod tests;
 pub use document::Report;
 pub use model::RunModel;
 /// Seconds that each node took, by the report of an earlier run of this environment in a folder; empty where there is none.
-pub fn measured(folder: &std::path::Path, environment: &str, rehearsal: bool) -> std::collections::HashMap<String, f64> {
+pub fn measured(folder: &std::path::Path, environment: &str, rehearsal: bool) -> std::collections::BTreeMap<String, f64> {
     remaining::Earlier::measured(folder, environment, rehearsal)
 }
 
-pub(crate) use text::clock;
 pub use reporter::{Color, Error, Mode, Options, Output, Reporter, Summary, Verbosity, start};
 pub use screen::restore_terminal;
+pub(crate) use text::clock;

@@ -3,7 +3,7 @@
 use super::model::{NodeModel, RunModel, State};
 use jiff::Timestamp;
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// How long each node took before.
@@ -52,9 +52,9 @@ impl Earlier {
     }
 
     /// Seconds of each node of this environment, from the report in a folder; nothing where it tells of another one.
-    pub(crate) fn measured(folder: &Path, environment: &str, rehearsal: bool) -> HashMap<String, f64> {
+    pub(crate) fn measured(folder: &Path, environment: &str, rehearsal: bool) -> BTreeMap<String, f64> {
         let earlier = Self::read(folder).filter(|earlier| earlier.environment == environment && earlier.rehearsal == rehearsal);
-        earlier.map(|earlier| earlier.seconds).unwrap_or_default()
+        earlier.map(|earlier| earlier.seconds.into_iter().collect()).unwrap_or_default()
     }
 
     /// Seconds until everything is ready: the longest chain of what is not over. None where it would be a guess: a node that was

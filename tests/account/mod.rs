@@ -74,7 +74,8 @@ impl Account {
 
     pub(crate) async fn actions(&self, declared: &[Declared]) -> Vec<Action> {
         let (needs, _) = needs(declared, self.cloud.place());
-        let (observation, problems) = observe(&self.cloud, ENVIRONMENT, declared, &needs).await.unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let (observation, problems) =
+            observe(&self.cloud, ENVIRONMENT, declared, &needs).await.unwrap_or_else(|errors| panic!("{errors:#?}"));
         assert_eq!(problems, []);
         for (position, found) in &observation.found {
             if !found.differences.is_empty() {
@@ -151,7 +152,9 @@ pub(crate) fn manifests(path: &Path) -> Vec<Resource> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     // The example environment names its own account.
     // It protects what these tests delete.
-    let text = text.replace("111122223333", ACCOUNT).replace("deletionProtectionEnabled: true\n  globalSecondary", "deletionProtectionEnabled: false\n  globalSecondary");
+    let text = text
+        .replace("111122223333", ACCOUNT)
+        .replace("deletionProtectionEnabled: true\n  globalSecondary", "deletionProtectionEnabled: false\n  globalSecondary");
     documents(&text, &path.file_name().unwrap().to_string_lossy())
 }
 
@@ -167,6 +170,8 @@ pub(crate) fn of(text: &str) -> Vec<Declared> {
 
 pub(crate) fn declared(resources: &[Resource]) -> Vec<Declared> {
     let catalogue = aws::catalogue();
-    let read = |resource: &Resource| Declared::read(resource, &catalogue).expect("an ACK manifest").unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let read = |resource: &Resource| {
+        Declared::read(resource, &catalogue).expect("an ACK manifest").unwrap_or_else(|problems| panic!("{problems:#?}"))
+    };
     resources.iter().map(read).collect()
 }

@@ -82,7 +82,8 @@ impl Kind for InternetGateway {
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
         let call = cloud.ec2().create_internet_gateway().tag_specifications(tag_specifications(ResourceType::InternetGateway, wanted));
-        let made = call.customize().config_override(once()).send().await.map_err(|error| CloudError::new("ec2 CreateInternetGateway", &error))?;
+        let made =
+            call.customize().config_override(once()).send().await.map_err(|error| CloudError::new("ec2 CreateInternetGateway", &error))?;
         let gateway = made.internet_gateway().ok_or_else(|| CloudError::malformed("ec2 CreateInternetGateway", "InternetGateway"))?;
         Ok(living_internet(cloud, gateway, &[]))
     }

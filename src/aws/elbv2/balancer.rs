@@ -57,7 +57,7 @@ impl Kind for LoadBalancer {
     }
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
-        let call = cloud.elbv2().create_load_balancer().set_tags(tag_list(&wanted.tags));
+        let call = cloud.elbv2().create_load_balancer().set_tags(Some(tag_list(&wanted.tags)));
         let call = given!(call, &wanted.spec;
             "customerOwnedIPv4Pool" set_customer_owned_ipv4_pool,
             "ipAddressType" set_ip_address_type,

@@ -78,7 +78,7 @@ impl Kind for TargetGroup {
     }
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
-        let call = cloud.elbv2().create_target_group().set_tags(tag_list(&wanted.tags));
+        let call = cloud.elbv2().create_target_group().set_tags(Some(tag_list(&wanted.tags)));
         let call = given!(health!(call, &wanted.spec), &wanted.spec;
             "ipAddressType" set_ip_address_type,
             "name" set_name,

@@ -80,7 +80,7 @@ impl Kind for Listener {
     }
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
-        let call = cloud.elbv2().create_listener().set_certificates(certificates(wanted)?).set_tags(tag_list(&wanted.tags));
+        let call = cloud.elbv2().create_listener().set_certificates(certificates(wanted)?).set_tags(Some(tag_list(&wanted.tags)));
         let call = given!(changeable!(call, &wanted.spec), &wanted.spec; "loadBalancerARN" set_load_balancer_arn);
         let made = call.send().await.map_err(|error| CloudError::new("elbv2 CreateListener", &error))?;
         let listener = made.listeners().first().ok_or_else(|| CloudError::malformed("elbv2 CreateListener", "Listener"))?;

@@ -8,6 +8,7 @@ mod shapes;
 use super::kind::{Kind, Living, State, Wanted};
 use super::{Cloud, CloudError};
 use crate::layers::infrastructure::put;
+use aws_sdk_elasticloadbalancingv2::operation::describe_tags::DescribeTagsOutput;
 use aws_sdk_elasticloadbalancingv2::primitives::DateTime;
 use aws_sdk_elasticloadbalancingv2::types::Tag;
 use futures::future::try_join_all;
@@ -32,7 +33,11 @@ pub(super) async fn tags(cloud: &Cloud, arns: &[&str]) -> Result<TagsOf, CloudEr
         found.map_err(|error| CloudError::new("elbv2 DescribeTags", &error))
     });
     let found = try_join_all(calls).await?;
-    Ok(found.iter().flat_map(|answer| answer.tag_descriptions()).map(|one| (one.resource_arn().unwrap_or_default().to_owned(), own(one.tags()))).collect())
+    Ok(found
+        .iter()
+        .flat_map(DescribeTagsOutput::tag_descriptions)
+        .map(|one| (one.resource_arn().unwrap_or_default().to_owned(), own(one.tags())))
+        .collect())
 }
 
 fn own(tags: &[Tag]) -> BTreeMap<String, String> {
@@ -40,13 +45,13 @@ fn own(tags: &[Tag]) -> BTreeMap<String, String> {
     pairs.filter(|(key, _)| !key.starts_with("aws:")).collect()
 }
 
-fn tag_list(tags: &BTreeMap<String, String>) -> Option<Vec<Tag>> {
-    Some(tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect())
+fn tag_list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 /// Sets all tags that Git declares; others stay.
 async fn tag(cloud: &Cloud, wanted: &Wanted, arn: &str) -> Result<(), CloudError> {
-    let call = cloud.elbv2().add_tags().resource_arns(arn).set_tags(tag_list(&wanted.declared.tags()));
+    let call = cloud.elbv2().add_tags().resource_arns(arn).set_tags(Some(tag_list(&wanted.declared.tags())));
     call.send().await.map_err(|error| CloudError::new("elbv2 AddTags", &error)).map(drop)
 }
 

@@ -188,6 +188,7 @@ pub(in crate::aws) fn invalid(what: &str, message: &str) -> CloudError {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 mod tests {
     use super::*;
     use aws_sdk_s3::types::CorsRule;

@@ -154,7 +154,11 @@ impl Reader<'_> {
             match item.text().filter(|text| !text.is_empty()) {
                 Some(name) => after.push(After { node: node_id(name), origin: Some(self.origin(item.line)) }),
                 None => {
-                    self.wrong(item, &format!("{}[{index}]", fields.name("after")), "a name such as ec2/VPC/ack-system/shop or command/dns");
+                    self.wrong(
+                        item,
+                        &format!("{}[{index}]", fields.name("after")),
+                        "a name such as ec2/VPC/ack-system/shop or command/dns",
+                    );
                 }
             }
         }
@@ -245,6 +249,7 @@ fn is_variable(name: &str) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::super::{Given, SecretSource, parse};
     use super::*;

@@ -55,7 +55,8 @@ impl Task {
             if let Some(journal) = &self.journal {
                 journal.note();
             }
-            let made = self.patiently(|error| is_passing(error) && !is_doubtful(error), || self.kind.create(&self.cloud, &self.wanted)).await;
+            let made =
+                self.patiently(|error| is_passing(error) && !is_doubtful(error), || self.kind.create(&self.cloud, &self.wanted)).await;
             let error = match made {
                 Ok(living) => return Ok(living),
                 Err(GivenUp::Refused(error)) if is_doubtful(&error) => error,
@@ -83,7 +84,8 @@ impl Task {
         let until = Instant::now() + DOUBT;
         loop {
             let wanted = std::slice::from_ref(&self.wanted);
-            let list = self.patiently(is_passing, || self.kind.list(&self.cloud, wanted)).await.map_err(|given_up| given_up.tell("look for"))?;
+            let list =
+                self.patiently(is_passing, || self.kind.list(&self.cloud, wanted)).await.map_err(|given_up| given_up.tell("look for"))?;
             let candidates: Vec<Candidate<'_>> = list.iter().map(candidate).collect();
             match identify(&self.wanted.declared, &self.wanted.spec, &self.environment, &candidates) {
                 Match::One { position, .. } => return Ok(Some(list[position].clone())),
@@ -112,11 +114,15 @@ impl Task {
                 return Ok((living, wrote));
             }
             if let Some(fixed) = found.iter().find(|difference| difference.change == Change::Never) {
-                return Err(format!("spec.{} is {} in Git and {} in AWS, which cannot change it in place", fixed.path, fixed.declared, fixed.living));
+                return Err(format!(
+                    "spec.{} is {} in Git and {} in AWS, which cannot change it in place",
+                    fixed.path, fixed.declared, fixed.living
+                ));
             }
             rounds += 1;
             if rounds > ROUNDS {
-                let paths: Vec<String> = found.iter().map(|one| format!("{} (declared {}, lives {})", one.path, one.declared, one.living)).collect();
+                let paths: Vec<String> =
+                    found.iter().map(|one| format!("{} (declared {}, lives {})", one.path, one.declared, one.living)).collect();
                 return Err(format!("AWS took the change and still tells otherwise: {}", paths.join(", ")));
             }
             if found == last {
@@ -153,7 +159,12 @@ impl Task {
                 None => return Err(format!("{} is gone: somebody deleted it", living.id)),
             };
             if word != told {
-                self.events.send(Happening::Progress { node: self.node.clone(), ready: 0, of: 1, message: format!("{}: {word}", living.id) });
+                self.events.send(Happening::Progress {
+                    node: self.node.clone(),
+                    ready: 0,
+                    of: 1,
+                    message: format!("{}: {word}", living.id),
+                });
                 told = word;
             }
             if Instant::now() > self.deadline {

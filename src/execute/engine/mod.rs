@@ -213,7 +213,7 @@ async fn told(below: &mut Option<watch::Receiver<Told>>) {
         None => false,
     };
     if !is_told {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -29,7 +29,8 @@ pub fn differences(schema: &'static Schema, spec: &Value, living: &Value, living
     }
     let declared = tags(spec, schema.tags);
     if declared.iter().any(|(key, value)| living_tags.get(key) != Some(value)) {
-        let json = |tags: &BTreeMap<String, String>| Value::Object(tags.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect());
+        let json =
+            |tags: &BTreeMap<String, String>| Value::Object(tags.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect());
         found.push(Difference { path: "tags", declared: json(&declared), living: json(living_tags), change: Change::InPlace });
     }
     found
@@ -98,7 +99,10 @@ fn document(value: &Value) -> Option<Value> {
                     .into_iter()
                     .map(|(key, value)| {
                         let value = normal(value);
-                        let is_single = matches!(key.as_str(), "Statement" | "Action" | "NotAction" | "Resource" | "NotResource" | "AWS" | "Service" | "Federated");
+                        let is_single = matches!(
+                            key.as_str(),
+                            "Statement" | "Action" | "NotAction" | "Resource" | "NotResource" | "AWS" | "Service" | "Federated"
+                        );
                         let value = if is_single && !value.is_array() { Value::Array(vec![value]) } else { value };
                         (key, value)
                     })

@@ -56,7 +56,8 @@ pub fn identify(declared: &Declared, spec: &Value, environment: &str, candidates
         }
     };
     let adopts = declared.annotation("adoption-policy").is_some_and(|policy| policy.starts_with("adopt"));
-    let fields: Option<serde_json::Map<String, Value>> = declared.annotation("adoption-fields").and_then(|text| serde_json::from_str(text).ok());
+    let fields: Option<serde_json::Map<String, Value>> =
+        declared.annotation("adoption-fields").and_then(|text| serde_json::from_str(text).ok());
     if let Some(fields) = fields.filter(|fields| adopts && !fields.is_empty()) {
         let has = |candidate: &Candidate<'_>, key: &str, value: &Value| {
             at(candidate.status, key).or_else(|| at(candidate.spec, key)) == Some(value) || key == "arn" && value == &arn_of(candidate)
@@ -78,7 +79,9 @@ pub fn identify(declared: &Declared, spec: &Value, environment: &str, candidates
             let words: Vec<String> = values.iter().map(|(field, value)| format!("{field} {}", super::text(value))).collect();
             choose(&words.join(", "), adopts, &|candidate| {
                 !belongs_to_another(candidate, &key, environment)
-                    && values.iter().all(|(field, value)| at(candidate.spec, field).is_some_and(|living| super::text(living) == super::text(value)))
+                    && values
+                        .iter()
+                        .all(|(field, value)| at(candidate.spec, field).is_some_and(|living| super::text(living) == super::text(value)))
             })
         }
         Identity::Tags => {

@@ -249,8 +249,9 @@ impl Declared {
         let name = resource.id();
         let Some(schema) = schema(resource, catalogue) else {
             let known: Vec<&str> = catalogue.iter().filter(|schema| schema.service == service).map(|schema| schema.kind).collect();
-            let mut problem = Problem::blocks("cloud-kind-unknown", format!("{name}: blackstart does not make {service} resources of this kind"))
-                .at(resource.origin.clone());
+            let mut problem =
+                Problem::blocks("cloud-kind-unknown", format!("{name}: blackstart does not make {service} resources of this kind"))
+                    .at(resource.origin.clone());
             problem = problem.hint(match known.as_slice() {
                 [] => format!("no kind of {service} is known; leave it to its controller in a layer above the cluster"),
                 known => format!("known kinds of {service}: {}", known.join(", ")),
@@ -336,8 +337,10 @@ impl Declared {
         for reference in self.schema.references.iter().filter(|reference| reference.path != reference.twin) {
             // Both at one place: ACK refuses it.
             let plain = reference.path.trim_end_matches("[]");
-            if !plain.contains("[]") && at(self.spec(), plain).is_some() && at(self.spec(), reference.twin.trim_end_matches("[]")).is_some() {
-                let message = format!("{}: spec.{plain} and spec.{} exclude each other", self.resource.id(), reference.twin.trim_end_matches("[]"));
+            if !plain.contains("[]") && at(self.spec(), plain).is_some() && at(self.spec(), reference.twin.trim_end_matches("[]")).is_some()
+            {
+                let message =
+                    format!("{}: spec.{plain} and spec.{} exclude each other", self.resource.id(), reference.twin.trim_end_matches("[]"));
                 problems.push(Problem::blocks("cloud-field", message).at(self.origin()));
             }
         }
@@ -424,4 +427,3 @@ fn fill(pattern: &str, spec: &Value, place: &Place) -> Option<String> {
     filled.push_str(rest);
     Some(filled)
 }
-

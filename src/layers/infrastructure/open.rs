@@ -74,6 +74,7 @@ pub fn known_output(declared: &Declared, output: &str, place: &Place) -> Option<
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::{Change, Field, Identity, Shape, field, refers};
     use super::*;

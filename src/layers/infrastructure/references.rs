@@ -30,7 +30,9 @@ pub fn needs(all: &[Declared], place: &Place) -> (Vec<Needs>, Vec<Problem>) {
                 }
             }
             for value in values(declared.spec(), reference.path) {
-                let from = all.iter().position(|other| is_of(other, reference) && known_output(other, reference.output, place).is_some_and(|known| known == value));
+                let from = all.iter().position(|other| {
+                    is_of(other, reference) && known_output(other, reference.output, place).is_some_and(|known| known == value)
+                });
                 if let Some(from) = from.filter(|from| *from != to) {
                     let reason = format!("its {} in {}", reference.output, reference.path.trim_end_matches("[]"));
                     needs.insert(Needs { from, to, reason, late: reference.late });
@@ -139,10 +141,7 @@ fn nothing(declared: &Declared, reference: &Reference, namespace: &str, name: &s
 /// A spec with the references that can be resolved in place of their twins; the others are named.
 ///
 /// `outputs(service, kind, namespace, name)` gives what is known of a resource.
-pub fn resolve(
-    declared: &Declared,
-    outputs: impl Fn(&str, &str, &str, &str) -> Option<Value>,
-) -> (Value, Vec<String>) {
+pub fn resolve(declared: &Declared, outputs: impl Fn(&str, &str, &str, &str) -> Option<Value>) -> (Value, Vec<String>) {
     let mut spec = declared.spec().clone();
     let mut unknown = Vec::new();
     let own = declared.resource.namespace().unwrap_or("default").to_owned();
@@ -170,7 +169,13 @@ fn replace(value: &mut Value, path: &str, twin: &str, give: &impl Fn(&Value) -> 
         let Some(below) = value.get_mut(key) else { return true };
         return match below.as_array_mut() {
             // Each element, though one is not known.
-            Some(list) if is_list => list.iter_mut().map(|element| replace(element, path, twin, give)).fold(true, |all, one| all && one),
+            Some(list) if is_list => {
+                let mut is_known = true;
+                for element in list {
+                    is_known &= replace(element, path, twin, give);
+                }
+                is_known
+            }
             _ => replace(below, path, twin, give),
         };
     }
@@ -189,4 +194,3 @@ fn replace(value: &mut Value, path: &str, twin: &str, give: &impl Fn(&Value) -> 
         None => false,
     }
 }
-

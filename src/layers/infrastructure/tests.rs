@@ -83,7 +83,8 @@ fn manifest(group: &str, kind: &str, name: &str, spec: &str) -> String {
 
 #[test]
 fn fields_that_are_not_honoured_are_told_with_a_near_name() {
-    let text = manifest("ec2", "VPC", "main", "{cidrBlocks: [10.0.0.0/16], enableDnsSupport: true}") + &manifest("eks", "Cluster", "c", "{name: c, config: {privat: 1}}");
+    let text = manifest("ec2", "VPC", "main", "{cidrBlocks: [10.0.0.0/16], enableDnsSupport: true}")
+        + &manifest("eks", "Cluster", "c", "{name: c, config: {privat: 1}}");
     let problems: Vec<Problem> =
         resources(&text).iter().flat_map(|resource| Declared::read(resource, CATALOGUE).unwrap().unwrap_err()).collect();
     assert_eq!(problems[0].message, "VPC ack/main: spec.enableDnsSupport is not honoured by blackstart");
@@ -107,7 +108,12 @@ fn an_unknown_kind_is_told_and_what_is_no_manifest_of_ack_is_none() {
 fn references_become_needs_by_twin_and_by_value() {
     let all = declared(
         &[
-            manifest("eks", "Cluster", "c", "{name: prod, roleARN: 'arn:aws:iam::111122223333:role/x/eks', config: {subnetRefs: [{from: {name: a}}]}}"),
+            manifest(
+                "eks",
+                "Cluster",
+                "c",
+                "{name: prod, roleARN: 'arn:aws:iam::111122223333:role/x/eks', config: {subnetRefs: [{from: {name: a}}]}}",
+            ),
             manifest("iam", "Role", "eks", "{name: eks, path: /x/}"),
             manifest("ec2", "Subnet", "a", "{cidrBlock: 10.0.1.0/24, vpcRef: {from: {name: main}}}"),
             manifest("ec2", "VPC", "main", "{cidrBlocks: [10.0.0.0/16]}"),
@@ -122,7 +128,9 @@ fn references_become_needs_by_twin_and_by_value() {
 
 #[test]
 fn a_reference_to_nothing_has_a_near_name() {
-    let all = declared(&(manifest("ec2", "Subnet", "a", "{cidrBlock: 10.0.1.0/24, vpcRef: {from: {name: mian}}}") + &manifest("ec2", "VPC", "main", "{}")));
+    let all = declared(
+        &(manifest("ec2", "Subnet", "a", "{cidrBlock: 10.0.1.0/24, vpcRef: {from: {name: mian}}}") + &manifest("ec2", "VPC", "main", "{}")),
+    );
     let (_, problems) = needs(&all, &place());
     assert_eq!(problems[0].message, "Subnet ack/a: vpcRef names VPC ack/mian, which is not declared");
     assert_eq!(problems[0].hint.as_deref(), Some("did you mean main?"));
@@ -146,7 +154,12 @@ fn resources_that_name_each_other_wait_only_to_be_complete() {
 
 #[test]
 fn lists_of_references_become_lists_of_values_or_stay_unknown_as_a_whole() {
-    let all = declared(&manifest("eks", "Cluster", "c", "{name: prod, config: {private: true, subnetRefs: [{from: {name: a}}, {from: {name: b}}]}}"));
+    let all = declared(&manifest(
+        "eks",
+        "Cluster",
+        "c",
+        "{name: prod, config: {private: true, subnetRefs: [{from: {name: a}}, {from: {name: b}}]}}",
+    ));
     let (spec, unknown) = resolve(&all[0], |_, _, _, name| Some(json!({"subnetID": format!("subnet-{name}")})));
     assert_eq!(spec["config"], json!({"private": true, "subnetIDs": ["subnet-a", "subnet-b"]}));
     assert_eq!(unknown, [""; 0]);

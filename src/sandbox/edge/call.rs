@@ -41,7 +41,7 @@ impl Asked {
     pub(super) fn new(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         // Credential=KEY/DATE/REGION/SERVICE/aws4_request
-        let scope = text("authorization").and_then(|value| Some(value.split_once("Credential=")?.1.split(',').next()?));
+        let scope = text("authorization").and_then(|value| value.split_once("Credential=")?.1.split(',').next());
         let mut scope = scope.unwrap_or("unknown/0/unknown/unknown").split('/').map(str::to_owned);
         let (key, _, region) = (scope.next().unwrap_or_default(), scope.next(), scope.next().unwrap_or_default());
         let service = scope.next().unwrap_or_default();

@@ -127,10 +127,11 @@ fn without(xml: &str, name: &str, is_gone: impl Fn(&str) -> bool) -> String {
         loop {
             let next_open = rest[end..].find(&open).map(|at| end + at);
             let Some(next_close) = rest[end..].find(&close).map(|at| end + at) else { return out + rest };
-            match next_open.filter(|open| *open < next_close) {
-                Some(at) => (depth, end) = (depth + 1, at + open.len()),
-                None => (depth, end) = (depth - 1, next_close + close.len()),
-            }
+            (depth, end) = if let Some(at) = next_open.filter(|open| *open < next_close) {
+                (depth + 1, at + open.len())
+            } else {
+                (depth - 1, next_close + close.len())
+            };
             if depth == 0 {
                 break;
             }

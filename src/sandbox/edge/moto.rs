@@ -92,7 +92,9 @@ const ROOTS: &[(&str, &str)] = &[
 ];
 
 fn renamed(body: Bytes) -> Bytes {
-    let Some(text) = std::str::from_utf8(&body).ok().filter(|text| text.starts_with("<?xml") && text.contains("<GetBucket")) else { return body };
+    let Some(text) = std::str::from_utf8(&body).ok().filter(|text| text.starts_with("<?xml") && text.contains("<GetBucket")) else {
+        return body;
+    };
     match ROOTS.iter().find(|(root, _)| text.contains(&format!("<{root}"))) {
         Some((root, name)) => text.replace(root, name).into(),
         None => body,

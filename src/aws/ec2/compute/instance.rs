@@ -7,6 +7,7 @@ use crate::aws::s3::form::{Form, given};
 use crate::aws::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field, put, refers};
 use async_trait::async_trait;
+use aws_sdk_ec2::operation::describe_instances::builders::DescribeInstancesFluentBuilder as DescribeInstances;
 use aws_sdk_ec2::types::{self, InstanceStateName, MonitoringState, ResourceType};
 use serde_json::json;
 
@@ -74,7 +75,7 @@ impl Kind for Instance {
     async fn list(&self, cloud: &Cloud, wanted: &[Wanted]) -> Result<Vec<Living>, CloudError> {
         let living = filter("instance-state-name", ["pending", "running", "stopping", "stopped"]);
         let call = cloud.ec2().describe_instances().filters(living);
-        let call = tagged(wanted).into_iter().flatten().fold(call, |call, filter| call.filters(filter));
+        let call = tagged(wanted).into_iter().flatten().fold(call, DescribeInstances::filters);
         let reservations = call.into_paginator().items().send();
         let reservations: Vec<_> = reservations.try_collect().await.map_err(|error| CloudError::new("ec2 DescribeInstances", &error))?;
         Ok(reservations.iter().flat_map(types::Reservation::instances).map(|instance| words(cloud, instance)).collect())

@@ -92,7 +92,7 @@ pub(super) fn disassociate(cluster: &mut Cluster, principal: &str, policy: &str)
 
 pub(super) fn policies(cluster: &mut Cluster, principal: &str, asked: &Asked) -> Result<Value, Refusal> {
     let policies = found(cluster, principal)?.clone();
-    let mut answer = page(asked, "associatedAccessPolicies", policies);
+    let mut answer = page(asked, "associatedAccessPolicies", &policies);
     answer["clusterName"] = cluster.own.value["name"].clone();
     answer["principalArn"] = principal.into();
     Ok(answer)

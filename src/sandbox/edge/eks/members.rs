@@ -301,9 +301,9 @@ pub(super) async fn update(cluster: &mut Cluster, kind: &Kind, id: &str, asked: 
     for (key, given) in filled(json!({}), &given).as_object().into_iter().flatten().filter(|(key, _)| *key != "force") {
         match key.as_str() {
             "labels" => {
-                strings(given, "removeLabels")
-                    .iter()
-                    .for_each(|label| drop(value["labels"].as_object_mut().and_then(|labels| labels.remove(*label))));
+                for label in strings(given, "removeLabels") {
+                    value["labels"].as_object_mut().and_then(|labels| labels.remove(label));
+                }
                 merge(&mut value["labels"], &given["addOrUpdateLabels"].as_object().cloned().unwrap_or_default().into());
             }
             "taints" => listed(&mut value["taints"], &given["removeTaints"], &given["addOrUpdateTaints"], &["key", "effect"]),

@@ -192,7 +192,7 @@ async fn route(clusters: &mut Clusters, asked: &Asked, around: &Around<'_>) -> R
         ["clusters"] if post => return cluster::create(clusters, asked, around).await,
         ["clusters"] => {
             let names = clusters.keys().filter(|(region, _)| *region == asked.region).map(|(_, name)| name.as_str().into());
-            return Ok(page(asked, "clusters", names.collect()));
+            return Ok(page(asked, "clusters", &names.collect::<Vec<_>>()));
         }
         _ => {}
     }
@@ -211,7 +211,7 @@ async fn route(clusters: &mut Clusters, asked: &Asked, around: &Around<'_>) -> R
             }
             match segments[3..] {
                 [] if post => members::create(cluster, kind, asked, around).await,
-                [] => Ok(page(asked, kind.all, members::list(cluster, kind, asked))),
+                [] => Ok(page(asked, kind.all, &members::list(cluster, kind, asked))),
                 [id] if get => Ok(json!({kind.one: members::find(cluster, kind, id)?.told()})),
                 [id] if asked.method == Method::DELETE => members::delete(cluster, kind, id),
                 [principal, "access-policies"] if post => access::associate(cluster, principal, &asked.json()),
@@ -225,7 +225,7 @@ async fn route(clusters: &mut Clusters, asked: &Asked, around: &Around<'_>) -> R
 }
 
 /// One page of a list; the token is the position of the next.
-fn page(asked: &Asked, key: &str, all: Vec<Value>) -> Value {
+fn page(asked: &Asked, key: &str, all: &[Value]) -> Value {
     let query: BTreeMap<String, String> = pairs(asked.uri.query().unwrap_or_default()).collect();
     let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
     let (start, most) = (number("nextToken").unwrap_or(0), number("maxResults").unwrap_or(100).clamp(1, 100));
@@ -359,11 +359,8 @@ mod tests {
     fn lists_come_in_pages() {
         let asked = |uri: &'static str| Asked::new(Method::GET, http::Uri::from_static(uri), HeaderMap::new(), Bytes::new());
         let all: Vec<Value> = (0..5).map(Value::from).collect();
-        assert_eq!(page(&asked("/clusters"), "clusters", all.clone()), json!({"clusters": [0, 1, 2, 3, 4]}));
-        assert_eq!(
-            page(&asked("/clusters?maxResults=2&nextToken=2"), "clusters", all.clone()),
-            json!({"clusters": [2, 3], "nextToken": "4"})
-        );
-        assert_eq!(page(&asked("/clusters?nextToken=9"), "clusters", all), json!({"clusters": []}));
+        assert_eq!(page(&asked("/clusters"), "clusters", &all), json!({"clusters": [0, 1, 2, 3, 4]}));
+        assert_eq!(page(&asked("/clusters?maxResults=2&nextToken=2"), "clusters", &all), json!({"clusters": [2, 3], "nextToken": "4"}));
+        assert_eq!(page(&asked("/clusters?nextToken=9"), "clusters", &all), json!({"clusters": []}));
     }
 }
