@@ -99,7 +99,7 @@ async fn all_are_made_once_and_what_is_lost_is_made_again() {
     assert_eq!(declared.len(), 64);
     let cluster = "test-infra-cluster";
     by_terraform(&account, cluster).await;
-    losses::thirds(&account, &declared, &[cluster]).await;
+    losses::thirds(&account, &declared, &[&format!("Cluster/ack-system/{cluster}")]).await;
 }
 
 /// What that repository's Terraform makes, and its manifest only adopts: the first cluster.

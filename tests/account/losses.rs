@@ -37,7 +37,7 @@ pub(crate) async fn thirds(account: &Account, declared: &[Declared], kept: &[&st
             };
             let may_go = |one: usize| {
                 !is_held(one)
-                    && !kept.contains(&declared[one].resource.name())
+                    && !kept.iter().any(|kept| declared[one].node().ends_with(kept))
                     && !lost.contains(&one)
                     && needs.iter().filter(|need| !need.late && need.from == one).all(|need| lost.contains(&need.to))
             };
