@@ -16,8 +16,10 @@ use std::path::Path;
 
 fn merge(value: &mut Value, change: &Value) {
     match (value.as_object_mut(), change.as_object()) {
-        (Some(object), Some(changes)) => {
-            changes.iter().for_each(|(key, change)| merge(object.entry(key.clone()).or_insert(Value::Null), change))
+        (Some(object), Some(altered)) => {
+            for (key, change) in altered {
+                merge(object.entry(key.clone()).or_insert(Value::Null), change);
+            }
         }
         _ => value.clone_from(change),
     }
@@ -57,19 +59,19 @@ async fn life(file: &str) {
     assert_eq!(account.writes(), [""; 0], "a second run writes nothing");
 
     let mut changed = resources.clone();
-    let mut changes = Vec::new();
+    let mut altered = Vec::new();
     for (position, resource) in changed.iter_mut().enumerate() {
         let change = resource.value.pointer("/metadata/annotations/test~1change").and_then(Value::as_str).map(str::to_owned);
         if let Some(change) = change {
             merge(&mut resource.value["spec"], &serde_json::from_str(&change).expect("JSON in test/change"));
-            changes.push(position);
+            altered.push(position);
         }
     }
-    if !changes.is_empty() {
+    if !altered.is_empty() {
         let changed = declared(&changed);
         let actions = account.actions(&changed).await;
         let updates: Vec<usize> = (0..actions.len()).filter(|&position| actions[position] == Action::Update).collect();
-        assert_eq!(updates, changes, "{actions:?}");
+        assert_eq!(updates, altered, "{actions:?}");
         assert!(account.run(&changed).await.success);
         assert_eq!(others(&account.actions(&changed).await, Action::Keep), [""; 0], "changed as declared");
     }

@@ -4,7 +4,6 @@
 
 mod account;
 mod at_hand;
-#[allow(dead_code, reason = "each test file uses its own part")]
 mod cluster_server;
 
 use account::{ACCOUNT, Account, ENVIRONMENT};

@@ -130,7 +130,10 @@ async fn the_same_token_makes_one_resource() {
     let zone = async { cloud.route53().create_hosted_zone().name("example.com").caller_reference("a").send().await.unwrap() };
     let (zone, ()) = tokio::join!(zone, healed);
     let zones = cloud.route53().list_hosted_zones().send().await.unwrap();
-    assert_eq!(zones.hosted_zones().iter().map(|one| one.id()).collect::<Vec<_>>(), [zone.hosted_zone().unwrap().id()]);
+    assert_eq!(
+        zones.hosted_zones().iter().map(aws_sdk_route53::types::HostedZone::id).collect::<Vec<_>>(),
+        [zone.hosted_zone().unwrap().id()]
+    );
     let role = role(cloud, "cluster").await;
     for _ in 0..2 {
         cluster(cloud, &role, &network.subnets).client_request_token("a").send().await.unwrap();
@@ -151,7 +154,7 @@ async fn what_is_new_is_not_seen_at_once() {
         let found = cloud.ec2().describe_vpcs().filters(filter).send().await.unwrap();
         found.vpcs.unwrap_or_default().into_iter().filter_map(|vpc| vpc.vpc_id).collect::<Vec<_>>()
     };
-    assert_eq!(listed().await, [old.vpc.clone()]);
+    assert_eq!(listed().await, std::slice::from_ref(&old.vpc));
     assert_eq!(code(cloud.ec2().create_subnet().vpc_id(&vpc).cidr_block("10.6.0.0/24").send().await), "InvalidVpcID.NotFound");
     until(async || listed().await.contains(&vpc)).await;
     cloud.ec2().create_subnet().vpc_id(&vpc).cidr_block("10.6.0.0/24").send().await.unwrap();

@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and tells what it skips")]
 
-#[allow(dead_code, reason = "each test file uses its own part")]
 mod account;
-#[allow(dead_code, reason = "each test file uses its own part")]
 mod cluster_server;
 
 use account::{Account, declared};

@@ -253,8 +253,8 @@ fn the_plan_for_people_names_owners_and_what_is_left() {
     let text = printed(&format!("{AWS}{EKS}"), "", &everything());
     for part in [
         "infrastructure  8 cloud resources, 8 handed over to ACK in the cluster\n",
-        "  ec2 VPC ack/net          ack\n",
-        "  ec2 RouteTable ack/out   ack         after net (vpcRef)\n",
+        "  ec2 VPC ack/net          ack        ~3s\n",
+        "  ec2 RouteTable ack/out   ack        ~3s       after net (vpcRef)\n",
         "left to ACK's controllers (spec.aws.above is controllers): 2 cloud resources: eks/Cluster/ack/other, sqs/Queue/ack/orders\n",
         "after 8 cloud resources (handed over there)\n",
     ] {
@@ -267,7 +267,7 @@ fn a_folder_has_the_namespace_that_its_layer_gives_it() {
     let manifests = everything().replace(", namespace: ack", "");
     let text = printed(&format!("{AWS}  infrastructure: [{{path: cloud}}]\n"), "targetNamespace: aws, ", &manifests);
     assert!(text.contains("infrastructure  10 cloud resources, 10 handed over to ACK in the cluster\n"), "{text}");
-    assert!(text.contains("  ec2 VPC aws/net          ack\n"), "{text}");
+    assert!(text.contains("  ec2 VPC aws/net          ack        ~3s\n"), "{text}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::layers::infrastructure::{Declared, Needs, at};
 use serde_json::Value;
 
 /// Add-ons that make a node Ready, or must be on it before its pods: DaemonSets, which a cluster without nodes takes.
-/// Source: https://docs.aws.amazon.com/eks/latest/userguide/workloads-add-ons-available-eks.html
+/// Source: <https://docs.aws.amazon.com/eks/latest/userguide/workloads-add-ons-available-eks.html>
 const FOR_NODES: &[&str] = &["vpc-cni", "kube-proxy", "eks-pod-identity-agent"];
 
 /// A subnet can be used before its table has all its routes; nodes that pull images need them.

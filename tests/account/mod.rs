@@ -124,7 +124,7 @@ pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared], journal: &Pat
         .collect();
     let (sink, mut events) = mpsc::unbounded_channel();
     let (_stop, stop) = watch::channel(0);
-    let build = Build {
+    let work = Build {
         cloud: Some(cloud.clone()),
         environment: ENVIRONMENT.into(),
         base: PathBuf::new(),
@@ -137,7 +137,7 @@ pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared], journal: &Pat
         progress: Progress::default(),
         stop,
     };
-    let built = tokio::time::timeout(Duration::from_secs(400), cloud::build(build)).await.expect("ends within 400 s");
+    let built = tokio::time::timeout(Duration::from_secs(400), cloud::build(work)).await.expect("ends within 400 s");
     while let Ok(event) = events.try_recv() {
         let text = serde_json::to_string(&event.happening).unwrap();
         if text.contains("\"error\"") {

@@ -95,8 +95,8 @@ impl Stage {
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/shop"), &repository);
         // These tests are about the cluster; tests/cloud_runs.rs is about what stands below it.
         let environment = repository.join("environments/production.yaml");
-        let text = std::fs::read_to_string(&environment).unwrap();
-        let (head, rest) = text.split_once("  aws:\n").unwrap();
+        let whole = std::fs::read_to_string(&environment).unwrap();
+        let (head, rest) = whole.split_once("  aws:\n").unwrap();
         let (_, agent) = rest.split_once("  agent:\n").unwrap();
         std::fs::write(&environment, format!("{head}  agent:\n{agent}")).unwrap();
         git(&repository, &["init", "--quiet", "--initial-branch=main"]);
