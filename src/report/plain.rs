@@ -34,7 +34,7 @@ pub(crate) fn lines(model: &RunModel, event: &Event, place: Place, verbosity: Ve
     let Some(columns) = columns else {
         // One line for each event, whatever the message holds: that is what grep and log collectors want.
         let detail: Vec<&str> = entry.detail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let start = start.max(line.width() + 1);
+        let start = if entry.name.is_empty() { start } else { start.max(line.width() + 1) };
         return vec![if detail.is_empty() { line } else { line.up_to(start).add(Tone::Normal, detail.join("; ")) }];
     };
     if entry.detail.is_empty() {
