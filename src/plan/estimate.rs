@@ -42,7 +42,7 @@ pub(super) fn layer(layer: &Layer, objects: &[Resource]) -> f64 {
 pub struct Step {
     /// Node id.
     pub node: String,
-    /// Seconds of its own.
+    /// Seconds that the chain spends on it: less than its own where the next one starts before it is ready.
     pub seconds: f64,
 }
 
@@ -84,17 +84,19 @@ pub fn estimate(plan: &Plan, measured: &BTreeMap<String, f64>, scale: f64) -> Es
     let last =
         (0..plan.nodes.len()).map(|node| (chains.end(node, Mark::Ready).seconds, node)).max_by(|one, other| one.0.total_cmp(&other.0));
     let Some((total, last)) = last else { return Estimate::default() };
-    let mut path = Vec::new();
+    let mut path: Vec<(usize, f64)> = Vec::new();
     let mut next = Some((last, Mark::Ready));
     while let Some((node, mark)) = next {
         let end = chains.end(node, mark);
-        if path.last() != Some(&node) {
-            path.push(node);
+        let before = end.before.map_or(0.0, |(before, mark)| chains.end(before, mark).seconds);
+        match path.last_mut() {
+            Some((same, seconds)) if *same == node => *seconds += end.seconds - before,
+            _ => path.push((node, end.seconds - before)),
         }
         next = end.before;
     }
     path.reverse();
-    let steps = path.into_iter().map(|node| Step { node: plan.nodes[node].id.clone(), seconds: chains.seconds[node] });
+    let steps = path.into_iter().map(|(node, seconds)| Step { node: plan.nodes[node].id.clone(), seconds });
     let measured = plan.nodes.iter().filter(|node| measured.contains_key(&node.id)).count();
     let nodes = plan.nodes.iter().zip(&chains.seconds).map(|(node, seconds)| (node.id.clone(), *seconds)).collect();
     Estimate { seconds: total, path: steps.filter(|step| step.seconds >= 0.05).collect(), measured, nodes }
