@@ -12,8 +12,9 @@ use blackstart::execute::cloud::{Build, build};
 use blackstart::execute::progress::Progress;
 use blackstart::layers::infrastructure::{Declared, needs};
 use blackstart::manifest::{Resource, yaml};
+use blackstart::plan::cloud::edges;
 use blackstart::plan::estimate::estimate;
-use blackstart::plan::{Action, Constraint, Edge as Ordered, Node, Plan};
+use blackstart::plan::{Action, Node, Plan};
 use blackstart::sandbox::cloud::Moto;
 use blackstart::sandbox::edge::Edge;
 use serde_json::json;
@@ -99,16 +100,7 @@ async fn main() {
 
     let (needs, problems) = needs(&declared, cloud.place());
     assert_eq!(problems, []);
-    let edges: Vec<Ordered> = needs
-        .iter()
-        .map(|need| Ordered {
-            from: declared[need.from].node(),
-            to: declared[need.to].node(),
-            constraint: if need.late { Constraint::AppliedBeforeReady } else { Constraint::ReadyBeforeStart },
-            reason: need.reason.clone(),
-            origin: None,
-        })
-        .collect();
+    let edges = edges(&declared, &needs);
     let node = |one: &Declared| Node {
         id: one.node(),
         action: Action::Create,

@@ -3,7 +3,7 @@
 use super::kind::{Living, State, Wanted};
 use super::{Cloud, CloudError};
 use crate::layers::infrastructure::{
-    Candidate, Declared, Difference, Match, Needs, Tags, differences, filled, identify, known_output, resolve,
+    Candidate, Declared, Difference, Match, Needs, Schema, Tags, differences, filled, identify, known_output, resolve,
 };
 use crate::layers::outputs::Output;
 use crate::problem::Problem;
@@ -49,6 +49,13 @@ pub fn wanted(declared: &Declared, environment: &str, run: &str, outputs: impl F
     Wanted { spec, unknown, tags, token: token(run, &declared.node()), declared: declared.clone() }
 }
 
+/// Declared fields that live otherwise, those left out that are not known yet.
+pub fn differing(schema: &'static Schema, spec: &Value, unknown: &[String], living: &Living) -> Vec<Difference> {
+    let mut found = differences(schema, spec, &living.spec, &living.tags);
+    found.retain(|difference| !unknown.iter().any(|unknown| unknown.starts_with(difference.path)));
+    found
+}
+
 /// 32 hex digits, the same for each attempt of one run.
 fn token(run: &str, node: &str) -> String {
     use sha2::Digest;
@@ -83,7 +90,7 @@ pub async fn observe(
         };
         // Names and ARNs that follow from the manifests are known before anything lives.
         let known = |service: &str, kind: &str, namespace: &str, name: &str| {
-            let other = all.iter().find(|other| is_named(other, service, kind, namespace, name))?;
+            let other = all.iter().find(|other| other.is_named(service, kind, namespace, name))?;
             let mut outputs = other.spec().clone();
             if let (Some(arn), Some(object)) = (other.arn(cloud.place()), outputs.as_object_mut()) {
                 object.insert("arn".into(), arn.into());
@@ -131,8 +138,7 @@ pub async fn observe(
             Match::None => {}
             Match::One { position: at, evidence, ours } => {
                 let living = list[at].clone();
-                let mut differences = differences(declared.schema, &spec, &living.spec, &living.tags);
-                differences.retain(|difference| !unknown.iter().any(|unknown| unknown.starts_with(difference.path)));
+                let differences = differing(declared.schema, &spec, &unknown, &living);
                 let ours = ours || declared.schema.tags == Tags::None;
                 observation.found.insert(position, Found { living, evidence, ours, differences });
             }
@@ -153,17 +159,10 @@ pub fn candidate(living: &Living) -> Candidate<'_> {
     }
 }
 
-fn is_named(declared: &Declared, service: &str, kind: &str, namespace: &str, name: &str) -> bool {
-    declared.schema.service == service
-        && declared.schema.kind == kind
-        && declared.resource.name() == name
-        && declared.resource.namespace().unwrap_or("default") == namespace
-}
-
 impl Observation {
     /// Outputs of a living resource, by the name of its manifest.
     pub fn outputs(&self, all: &[Declared], service: &str, kind: &str, namespace: &str, name: &str) -> Option<Value> {
-        let position = all.iter().position(|other| is_named(other, service, kind, namespace, name))?;
+        let position = all.iter().position(|other| other.is_named(service, kind, namespace, name))?;
         Some(self.found.get(&position)?.living.outputs())
     }
 }

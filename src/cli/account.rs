@@ -1,7 +1,7 @@
 //! The account of an environment as it lives: what `plan --live`, `status`, `adopt` and `destroy` begin with. Writes nothing.
 
 use super::Failure;
-use super::cloud::{access, refused, unseen};
+use super::cloud::{access, connect, unseen};
 use crate::aws::Cloud;
 use crate::aws::observe::{Observation, observe};
 use crate::environment::Environment;
@@ -23,7 +23,7 @@ pub(super) async fn look(plan: &Plan, environment: &Environment) -> Result<Optio
     if plan.declared.is_empty() || environment.spec.aws.is_none() {
         return Ok(None);
     }
-    let cloud = Arc::new(Cloud::connect(&access(environment)).await.map_err(|error| refused(&error))?);
+    let cloud = Arc::new(connect(&access(environment)).await?);
     let (observation, problems) = observed(&cloud, &plan.environment, &plan.declared).await?;
     Ok(Some(Account { cloud, observation, problems }))
 }

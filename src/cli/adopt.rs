@@ -111,7 +111,7 @@ async fn mark(args: &AdoptArgs, plan: &Plan, account: &Account, marking: &[usize
         (declared, aws::mark(&account.cloud, declared, living, &declared.marks(&plan.environment)).await)
     });
     let results: Vec<(&Declared, Result<(), CloudError>)> = marks.buffer_unordered(CALLS).collect().await;
-    let failed: Vec<String> = results.iter().filter_map(|(declared, result)| Some(told(declared, result.as_ref().err()?))).collect();
+    let failed: Vec<String> = results.iter().filter_map(|(declared, result)| Some(declared.error(result.as_ref().err()?))).collect();
     if failed.is_empty() {
         anstream::eprintln!("{what} marked");
         return Ok(ExitCode::SUCCESS);
@@ -119,11 +119,6 @@ async fn mark(args: &AdoptArgs, plan: &Plan, account: &Account, marking: &[usize
     let failure = Failure::new(format!("{} of {count} marked; not marked: {}", count - failed.len(), failed.join("; ")));
     let hint = results.iter().find_map(|(_, result)| result.as_ref().err()?.hint());
     Err(failure.hint(hint.unwrap_or("run the same command again: it goes on with what is not marked")))
-}
-
-fn told(declared: &Declared, error: &CloudError) -> String {
-    let place = declared.origin().map(|origin| format!(" ({origin})")).unwrap_or_default();
-    format!("{}{place}: {error}", declared.resource.id())
 }
 
 /// What Git should declare, since an ACK controller takes away what Git does not, and our tags are gone with a resource.

@@ -1,8 +1,8 @@
 //! The lower storey of a run: AWS is looked at, and what is missing is made. The cluster is asked as soon as it can be; the rest goes on beside it.
 
 use super::Failure;
+use super::account::observed;
 use super::start::{Input, phase};
-use crate::aws::observe::observe;
 use crate::aws::{Access, AccessError, Cloud, CloudError, Meaning};
 use crate::environment::{Command, Environment};
 use crate::execute::cloud::{Build, build, refuse};
@@ -10,7 +10,7 @@ use crate::execute::command::{Found, Job, Surroundings};
 use crate::execute::journal::Journal;
 use crate::execute::progress::{Progress, Told};
 use crate::execute::{Below, Events, Finished, Mode, is_below};
-use crate::layers::infrastructure::{Declared, needs, put};
+use crate::layers::infrastructure::{Declared, put};
 use crate::layers::outputs::{Output, fill};
 use crate::manifest::Resource;
 use crate::problem::Problem;
@@ -26,8 +26,13 @@ pub(super) fn access(environment: &Environment) -> Access {
     Access { account: aws.map(|aws| aws.account_id.clone()), region: aws.map(|aws| aws.region.clone()), sandbox: None }
 }
 
+/// The account, past the guard.
+pub(super) async fn connect(access: &Access) -> Result<Cloud, Failure> {
+    Cloud::connect(access).await.map_err(|error| refused(&error))
+}
+
 /// An account that cannot be used, with what to do.
-pub(super) fn refused(error: &AccessError) -> Failure {
+fn refused(error: &AccessError) -> Failure {
     let failure = Failure::new(error.to_string());
     match error {
         AccessError::NoRegion => failure.hint("add spec.aws.region to blackstart.yaml, or set AWS_REGION"),
@@ -78,11 +83,9 @@ impl Ahead {
         if let Some(result) = result {
             return result;
         }
-        let summary = match (built.success, built.interrupted) {
-            (_, true) => "Interrupted. The same command goes on from here.",
-            _ => "The same command goes on from here.",
-        };
-        events.send(Happening::Ended { success: false, summary: summary.to_owned() });
+        let interrupted = if built.interrupted { "Interrupted. " } else { "" };
+        let summary = format!("{interrupted}The same command goes on from here.");
+        events.send(Happening::Ended { success: false, summary });
         Ok(Finished { interrupted: built.interrupted, ..Finished::default() })
     }
 }
@@ -107,7 +110,7 @@ pub(super) async fn look(
     }
     let cloud = if given.needs_account() {
         phase(events, "aws", "what lives in the account");
-        Some(Arc::new(Cloud::connect(access).await.map_err(|error| refused(&error))?))
+        Some(Arc::new(connect(access).await?))
     } else {
         None
     };
@@ -123,10 +126,7 @@ pub(super) async fn look(
         journal.settle().await;
     }
     let (observation, mut problems) = match &cloud {
-        Some(cloud) => {
-            let (needs, _) = needs(&declared, cloud.place());
-            observe(cloud, environment, &declared, &needs).await.map_err(|errors| unseen(&errors))?
-        }
+        Some(cloud) => observed(cloud, environment, &declared).await?,
         None => Default::default(),
     };
     problems.extend(refuse(&declared, &observation, mode == Mode::Bootstrap));

@@ -1,6 +1,6 @@
 //! `kubeconfig` and `token`: how kubectl, and blackstart itself, reach an EKS cluster without the aws program.
 
-use super::cloud::refused;
+use super::cloud::connect;
 use super::{Failure, KubeconfigArgs, TokenArgs};
 use crate::aws::token::LIFETIME;
 use crate::aws::{Access, Cloud};
@@ -18,7 +18,7 @@ pub(super) async fn kubeconfig(args: KubeconfigArgs) -> Result<ExitCode, Failure
         Failure::new("spec.cluster names no EKS cluster").hint("add spec.cluster: {eks: {name: NAME}} to blackstart.yaml")
     })?;
     let access = super::cloud::access(&environment);
-    let cloud = Cloud::connect(&access).await.map_err(|error| refused(&error))?;
+    let cloud = connect(&access).await?;
     let config = of_eks(&cloud, &access, &name).await?;
     write(&serde_json::to_string_pretty(&config).unwrap_or_default(), args.output.as_deref())
 }
@@ -26,7 +26,7 @@ pub(super) async fn kubeconfig(args: KubeconfigArgs) -> Result<ExitCode, Failure
 /// `blackstart token`: an ExecCredential, as kubectl asks for it.
 pub(super) async fn token(args: TokenArgs) -> Result<ExitCode, Failure> {
     let access = Access { account: None, region: args.region, sandbox: None };
-    let cloud = Cloud::connect(&access).await.map_err(|error| refused(&error))?;
+    let cloud = connect(&access).await?;
     let token = cloud.token(&args.cluster).await.map_err(|error| Failure::new(format!("cluster {}: no token: {error}", args.cluster)))?;
     let ends = jiff::Timestamp::now() + LIFETIME;
     let credential = json!({

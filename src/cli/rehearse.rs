@@ -3,7 +3,7 @@
 use super::cloud::Ahead;
 use super::start::{Input, input, phase, stop_signal};
 use super::{Failure, RehearseArgs};
-use crate::aws::{Access, Cloud};
+use crate::aws::Access;
 use crate::cluster::{Apply, Cluster, ClusterError};
 use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::health::Expressions;
@@ -174,7 +174,7 @@ async fn connect(given: &Input, sandbox: &Sandbox) -> Result<Cluster, Failure> {
         return Ok(Cluster::connect(Some(sandbox.kubeconfig()), None).await?);
     };
     let access = Access { sandbox: Some(edge.endpoint()), ..super::cloud::access(&given.environment) };
-    let cloud = Cloud::connect(&access).await.map_err(|error| super::cloud::refused(&error))?;
+    let cloud = super::cloud::connect(&access).await?;
     let mut config = super::kubeconfig::of_eks(&cloud, &access, name).await?;
     super::kubeconfig::in_sandbox(&mut config, &edge.endpoint(), edge.keys());
     Ok(Cluster::connect_with(&config, name).await?)

@@ -1,7 +1,6 @@
 //! `plan`, `bootstrap`, `recover`, `rehearse`: from arguments to a run.
 
 use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
-use crate::aws::Cloud;
 use crate::cluster::Cluster;
 use crate::environment::{Environment, Given, SecretSource};
 use crate::execute::kubeconfig::{self, Appears};
@@ -224,7 +223,7 @@ pub(super) async fn connect(args: &ClusterArgs, environment: &Environment) -> Re
     let context = args.context.clone().or(place.context);
     if let (Some(name), None) = (&place.eks, &args.kubeconfig) {
         let access = super::cloud::access(environment);
-        let cloud = Cloud::connect(&access).await.map_err(|error| super::cloud::refused(&error))?;
+        let cloud = super::cloud::connect(&access).await?;
         let config = super::kubeconfig::of_eks(&cloud, &access, name).await?;
         return Ok(Cluster::connect_with(&config, name).await?);
     }

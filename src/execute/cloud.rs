@@ -199,12 +199,7 @@ impl Engine {
             return Err(format!("{} gives no {}, which is needed as {}", output.node, output.field, output.variable));
         }
         Ok(wanted(&filled.declared, &self.build.environment, &self.run, |service, kind, namespace, name| {
-            let position = self.build.declared.iter().position(|other| {
-                other.schema.service == service
-                    && other.schema.kind == kind
-                    && other.resource.name() == name
-                    && other.resource.namespace().unwrap_or("default") == namespace
-            })?;
+            let position = self.build.declared.iter().position(|other| other.is_named(service, kind, namespace, name))?;
             Some(self.living.get(&position)?.outputs())
         }))
     }
@@ -299,9 +294,7 @@ impl Engine {
                 self.ready(index);
             }
             Message::Made(index, Err(error)) | Message::Completed(index, Err(error)) => {
-                let declared = &self.build.declared[index];
-                let place = declared.origin().map(|origin| format!(" ({origin})")).unwrap_or_default();
-                self.fail(index, format!("{}{place}: {error}", declared.resource.id()));
+                self.fail(index, self.build.declared[index].error(error));
             }
             Message::Commanded(index, Ok((outputs, ran))) => {
                 self.wrote[index] = ran;

@@ -277,8 +277,7 @@ impl Engine {
             }
             Err(error) => error,
         };
-        let place = declared.origin().map(|origin| format!(" ({origin})")).unwrap_or_default();
-        let error = format!("{}{place}: {error}", declared.resource.id());
+        let error = declared.error(error);
         self.finished.failures.push((node.clone(), error.clone()));
         self.send(Happening::Finished { node, action: Action::Delete, result: Outcome::Failed, error: Some(error) });
         for blocked in self.queue.failed(index) {

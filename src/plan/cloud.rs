@@ -3,7 +3,7 @@
 use super::below::{self, Left};
 use super::{Action, Constraint, Edge, Node};
 use crate::environment::Environment;
-use crate::layers::infrastructure::{Catalogue, Declared, Place, at, needs};
+use crate::layers::infrastructure::{Catalogue, Declared, Needs, Place, at, needs};
 use crate::problem::Problem;
 use crate::read::Reading;
 use std::collections::BTreeSet;
@@ -43,14 +43,7 @@ pub fn cloud(reading: &Reading, environment: &Environment, catalogue: &Catalogue
     let node =
         |one: &Declared| Node { owner: owner(&one.node()), id: one.node(), action: Action::Create, seconds: one.schema.seconds.into() };
     let nodes = declared.iter().map(node).collect();
-    let mut edges: Vec<Edge> = needs
-        .iter()
-        .map(|need| {
-            let (from, to) = (&declared[need.from], &declared[need.to]);
-            let constraint = if need.late { Constraint::AppliedBeforeReady } else { Constraint::ReadyBeforeStart };
-            Edge { from: from.node(), to: to.node(), constraint, reason: need.reason.clone(), origin: to.origin() }
-        })
-        .collect();
+    let mut edges = edges(&declared, &needs);
     edges.extend(super::eks::order(&declared, |one| below::cluster_of(&one.resource, &declared)));
     edges.extend(super::eks::ways_out(&declared, &needs));
     let ready = |from: String, to: String, reason: &str, origin| Edge {
@@ -66,6 +59,16 @@ pub fn cloud(reading: &Reading, environment: &Environment, catalogue: &Catalogue
     // The object arrives in the cluster with the ID of what lives.
     edges.extend(held.into_iter().map(|held| ready(held.node, held.layer.node(), "handed over there", held.origin)));
     Cloud { declared, left, nodes, edges, problems }
+}
+
+/// What resources need of each other, as edges between their nodes.
+pub fn edges(declared: &[Declared], needs: &[Needs]) -> Vec<Edge> {
+    let edge = |need: &Needs| {
+        let (from, to) = (&declared[need.from], &declared[need.to]);
+        let constraint = if need.late { Constraint::AppliedBeforeReady } else { Constraint::ReadyBeforeStart };
+        Edge { from: from.node(), to: to.node(), constraint, reason: need.reason.clone(), origin: to.origin() }
+    };
+    needs.iter().map(edge).collect()
 }
 
 /// What a manifest wants in another region than the environment's; nothing is made there.

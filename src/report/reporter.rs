@@ -247,6 +247,10 @@ impl Writers {
     /// Takes one event; says whether it was the last.
     fn take(&mut self, event: &Event) -> bool {
         self.model.take(event);
+        // What was measured before is part of what is expected.
+        if matches!(event.happening, Happening::Expected { .. }) {
+            self.earlier = Earlier::usual(&self.model);
+        }
         self.write_event(event);
         let verbosity = self.options.verbosity;
         match &mut self.live {
@@ -283,9 +287,7 @@ impl Writers {
         }
         let (columns, rows) = screen::size();
         let now = jiff::Timestamp::now();
-        // What was measured is part of what is expected; a report of before alone serves runs that expect nothing.
-        let expected = Earlier::usual(&self.model);
-        let remaining = expected.as_ref().or(self.earlier.as_ref()).and_then(|earlier| earlier.remaining(&self.model, now));
+        let remaining = self.earlier.as_ref().and_then(|earlier| earlier.remaining(&self.model, now));
         let frame = live::frame(&self.model, now, remaining, columns, rows);
         screen.draw(above, &frame, columns);
         above.clear();

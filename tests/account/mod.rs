@@ -14,7 +14,8 @@ use blackstart::execute::journal::Journal;
 use blackstart::execute::progress::Progress;
 use blackstart::layers::infrastructure::{Declared, needs};
 use blackstart::manifest::{Resource, yaml};
-use blackstart::plan::{Action, Constraint, Edge as Ordered};
+use blackstart::plan::Action;
+use blackstart::plan::cloud::edges;
 use blackstart::problem::Origin;
 use blackstart::sandbox::cloud::Moto;
 use blackstart::sandbox::edge::Edge;
@@ -112,16 +113,7 @@ pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared], journal: &Pat
     assert_eq!(problems, []);
     let (observation, problems) = observe(cloud, ENVIRONMENT, declared, &needs).await.unwrap_or_else(|errors| panic!("{errors:#?}"));
     assert_eq!(problems, []);
-    let edges = needs
-        .iter()
-        .map(|need| Ordered {
-            from: declared[need.from].node(),
-            to: declared[need.to].node(),
-            constraint: if need.late { Constraint::AppliedBeforeReady } else { Constraint::ReadyBeforeStart },
-            reason: need.reason.clone(),
-            origin: None,
-        })
-        .collect();
+    let edges = edges(declared, &needs);
     let (sink, mut events) = mpsc::unbounded_channel();
     let (_stop, stop) = watch::channel(0);
     let work = Build {

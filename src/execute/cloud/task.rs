@@ -1,10 +1,10 @@
 //! One cloud resource's work: made once, completed, awaited.
 
-use crate::aws::observe::candidate;
+use crate::aws::observe::{candidate, differing};
 use crate::aws::{self, Cloud, CloudError, Kind, Living, Meaning, State, Wanted};
 use crate::execute::Events;
 use crate::execute::journal::{DOUBT, Journal};
-use crate::layers::infrastructure::{Candidate, Change, Difference, Match, differences, identify};
+use crate::layers::infrastructure::{Candidate, Change, Difference, Match, identify};
 use crate::report::event::Happening;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,8 +108,7 @@ impl Task {
             if !std::mem::take(&mut is_seen) || living.state != State::Ready {
                 living = self.usable(living).await?;
             }
-            let mut found = differences(self.wanted.declared.schema, &self.wanted.spec, &living.spec, &living.tags);
-            found.retain(|difference| !self.wanted.unknown.iter().any(|unknown| unknown.starts_with(difference.path)));
+            let found = differing(self.wanted.declared.schema, &self.wanted.spec, &self.wanted.unknown, &living);
             if found.is_empty() {
                 return Ok((living, wrote));
             }

@@ -35,6 +35,8 @@ use tokio::time::Instant;
 const REQUESTS: usize = 16;
 /// Without `spec.timeout`, `spec.interval` and `--timeout` (kustomize-controller's default interval is required; this is for the agent and secrets).
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Why a node of the storey below fails that nobody makes any more.
+const NOT_MADE: &str = "not made";
 /// How long layers that the agent is deleting are waited for.
 const LEAVING: Duration = Duration::from_secs(60);
 /// How long the controllers of cloud resources are waited for when all else is over: they need about two seconds where they run.
@@ -153,6 +155,8 @@ pub(super) async fn drive(mut run: Run, living: BTreeMap<LayerId, Living>) -> Re
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut stop = run.stop.clone();
     let mut below = run.below.as_ref().map(|below| below.progress.subscribe());
+    // What was told before counts as news.
+    below.iter_mut().for_each(watch::Receiver::mark_changed);
     let mut engine = Engine::new(run, shared, living, sender);
     engine.announce();
     let mut installation = Some(std::mem::take(&mut engine.run.installation));
@@ -511,20 +515,28 @@ impl Engine {
 
     /// What the storey below has told of: nodes that are ready or never will be.
     fn below(&mut self) {
-        let nobody = || Told { over: true, ..Told::default() };
-        let told = self.run.below.as_ref().map_or_else(nobody, |below| below.progress.subscribe().borrow().clone());
-        for index in 0..self.nodes.len() {
-            if !matches!(self.nodes[index].job, Job::Below) || self.nodes[index].finished {
-                continue;
-            }
-            if told.ready.contains_key(&self.nodes[index].id) {
-                self.queue.applied(index);
-                self.ready(index);
-            } else if let Some(why) = told.failed.get(&self.nodes[index].id) {
-                self.fail(index, why);
-            } else if told.over {
-                // Stopped before its turn.
-                self.fail(index, "not made");
+        let Some(below) = &self.run.below else { return };
+        let open = self.nodes.iter().enumerate().filter(|(_, node)| matches!(node.job, Job::Below) && !node.finished);
+        let news: Vec<(Index, Option<String>)> = {
+            let told = below.progress.subscribe();
+            let told = told.borrow();
+            let of = |(index, node): (Index, &Node)| {
+                if told.ready.contains_key(&node.id) {
+                    return Some((index, None));
+                }
+                // Over without it: stopped before its turn.
+                let why = told.failed.get(&node.id).cloned().or_else(|| told.over.then(|| NOT_MADE.to_owned()))?;
+                Some((index, Some(why)))
+            };
+            open.filter_map(of).collect()
+        };
+        for (index, failed) in news {
+            match failed {
+                None => {
+                    self.queue.applied(index);
+                    self.ready(index);
+                }
+                Some(why) => self.fail(index, &why),
             }
         }
     }

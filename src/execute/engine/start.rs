@@ -4,7 +4,7 @@ use super::super::layer::{self, ApplyFailed, Work, Written};
 use super::super::queue::Index;
 use super::super::secret;
 use super::super::{Installation, Shared};
-use super::{Engine, Job, Message, OURS};
+use super::{Engine, Job, Message, NOT_MADE, OURS};
 use crate::agent::{self, Living};
 use crate::cluster::{Apply, ApplyResult, Cluster, ssa};
 use crate::layers::LayerId;
@@ -23,7 +23,9 @@ impl Engine {
         let deadline = Instant::now() + self.nodes[index].patience;
         let id = self.nodes[index].id.clone();
         match &self.nodes[index].job {
-            Job::Below => self.below(),
+            // Told by whoever makes it.
+            Job::Below if self.run.below.is_some() => {}
+            Job::Below => self.fail(index, NOT_MADE),
             Job::Nothing => {
                 self.queue.applied(index);
                 self.ready(index);

@@ -268,6 +268,20 @@ impl Declared {
         self.node() == node
     }
 
+    /// Whether it is the one of this kind and name.
+    pub fn is_named(&self, service: &str, kind: &str, namespace: &str, name: &str) -> bool {
+        self.schema.service == service
+            && self.schema.kind == kind
+            && self.resource.name() == name
+            && self.resource.namespace().unwrap_or("default") == namespace
+    }
+
+    /// An error of it: the object first, with its place.
+    pub fn error(&self, why: impl std::fmt::Display) -> String {
+        let place = self.origin().map(|origin| format!(" ({origin})")).unwrap_or_default();
+        format!("{}{place}: {why}", self.resource.id())
+    }
+
     /// Id of its node: `aws/<service>/<Kind>/<namespace>/<name>`.
     pub fn node(&self) -> String {
         format!("aws/{}/{}/{}", self.schema.service, self.schema.kind, self.key())

@@ -76,9 +76,7 @@ pub fn unresolved(declared: &Declared, all: &[Declared]) -> Vec<Problem> {
 
 /// Position of what a reference's twin names.
 fn target(reference: &Reference, namespace: &str, name: &str, all: &[Declared]) -> Option<usize> {
-    all.iter().position(|other| {
-        is_of(other, reference) && other.resource.name() == name && other.resource.namespace().unwrap_or("default") == namespace
-    })
+    all.iter().position(|other| other.is_named(reference.service, reference.kind, namespace, name))
 }
 
 fn is_of(declared: &Declared, reference: &Reference) -> bool {
