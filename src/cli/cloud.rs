@@ -5,16 +5,19 @@ use super::account::observed;
 use super::start::{Input, phase};
 use crate::aws::{Access, AccessError, Cloud, CloudError, Meaning};
 use crate::environment::{Command, Environment};
-use crate::execute::cloud::{Build, build, refuse};
+use crate::execute::cloud::{Build, action, build, refuse};
 use crate::execute::command::{Found, Job, Surroundings};
 use crate::execute::journal::Journal;
 use crate::execute::progress::{Progress, Told};
+use crate::execute::restore::{self, From, Question, Restoration, Restored};
 use crate::execute::{Below, Events, Finished, Mode, is_below};
 use crate::layers::infrastructure::{Declared, put};
 use crate::layers::outputs::{Output, fill};
 use crate::manifest::Resource;
+use crate::plan::{Action, Plan};
 use crate::problem::Problem;
 use crate::report::event::Happening;
+use crate::restore::claims::claims;
 use futures::future::join_all;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use tokio::sync::watch;
 /// Account and region of an environment.
 pub(super) fn access(environment: &Environment) -> Access {
     let aws = environment.spec.aws.as_ref();
-    Access { account: aws.map(|aws| aws.account_id.clone()), region: aws.map(|aws| aws.region.clone()), sandbox: None }
+    Access { account: aws.map(|aws| aws.account_id.clone()), region: aws.map(|aws| aws.region.clone()), sandbox: None, is_new: false }
 }
 
 /// The account, past the guard.
@@ -62,9 +65,34 @@ pub(super) struct Ahead {
     build: Build,
     /// Nodes that the cluster consists of.
     cluster: Vec<String>,
+    /// What comes back from backups.
+    restoration: Restoration,
+    /// Claims that get the volume that holds their data.
+    pub(super) claims: Vec<Restored>,
 }
 
 impl Ahead {
+    /// Puts into the plan what was found: what comes back from where; claims that start empty wait for nothing.
+    pub(super) fn complete(&mut self, plan: &mut Plan) {
+        let found = std::mem::take(&mut self.restoration);
+        plan.restore(&found.claims.iter().map(|restored| restored.claim.node()).collect());
+        for (position, declared) in self.build.declared.iter().enumerate() {
+            let living = self.build.observation.found.get(&position);
+            plan.act(&declared.node(), if found.backups.contains_key(&position) { Action::Restore } else { action(living) });
+        }
+        for volume in &found.volumes {
+            plan.add(volume);
+        }
+        plan.edges.extend(found.edges);
+        for restored in found.claims.iter().filter(|restored| matches!(restored.from, From::Living(_))) {
+            plan.act(&restored.claim.node(), Action::Keep);
+        }
+        for fate in found.fates {
+            self.build.events.send(fate);
+        }
+        self.claims = found.claims;
+    }
+
     /// Makes it, and runs what stands above as soon as that has a cluster to stand on. Both are over when this returns.
     pub(super) async fn carry<F>(self, events: &Events, above: impl FnOnce(Below) -> F) -> Result<Finished, Failure>
     where
@@ -85,8 +113,7 @@ impl Ahead {
         }
         let interrupted = if built.interrupted { "Interrupted. " } else { "" };
         let summary = format!("{interrupted}The same command goes on from here.");
-        events.send(Happening::Ended { success: false, summary });
-        Ok(Finished { interrupted: built.interrupted, ..Finished::default() })
+        Ok(Finished { interrupted: built.interrupted, summary, ..Finished::default() })
     }
 }
 
@@ -118,7 +145,7 @@ pub(super) async fn look(
     let base = given.environment.base.clone();
     let surroundings = Surroundings { base: base.clone(), cloud: cloud.clone(), events: events.clone(), stop: stop.clone() };
     let commands = if access.sandbox.is_some() { made_up(given, events) } else { look_at_commands(given, &surroundings).await? };
-    let declared = known(given, &commands)?;
+    let mut declared = known(given, &commands)?;
     // A rehearsal's account is gone with it.
     let real = cloud.as_ref().filter(|_| access.sandbox.is_none());
     let journal = real.and_then(|cloud| Journal::of_user(cloud.place(), environment)).map(Arc::new);
@@ -130,10 +157,28 @@ pub(super) async fn look(
         None => Default::default(),
     };
     problems.extend(refuse(&declared, &observation, mode == Mode::Bootstrap));
+    let restoration = match &cloud {
+        Some(cloud) if mode == Mode::Recover => {
+            let question = Question {
+                cloud,
+                environment: &given.environment,
+                name: environment,
+                declared: &declared,
+                observation: &observation,
+                claims: &claims(&given.reading),
+                is_new: access.is_new,
+            };
+            let (restoration, lost) = restore::look(question).await.map_err(|errors| unseen(&errors))?;
+            problems.extend(lost);
+            restoration
+        }
+        _ => Restoration::default(),
+    };
     if !problems.is_empty() {
         return Err(Failure::problems(problems));
     }
-    let edges = given.plan.edges.iter().filter(|edge| is_below(&edge.to)).cloned().collect();
+    declared.extend(restoration.volumes.iter().cloned());
+    let edges = given.plan.edges.iter().chain(&restoration.edges).filter(|edge| is_below(&edge.to)).cloned().collect();
     let cluster = given.plan.edges.iter().filter(|edge| edge.to.starts_with("cluster/") && is_below(&edge.from));
     let cluster = cluster.map(|edge| edge.from.clone()).collect();
     let build = Build {
@@ -144,12 +189,13 @@ pub(super) async fn look(
         commands,
         edges,
         observation,
+        backups: restoration.backups.clone(),
         events: events.clone(),
         journal,
         progress: Progress::default(),
         stop: stop.clone(),
     };
-    Ok(Some(Ahead { build, cluster }))
+    Ok(Some(Ahead { build, cluster, restoration, claims: Vec::new() }))
 }
 
 /// Asks all commands at once what is there.

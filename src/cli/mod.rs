@@ -12,6 +12,7 @@ mod kubeconfig;
 mod live;
 mod pages;
 mod plan;
+mod prove;
 mod rehearse;
 mod remote;
 pub mod sandbox;
@@ -60,6 +61,9 @@ enum Verb {
     /// Show where an environment stands: account, cloud resources, cluster, agent, layers
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Look at everything anew: whether each object, layer, cloud resource and claim is as Git says; writes nothing
+    #[command(after_help = PROVE_EXAMPLES)]
+    Prove(StatusArgs),
     /// Find what lives of the declared cloud resources, and mark it so that a recovery knows it again
     #[command(after_help = ADOPT_EXAMPLES)]
     Adopt(AdoptArgs),
@@ -105,6 +109,7 @@ const REHEARSE_EXAMPLES: &str = "\
 Examples:
   blackstart rehearse --environment staging           once before: blackstart sandbox install
   blackstart rehearse --report report/                with a page to keep: report/report.html
+  blackstart rehearse --disaster all-deleted          builds it, deletes all but backups, recovers, looks for the data
   blackstart rehearse --keep                          leaves the cluster to look at, until Ctrl-C
 
 Exit code: 0, 1 where something failed, 130 after Ctrl-C.";
@@ -115,6 +120,12 @@ Examples:
   blackstart status --environment production -o json
 
 Exit code: 0 where all is as declared, otherwise 1.";
+const PROVE_EXAMPLES: &str = "\
+Examples:
+  blackstart prove --environment production
+  blackstart prove --environment production -o json
+
+Exit code: 0 where all of it holds, otherwise 1.";
 const ADOPT_EXAMPLES: &str = "\
 Examples:
   blackstart adopt --environment production                    shows the evidence, asks, then sets two tags on each
@@ -275,6 +286,12 @@ struct RehearseArgs {
     /// Leave the sandbox running afterwards, until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// Build it, lose it, recover it: cluster-deleted, all-deleted, half-deleted, namespace-deleted, agent-deleted, etcd-lost, volumes-remain, or a file
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "bootstrap")]
+    disaster: Option<String>,
+    /// What a disaster draws; printed where it is drawn itself
+    #[arg(long, value_name = "N", requires = "disaster")]
+    seed: Option<u64>,
     /// How long cloud resources take here: 1:60 makes a minute of AWS a second, 1:1 is real, 0 is at once
     #[arg(long, value_name = "1:N", default_value = "1:60")]
     time_scale: sandbox::TimeScale,
@@ -341,8 +358,9 @@ pub fn main() -> ExitCode {
             Verb::Plan(args) => start::plan(args, cli.quiet).await,
             Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, show).await,
             Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, show).await,
-            Verb::Rehearse(args) => start::rehearse(args, show).await,
+            Verb::Rehearse(args) => rehearse::rehearse(args, show).await,
             Verb::Status(args) => status::status(args, cli.quiet).await,
+            Verb::Prove(args) => prove::prove(args, cli.quiet).await,
             Verb::Adopt(args) => adopt::adopt(args).await,
             Verb::Destroy(args) => destroy::destroy(args, show).await,
             Verb::Kubeconfig(args) => kubeconfig::kubeconfig(args).await,

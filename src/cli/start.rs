@@ -1,6 +1,7 @@
 //! `plan`, `bootstrap`, `recover`, `rehearse`: from arguments to a run.
 
-use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
+use super::prove::Proof;
+use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RunArgs, Show, StartArgs};
 use crate::cluster::Cluster;
 use crate::environment::{Environment, Given, SecretSource};
 use crate::execute::kubeconfig::{self, Appears};
@@ -13,13 +14,13 @@ use crate::report;
 use crate::report::event::Happening;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 /// What a run works from.
 pub(super) struct Input {
     pub(super) environment: Environment,
-    pub(super) reading: Reading,
+    pub(super) reading: Arc<Reading>,
     pub(super) plan: Plan,
     /// Secrets and variables as objects.
     pub(super) secrets: Vec<Resource>,
@@ -35,7 +36,7 @@ impl Input {
         });
         let of_cluster = spec.cluster.iter().filter_map(|cluster| cluster.from.as_ref());
         let mut sources = spec.secrets.iter().map(|secret| &secret.from).chain(of_commands).chain(of_cluster);
-        !self.plan.declared.is_empty() || sources.any(SecretSource::is_in_aws)
+        !self.plan.declared.is_empty() || !self.plan.state.is_empty() || sources.any(SecretSource::is_in_aws)
     }
 
     /// Whether a run needs nothing but its cluster.
@@ -104,7 +105,7 @@ pub(super) async fn input(args: &InputArgs, events: &Events) -> Result<Input, Fa
         let place = problem.origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default();
         events.send(Happening::Warning { node: None, message: format!("{place}{}", problem.message) });
     }
-    Ok(Input { environment, reading, plan, secrets })
+    Ok(Input { environment, reading: Arc::new(reading), plan, secrets })
 }
 
 /// `blackstart bootstrap` and `blackstart recover`.
@@ -116,12 +117,10 @@ pub(super) async fn start(args: StartArgs, mode: Mode, show: Show) -> Result<Exi
 
 async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result<Finished, Failure> {
     let mut stop = stop_signal();
-    let given = tokio::select! {
+    let mut given = tokio::select! {
         given = input(&args.run.input, events) => given?,
         _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };
-    let measured = measured(&args.run, &given.plan, false);
-    execute::announce(&given.plan, &estimate(&given.plan, &measured, 1.0), events);
     let access = super::cloud::access(&given.environment);
     let interrupted = || Failure::new("interrupted before the first write").code(130);
     // Parties that do not know of each other: the account, the agent's remote, the files at hand, the cluster where it is there already.
@@ -144,7 +143,15 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         _ = interrupt.changed() => return Err(interrupted()),
     };
     // What stands against the account and the files is told first: it is ours to mend.
-    let ((account, components), seen) = (before?, seen?);
+    let ((mut account, components), seen) = (before?, seen?);
+    if let Some(ahead) = &mut account {
+        ahead.complete(&mut given.plan);
+    }
+    let claims = account.as_mut().map(|ahead| std::mem::take(&mut ahead.claims)).unwrap_or_default();
+    let measured = measured(&args.run, &given.plan, false);
+    execute::announce(&given.plan, &estimate(&given.plan, &measured, 1.0), events);
+    let (reading, environment, plan) = (given.reading.clone(), given.environment.clone(), given.plan.clone());
+    let connected = OnceLock::new();
     let above = async |below: Option<Below>| {
         let (cluster, look) = if let Some(seen) = seen {
             seen
@@ -154,26 +161,34 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
                 _ = interrupt.changed() => return Err(Failure::new("interrupted before the first write to the cluster").code(130)),
             }
         };
+        let _ = connected.set(cluster.clone());
         let Input { reading, plan, secrets, .. } = given;
         let run = Run {
             mode,
             plan,
-            reading: Arc::new(reading),
+            reading,
             secrets,
             stand_ins: Vec::new(),
             cluster,
             installation: Installation { components, start: None },
             below,
+            claims,
             timeout: args.run.timeout,
             events: events.clone(),
             stop: stop.clone(),
         };
         Ok(execute::run(run, look).await?)
     };
-    match account {
-        Some(ahead) => Box::pin(ahead.carry(events, |below| above(Some(below)))).await,
-        None => above(None).await,
+    let has_account = account.is_some();
+    let mut finished = match account {
+        Some(ahead) => Box::pin(ahead.carry(events, |below| above(Some(below)))).await?,
+        None => above(None).await?,
+    };
+    if let (true, Some(cluster)) = (finished.success, connected.get()) {
+        let access = Some(&access).filter(|_| has_account);
+        finished.success = Proof { cluster, reading: &reading, environment: &environment, plan: &plan, access }.tell(events).await?;
     }
+    Ok(finished)
 }
 
 async fn look_at_cluster(
@@ -243,13 +258,6 @@ pub(super) fn print_out(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// `blackstart rehearse`.
-pub(super) async fn rehearse(args: RehearseArgs, show: Show) -> Result<ExitCode, Failure> {
-    let (events, reporter) = reporter(&args.run, show)?;
-    let result = Box::pin(super::rehearse::rehearse(&args, &events)).await;
-    finish(result, events, reporter).await
-}
-
 /// What earlier runs have measured, where this one's report goes.
 pub(super) fn measured(args: &RunArgs, plan: &Plan, rehearsal: bool) -> BTreeMap<String, f64> {
     args.report.as_deref().map(|folder| report::measured(folder, &plan.environment, rehearsal)).unwrap_or_default()
@@ -274,6 +282,9 @@ pub(super) fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Re
 
 /// Ends the report, whatever happened, and gives the exit code.
 pub(super) async fn finish(result: Result<Finished, Failure>, events: Events, reporter: report::Reporter) -> Result<ExitCode, Failure> {
+    if let Ok(finished) = &result {
+        events.send(Happening::Ended { success: finished.success, summary: finished.summary.clone() });
+    }
     drop(events);
     let summary = reporter.finish(result.as_ref().err().map(Failure::message)).await;
     let finished = result?;

@@ -25,6 +25,8 @@ pub(crate) fn lines(model: &RunModel, columns: usize, verbosity: Verbosity, file
     if verbosity != Verbosity::Quiet {
         section(&mut out, table(model, columns, verbosity));
         section(&mut out, path(model, columns));
+        section(&mut out, super::kept::data(model, columns));
+        section(&mut out, super::kept::proof(model, columns));
         section(&mut out, stand_ins(model, columns, verbosity));
         section(&mut out, warnings(model, columns));
     }

@@ -117,6 +117,20 @@ pub enum Happening {
         /// What.
         message: String,
     },
+    /// What becomes of something that keeps data.
+    State {
+        /// Its node.
+        node: String,
+        /// What.
+        fate: Fate,
+        /// The time that its data is of, where it comes from a backup.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taken: Option<Timestamp>,
+        /// From where, or why not.
+        detail: String,
+    },
+    /// Something that must hold was looked at.
+    Checked(Check),
     /// A call was tried again.
     Retried {
         /// Node.
@@ -131,6 +145,44 @@ pub enum Happening {
         /// In one line.
         summary: String,
     },
+}
+
+/// Something that must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name, in a word or two.
+    pub name: String,
+    /// Whether it holds.
+    pub verdict: Verdict,
+    /// What was found.
+    pub detail: String,
+    /// What to do where it does not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+/// Whether something holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It does.
+    Held,
+    /// It does not.
+    Failed,
+}
+
+/// What becomes of data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// It was never gone.
+    Living,
+    /// It comes from a backup.
+    Restored,
+    /// It starts empty, as is allowed.
+    Empty,
+    /// It is gone.
+    Lost,
 }
 
 /// How a node ended.

@@ -17,6 +17,7 @@ mod end;
 pub mod event;
 mod gantt;
 mod headline;
+mod kept;
 mod live;
 mod markdown;
 pub mod model;

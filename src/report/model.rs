@@ -1,6 +1,6 @@
 //! Events folded into what is known of a run. Pure: no clock, no files, no terminal. All writers read this and nothing else.
 
-use super::event::{Event, Happening, Outcome};
+use super::event::{Check, Event, Fate, Happening, Outcome, Verdict};
 use crate::plan::Action;
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
@@ -30,6 +30,10 @@ pub struct RunModel {
     pub stand_ins: Vec<StandIn>,
     /// Things to mend or to know.
     pub warnings: Vec<Warning>,
+    /// What became of everything that keeps data, each once, as it was told last.
+    pub fates: Vec<FateModel>,
+    /// What must hold, as it was looked at.
+    pub checks: Vec<Check>,
     /// Calls that were tried again.
     pub retries: usize,
     /// When the plan was told, and how many seconds it should take from then.
@@ -43,6 +47,19 @@ pub struct RunModel {
     outgoing: HashMap<usize, Vec<usize>>,
     /// The one namespace of all layers, which need not be shown then.
     namespace: Option<String>,
+}
+
+/// What became of something that keeps data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FateModel {
+    /// Its node.
+    pub node: String,
+    /// What.
+    pub fate: Fate,
+    /// The time that its data is of, where it comes from a backup.
+    pub taken: Option<Timestamp>,
+    /// From where, or why not.
+    pub detail: String,
 }
 
 /// How a run ended.
@@ -302,6 +319,14 @@ impl RunModel {
                     self.warnings.push(warning);
                 }
             }
+            Happening::State { node, fate, taken, detail } => {
+                let told = FateModel { node: node.clone(), fate: *fate, taken: *taken, detail: detail.clone() };
+                match self.fates.iter_mut().find(|other| other.node == *node) {
+                    Some(other) => *other = told,
+                    None => self.fates.push(told),
+                }
+            }
+            Happening::Checked(check) => self.checks.push(check.clone()),
             Happening::Retried { node, .. } => {
                 self.retries += 1;
                 self.node(node).retries += 1;
@@ -401,7 +426,8 @@ impl RunModel {
 
     /// Whether it ended well.
     pub fn success(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| end.success)
+        let holds = self.checks.iter().all(|check| check.verdict == Verdict::Held);
+        holds && self.end.as_ref().is_some_and(|end| end.success)
     }
 
     /// Seconds from the beginning until the last node was ready, where all are.
