@@ -193,7 +193,8 @@ async fn delete_resources(cloud: &Arc<Cloud>, before: &Before<'_>, doomed: &BTre
         edges: before.plan.edges.iter().filter(|edge| edge.from.starts_with("aws/") && edge.to.starts_with("aws/")).cloned().collect(),
         cluster: None,
         whose: Whose::default(),
-        timeout: Some(Duration::from_secs(300)),
+        // Looks are ten times a second in a sandbox.
+        timeout: Some(Duration::from_secs(3600)),
         events: Events::new(sink),
         stop,
     })
