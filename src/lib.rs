@@ -7,6 +7,7 @@
 //!             ├→ render    kustomize, substitution, SOPS
 //!             └→ layers    what the repository declares, and what a layer holds
 //!       plan  ──→ graph    nodes, edges with reasons, order
+//!       preflight          what must hold before a start, as data
 //!       execute ─┬→ agent  Flux: install, suspend, hand over
 //!                ├→ cluster  the Kubernetes API: apply, watch, discover
 //!                └→ health   is it ready, by rules
@@ -15,7 +16,7 @@
 //! ```
 //!
 //! Invariants, held by the imports of each room:
-//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `health` and `execute::queue` are pure: no tokio, kube, files or terminal.
+//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `preflight`, `health` and `execute::queue` are pure: no tokio, kube, files or terminal.
 //! - `manifest` is the only room that parses YAML.
 //! - `execute` never prints; `report` never decides.
 //! - Nothing but `cluster` and `agent` writes to a cluster, and nothing is written before all problems of the input are known.
@@ -31,6 +32,7 @@ pub mod health;
 pub mod layers;
 pub mod manifest;
 pub mod plan;
+pub mod preflight;
 pub mod problem;
 pub mod read;
 pub mod render;

@@ -8,10 +8,12 @@ mod destroy;
 mod edge;
 mod expected;
 mod failure;
+mod keys;
 mod kubeconfig;
 mod live;
 mod pages;
 mod plan;
+mod preflight;
 mod rehearse;
 mod remote;
 pub mod sandbox;
@@ -48,6 +50,9 @@ enum Verb {
     /// Show what would be done, in which order and why; reads Git alone (--live: the account and the cluster too), writes nothing
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(PlanArgs),
+    /// Check all that a recovery needs, before it is needed: credentials, permissions, names, secrets, images, tools; writes nothing
+    #[command(after_help = PREFLIGHT_EXAMPLES)]
+    Preflight(PreflightArgs),
     /// Start an environment for the first time; refuses where it exists
     #[command(after_help = BOOTSTRAP_EXAMPLES)]
     Bootstrap(StartArgs),
@@ -87,6 +92,13 @@ Examples:
   blackstart plan --source d1-infra=../d1-infra       with the clone of another repository that it uses
 
 Exit code: 0, or 1 where a problem would stop a start.";
+const PREFLIGHT_EXAMPLES: &str = "\
+Examples:
+  blackstart preflight --environment production
+  blackstart preflight --environment production -o json
+
+A run begins with the short form of it: what stands against single layers (images, charts, DNS) is left to the run.
+Exit code: 0, or 1 where something would stop a recovery.";
 const BOOTSTRAP_EXAMPLES: &str = "\
 Examples:
   blackstart bootstrap --environment production --kubeconfig new.yaml
@@ -146,7 +158,7 @@ pub struct InputArgs {
     /// Commit, branch or tag to read
     #[arg(long, value_name = "REV", help_heading = "Input")]
     pub revision: Option<String>,
-    /// Clone of another repository that is used; MATCH is (the end of) its URL or Kind/namespace/name
+    /// Clone, bare repository or bundle of another repository that is used; MATCH is (the end of) its URL or Kind/namespace/name
     #[arg(long = "source", value_name = "MATCH=PATH", help_heading = "Input")]
     pub sources: Vec<String>,
 }
@@ -188,6 +200,18 @@ struct PlanArgs {
     /// Take durations from the report of an earlier run in DIR
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Input")]
     report: Option<PathBuf>,
+    /// Form of the output: human or json
+    #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
+    output: Output,
+}
+
+#[derive(Args, Debug)]
+struct PreflightArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Who is asked for name servers of hosted zones; otherwise the machine's own resolver
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    resolver: Option<std::net::SocketAddr>,
     /// Form of the output: human or json
     #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
     output: Output,
@@ -252,6 +276,9 @@ struct StartArgs {
     run: RunArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
+    /// Go on though the checks before the first write found blockers
+    #[arg(long)]
+    ignore_preflight: bool,
 }
 
 /// Which cluster.
@@ -339,6 +366,7 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.verb {
             Verb::Plan(args) => start::plan(args, cli.quiet).await,
+            Verb::Preflight(args) => preflight::preflight(args, show).await,
             Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, show).await,
             Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, show).await,
             Verb::Rehearse(args) => start::rehearse(args, show).await,

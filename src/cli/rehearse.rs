@@ -49,7 +49,7 @@ pub(super) async fn rehearse(args: &RehearseArgs, events: &Events) -> Result<Fin
         Sandbox::up(options).await.map_err(Failure::from)
     };
     let read = async {
-        let given = input(&args.run.input, events).await?;
+        let given = input(&args.run.input, true, events).await?;
         phase(events, "sandbox", "a control plane on this machine");
         Ok(given)
     };

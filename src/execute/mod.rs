@@ -15,6 +15,7 @@ pub mod journal;
 pub mod kubeconfig;
 pub mod layer;
 pub mod lease;
+pub mod preflight;
 pub mod progress;
 pub mod proof;
 pub mod queue;
