@@ -19,11 +19,12 @@ pub const CALLS: &[Calls] = &[
     Calls {
         service: "ec2",
         kind: "VPC",
-        look: &["DescribeVpcs", "DescribeVpcAttribute"],
+        look: &["DescribeVpcs", "DescribeVpcAttribute", "DescribeSecurityGroups"],
         make: &["CreateVpc"],
         mark: &["CreateTags"],
         fields: &[
-            ("disallowSecurityGroupDefaultRules", &["DescribeSecurityGroups", "RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress"]),
+            ("cidrBlocks[1]", &["AssociateVpcCidrBlock"]),
+            ("disallowSecurityGroupDefaultRules", &["RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress"]),
             ("enableDNSHostnames", &["ModifyVpcAttribute"]),
             ("enableDNSSupport", &["ModifyVpcAttribute"]),
         ],
@@ -225,8 +226,8 @@ pub const CALLS: &[Calls] = &[
     Calls {
         service: "iam",
         kind: "Role",
-        look: &["GetAccountAuthorizationDetails"],
-        make: &["CreateRole"],
+        look: &["GetAccountAuthorizationDetails", "ListRoles"],
+        make: &["CreateRole", "GetRole", "ListRolePolicies", "GetRolePolicy", "ListAttachedRolePolicies"],
         mark: &["TagRole"],
         fields: &[
             ("inlinePolicies", &["PutRolePolicy"]),
@@ -239,7 +240,7 @@ pub const CALLS: &[Calls] = &[
         service: "iam",
         kind: "Policy",
         look: &["GetAccountAuthorizationDetails"],
-        make: &["CreatePolicy"],
+        make: &["CreatePolicy", "GetPolicy", "GetPolicyVersion"],
         mark: &["TagPolicy"],
         fields: &[],
         change: &["CreatePolicyVersion", "ListPolicyVersions", "DeletePolicyVersion"],
@@ -281,7 +282,7 @@ pub const CALLS: &[Calls] = &[
         change: &["UpdateAlias"],
     },
     Calls {
-        service: "logs",
+        service: "cloudwatchlogs",
         kind: "LogGroup",
         look: &["DescribeLogGroups", "ListTagsForResource"],
         make: &["CreateLogGroup"],

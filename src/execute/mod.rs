@@ -12,6 +12,7 @@ mod engine;
 pub mod existing;
 pub mod handover;
 pub mod journal;
+pub mod keep;
 pub mod kubeconfig;
 pub mod layer;
 pub mod lease;

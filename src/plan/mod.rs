@@ -92,7 +92,7 @@ pub struct PlannedLayer {
 }
 
 /// What is done with a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// Made.
     Create,
@@ -113,6 +113,7 @@ pub enum Action {
     /// Deleted; by `destroy` alone.
     Delete,
     /// Not known.
+    #[default]
     Unknown,
 }
 

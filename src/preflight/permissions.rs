@@ -35,7 +35,11 @@ pub struct Need {
 
 /// IAM's prefix of a service.
 fn prefix(service: &str) -> &str {
-    if service == "elbv2" { "elasticloadbalancing" } else { service }
+    match service {
+        "cloudwatchlogs" => "logs",
+        "elbv2" => "elasticloadbalancing",
+        service => service,
+    }
 }
 
 /// What a run needs, with the first resource that needs it. `planned` are manifests with what happens to each, and what differs.
@@ -84,7 +88,11 @@ pub fn needed<'a>(
 
 /// Whether a manifest says something at this path, by value or by the twin that names another resource.
 fn declares(declared: &Declared, path: &str) -> bool {
-    let says = |path: &str| at(declared.spec(), path.split("[]").next().unwrap_or(path)).is_some_and(|value| !value.is_null());
+    let says = |path: &str| {
+        // `blocks[1]` is a second element, `blocks[]` any.
+        let (path, least) = path.split_once('[').map_or((path, 0), |(path, index)| (path, usize::from(index.starts_with('1'))));
+        at(declared.spec(), path).is_some_and(|value| value.as_array().map_or(!value.is_null(), |list| list.len() > least))
+    };
     says(path) || declared.schema.references.iter().any(|reference| reference.path.starts_with(path) && says(reference.twin))
 }
 

@@ -1,12 +1,14 @@
 //! Git: revisions, and the files of a revision or of the working tree, in a private folder, without checkout.
 //! Objects are read with libgit2; nothing here writes to the repository or talks to a remote.
 
+mod about;
 pub(crate) mod bundle;
 mod export;
 mod folder;
 mod ignore;
 pub mod remote;
 
+pub use about::About;
 pub use export::{Export, Exported};
 pub(crate) use export::{Writer, hex};
 pub use folder::PrivateFolder;

@@ -1,9 +1,12 @@
 //! Events folded into what is known of a run. Pure: no clock, no files, no terminal. All writers read this and nothing else.
 
-use super::event::{Event, Happening, Outcome};
+use super::event::{self, Context, Event, Happening, Outcome};
 use crate::plan::Action;
 use jiff::Timestamp;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Different faults that are kept.
+const MOST_FAULTS: usize = 100;
 
 /// A run, as far as its events tell.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +35,12 @@ pub struct RunModel {
     pub warnings: Vec<Warning>,
     /// Calls that were tried again.
     pub retries: usize,
+    /// What went wrong in them: node and error, with how often.
+    pub faults: BTreeMap<(String, String), usize>,
+    /// Who runs what, and where.
+    pub context: Option<Context>,
+    /// What became of each state, in the order in which it was told.
+    pub states: Vec<event::State>,
     /// When the plan was told, and how many seconds it should take from then.
     pub expected: Option<(Timestamp, f64)>,
     /// How many seconds each node should take.
@@ -232,6 +241,12 @@ impl RunModel {
             Happening::Phase { name, detail } => {
                 self.phases.push(Phase { name: name.clone(), detail: detail.clone(), began: time });
             }
+            Happening::Context(context) => self.context = Some(context.clone()),
+            Happening::State(state) => {
+                // The last word on a state counts.
+                self.states.retain(|other| other.state != state.state);
+                self.states.push(state.clone());
+            }
             Happening::Planned { environment, revision, nodes, edges } => {
                 self.environment.clone_from(environment);
                 self.revision.clone_from(revision);
@@ -302,8 +317,12 @@ impl RunModel {
                     self.warnings.push(warning);
                 }
             }
-            Happening::Retried { node, .. } => {
+            Happening::Retried { node, error } => {
                 self.retries += 1;
+                // A server that is away for long tells the same in many words.
+                if self.faults.len() < MOST_FAULTS || self.faults.contains_key(&(node.clone(), error.clone())) {
+                    *self.faults.entry((node.clone(), error.clone())).or_default() += 1;
+                }
                 self.node(node).retries += 1;
             }
             Happening::Ended { success, summary } => {
