@@ -12,11 +12,12 @@
 //!                ├→ cluster  the Kubernetes API: apply, watch, discover
 //!                └→ health   is it ready, by rules
 //!       report             events to terminal, JSON lines, tables, pages
+//!       runbook            the page for the night
 //!       sandbox            real control plane and agent on the loopback
 //! ```
 //!
 //! Invariants, held by the imports of each room:
-//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `preflight`, `health` and `execute::queue` are pure: no tokio, kube, files or terminal.
+//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `preflight`, `runbook`, `health` and `execute::queue` are pure: no tokio, kube, files or terminal.
 //! - `manifest` is the only room that parses YAML.
 //! - `execute` never prints; `report` never decides.
 //! - Nothing but `cluster` and `agent` writes to a cluster, and nothing is written before all problems of the input are known.
@@ -38,4 +39,5 @@ pub mod read;
 pub mod render;
 pub mod repo;
 pub mod report;
+pub mod runbook;
 pub mod sandbox;

@@ -4,6 +4,7 @@ mod account;
 mod adopt;
 mod ask;
 mod cloud;
+mod context;
 mod destroy;
 mod edge;
 mod expected;
@@ -16,11 +17,13 @@ mod plan;
 mod preflight;
 mod rehearse;
 mod remote;
+mod report;
+mod runbook;
 pub mod sandbox;
 mod start;
 mod status;
 
-use crate::report;
+use crate::report as reporting;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -71,6 +74,11 @@ enum Verb {
     /// Delete an environment's cloud resources, and what its cluster made in the account
     #[command(after_help = DESTROY_EXAMPLES)]
     Destroy(DestroyArgs),
+    /// Show kept reports of runs again, or compare two
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// Write the page for the night: what is needed, what happens in which order, what to type, where to look
+    Runbook(RunbookArgs),
     /// Print a kubeconfig for the environment's EKS cluster; it needs this program, and no other
     Kubeconfig(KubeconfigArgs),
     /// Print a token for an EKS cluster, as kubectl asks for it
@@ -99,6 +107,12 @@ Examples:
 
 A run begins with the short form of it: what stands against single layers (images, charts, DNS) is left to the run.
 Exit code: 0, or 1 where something would stop a recovery.";
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  blackstart report report/                                    as the run showed it
+  blackstart report --compare monday/ friday/                  what got slower
+
+Exit code: 0, 2 where two reports cannot be compared, 3 where one cannot be read.";
 const BOOTSTRAP_EXAMPLES: &str = "\
 Examples:
   blackstart bootstrap --environment production --kubeconfig new.yaml
@@ -218,6 +232,31 @@ struct PreflightArgs {
 }
 
 #[derive(Args, Debug)]
+struct ReportArgs {
+    /// Folders that runs wrote (--report), or their report.json
+    #[arg(required = true, value_name = "DIR", value_hint = ValueHint::AnyPath)]
+    folders: Vec<PathBuf>,
+    /// Compare the second with the first
+    #[arg(long)]
+    compare: bool,
+    /// Form of the output: human or json
+    #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
+    output: Output,
+}
+
+#[derive(Args, Debug)]
+struct RunbookArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Take durations from the report of an earlier run in DIR
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Input")]
+    report: Option<PathBuf>,
+    /// Write it there instead of to standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 struct StatusArgs {
     #[command(flatten)]
     input: InputArgs,
@@ -262,7 +301,7 @@ pub struct RunArgs {
     /// Write what happens to FILE, one JSON object a line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub events: Option<PathBuf>,
-    /// Write report.html, report.md and report.json to DIR
+    /// Keep report.html, report.md and report.json in DIR (or s3://BUCKET/PREFIX, configmap://NAMESPACE/NAME)
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub report: Option<PathBuf>,
     /// Form of the result: human or json
@@ -330,8 +369,8 @@ pub enum Color {
 /// How a run is shown.
 #[derive(Clone, Copy, Debug)]
 struct Show {
-    color: report::Color,
-    verbosity: report::Verbosity,
+    color: reporting::Color,
+    verbosity: reporting::Verbosity,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -353,14 +392,14 @@ pub fn main() -> ExitCode {
     };
     let show = Show {
         color: match cli.color {
-            Color::Auto => report::Color::Auto,
-            Color::Always => report::Color::Always,
-            Color::Never => report::Color::Never,
+            Color::Auto => reporting::Color::Auto,
+            Color::Always => reporting::Color::Always,
+            Color::Never => reporting::Color::Never,
         },
         verbosity: match (cli.quiet, cli.verbose) {
-            (true, _) => report::Verbosity::Quiet,
-            (_, true) => report::Verbosity::Verbose,
-            _ => report::Verbosity::Normal,
+            (true, _) => reporting::Verbosity::Quiet,
+            (_, true) => reporting::Verbosity::Verbose,
+            _ => reporting::Verbosity::Normal,
         },
     };
     let result = runtime.block_on(async {
@@ -373,6 +412,8 @@ pub fn main() -> ExitCode {
             Verb::Status(args) => status::status(args, cli.quiet).await,
             Verb::Adopt(args) => adopt::adopt(args).await,
             Verb::Destroy(args) => destroy::destroy(args, show).await,
+            Verb::Report(args) => report::report(&args),
+            Verb::Runbook(args) => runbook::runbook(args).await,
             Verb::Kubeconfig(args) => kubeconfig::kubeconfig(args).await,
             Verb::Token(args) => kubeconfig::token(args).await,
             Verb::Completions(args) => pages::completions(&args),

@@ -81,6 +81,7 @@ async fn run(
     given: Input,
     stop: tokio::sync::watch::Receiver<u8>,
 ) -> Result<Finished, Failure> {
+    super::context::tell(events, "rehearse", &given.environment, &given.plan.revision, &args.run.input.path);
     let measured = super::start::measured(&args.run, &given.plan, true);
     execute::announce(&given.plan, &estimate(&given.plan, &measured, args.time_scale.seconds()), events);
     let mode = if args.bootstrap { Mode::Bootstrap } else { Mode::Recover };

@@ -18,7 +18,11 @@ pub(super) fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
             return Err(Failure::new("--compare: wants two reports").hint("blackstart report --compare before/ after/").code(2));
         };
         if before.environment != after.environment {
-            return Err(Failure::new(format!("--compare: these are of two environments: {} and {}", before.environment, after.environment)).code(2));
+            return Err(Failure::new(format!(
+                "--compare: these are of two environments: {} and {}",
+                before.environment, after.environment
+            ))
+            .code(2));
         }
         let comparison = report::compare(before, after);
         let text = match args.output {

@@ -135,7 +135,7 @@ pub(super) async fn input(args: &InputArgs, rehearsal: bool, events: &Events) ->
 pub(super) async fn start(args: StartArgs, mode: Mode, show: Show) -> Result<ExitCode, Failure> {
     let (events, reporter) = reporter(&args.run, show)?;
     let result = Box::pin(start_reported(&args, mode, &events)).await;
-    finish(result, events, reporter).await
+    finish(result, events, reporter, &args.run, Some(&args.cluster)).await
 }
 
 async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result<Finished, Failure> {
@@ -144,6 +144,8 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         given = input(&args.run.input, false, events) => given?,
         _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };
+    let verb = if mode == Mode::Bootstrap { "bootstrap" } else { "recover" };
+    super::context::tell(events, verb, &given.environment, &given.plan.revision, &args.run.input.path);
     let measured = measured(&args.run, &given.plan, false);
     execute::announce(&given.plan, &estimate(&given.plan, &measured, 1.0), events);
     let access = super::cloud::access(&given.environment);
@@ -274,7 +276,7 @@ pub(super) fn print_out(text: &str) -> Result<(), Failure> {
 pub(super) async fn rehearse(args: RehearseArgs, show: Show) -> Result<ExitCode, Failure> {
     let (events, reporter) = reporter(&args.run, show)?;
     let result = Box::pin(super::rehearse::rehearse(&args, &events)).await;
-    finish(result, events, reporter).await
+    finish(result, events, reporter, &args.run, None).await
 }
 
 /// What earlier runs have measured, where this one's report goes.
@@ -287,27 +289,42 @@ pub(super) fn phase(events: &Events, name: &str, detail: &str) {
 }
 
 pub(super) fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Failure> {
+    let place = super::report::place(args)?;
     let options = report::Options {
         color: show.color,
         verbosity: show.verbosity,
         mode: report::Mode::Auto,
         output: if args.output == Output::Json { report::Output::Json } else { report::Output::Human },
         events_file: args.events.clone(),
-        report_dir: args.report.clone(),
+        report_dir: args.report.clone().filter(|_| place.is_none()),
     };
     let (sink, reporter) = report::start(options).map_err(|error| Failure::new(error.to_string()).because(&error).code(3))?;
     Ok((Events::new(sink), reporter))
 }
 
-/// Ends the report, whatever happened, and gives the exit code.
-pub(super) async fn finish(result: Result<Finished, Failure>, events: Events, reporter: report::Reporter) -> Result<ExitCode, Failure> {
+/// Ends the report, whatever happened, keeps it, and gives the exit code. `cluster` is none where it is gone by now.
+pub(super) async fn finish(
+    result: Result<Finished, Failure>,
+    events: Events,
+    reporter: report::Reporter,
+    args: &RunArgs,
+    cluster: Option<&ClusterArgs>,
+) -> Result<ExitCode, Failure> {
     drop(events);
     let summary = reporter.finish(result.as_ref().err().map(Failure::message)).await;
+    let kept = match super::report::place(args)? {
+        Some(place) => Box::pin(super::report::keep(&place, &summary.report, args, cluster)).await,
+        None => Ok(()),
+    };
+    if let Err(failure) = &kept {
+        // What the run itself says comes last.
+        failure.show();
+    }
     let finished = result?;
     if finished.interrupted {
         return Ok(ExitCode::from(130));
     }
-    Ok(ExitCode::from(u8::from(!finished.success || !summary.errors.is_empty())))
+    Ok(ExitCode::from(u8::from(!finished.success || !summary.errors.is_empty() || kept.is_err())))
 }
 
 /// Counts Ctrl-C and SIGTERM: the first finishes what runs, the second stops at once.

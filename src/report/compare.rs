@@ -60,7 +60,12 @@ impl Figure {
 
 /// Compares two reports.
 pub fn compare(before: &Report, after: &Report) -> Comparison {
-    let figure = |name: &str, count: bool, of: &dyn Fn(&Report) -> Option<f64>| Figure { name: name.to_owned(), before: of(before), after: of(after), count };
+    let figure = |name: &str, count: bool, of: &dyn Fn(&Report) -> Option<f64>| Figure {
+        name: name.to_owned(),
+        before: of(before),
+        after: of(after),
+        count,
+    };
     #[expect(clippy::cast_precision_loss, reason = "counts of a run")]
     let number = |number: usize| Some(number as f64);
     let figures = vec![
@@ -85,7 +90,9 @@ pub fn compare(before: &Report, after: &Report) -> Comparison {
         .filter(|figure| figure.before.is_some() && figure.after.is_some() && figure.change().abs() >= NOISE)
         .collect();
     nodes.sort_by(|a, b| b.change().abs().total_cmp(&a.change().abs()).then(a.name.cmp(&b.name)));
-    let only = |of: &BTreeMap<String, Option<f64>>, others: &BTreeMap<String, Option<f64>>| of.keys().filter(|id| !others.contains_key(*id)).cloned().collect();
+    let only = |of: &BTreeMap<String, Option<f64>>, others: &BTreeMap<String, Option<f64>>| {
+        of.keys().filter(|id| !others.contains_key(*id)).cloned().collect()
+    };
     Comparison {
         api_version: super::document::API_VERSION,
         kind: "ReportComparison",

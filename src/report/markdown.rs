@@ -108,7 +108,8 @@ fn facts(report: &Report, out: &mut String) {
     let who = if report.by.verb.is_empty() { String::new() } else { shown::run(report) };
     let commit = if report.commit.is_some() { shown::revision(report) } else { String::new() };
     let facts = [("Run", who), ("Commit", commit), ("Time", time), ("Done", shown::done(report))];
-    let facts: Vec<String> = facts.iter().filter(|(_, fact)| !fact.is_empty()).map(|(name, fact)| format!("- {name}: {}", cell(fact))).collect();
+    let facts: Vec<String> =
+        facts.iter().filter(|(_, fact)| !fact.is_empty()).map(|(name, fact)| format!("- {name}: {}", cell(fact))).collect();
     if !facts.is_empty() {
         add(out, &facts.join("\n"));
     }

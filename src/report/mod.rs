@@ -12,6 +12,7 @@
 //! There is one clock: every time that is shown counts from the first event of the run.
 //! A reader that is slow, gone or full never stops a run: writing fails silently to a terminal and is told at the end for files.
 
+mod compare;
 pub mod document;
 mod end;
 pub mod event;
@@ -25,7 +26,6 @@ mod path;
 mod plain;
 mod remaining;
 mod reporter;
-mod compare;
 mod screen;
 mod shown;
 mod spent;

@@ -27,14 +27,15 @@ fn lines(report: &Report, columns: usize) -> Vec<Line> {
         (false, _) => Tone::Bad,
     };
     let mut out: Vec<Line> = fold(&report.headline, columns).into_iter().map(|line| Line::new().add(tone, line)).collect();
-    let mut facts = |name: &str, value: String| {
-        if !value.is_empty() {
-            let value = fold(&value, columns.saturating_sub(12).max(10));
-            out.extend(value.into_iter().enumerate().map(|(number, line)| {
-                Line::new().add(Tone::Faint, if number == 0 { name } else { "" }).up_to(12).add(Tone::Normal, line)
-            }));
-        }
-    };
+    let mut facts =
+        |name: &str, value: String| {
+            if !value.is_empty() {
+                let value = fold(&value, columns.saturating_sub(12).max(10));
+                out.extend(value.into_iter().enumerate().map(|(number, line)| {
+                    Line::new().add(Tone::Faint, if number == 0 { name } else { "" }).up_to(12).add(Tone::Normal, line)
+                }));
+            }
+        };
     facts("run", run(report));
     facts("revision", revision(report));
     facts("time", time(report));
@@ -51,8 +52,14 @@ fn lines(report: &Report, columns: usize) -> Vec<Line> {
         longest.sort_by(|&one, &other| report.critical_path[other].seconds.total_cmp(&report.critical_path[one].seconds));
         longest.truncate(MOST);
         for (_, step) in report.critical_path.iter().enumerate().filter(|(place, _)| longest.contains(place)) {
-            let line = Line::new().add(Tone::Faint, format!("{:>9} ", seconds(step.end))).add(Tone::Normal, format!("{:>9}  ", format!("+{}", seconds(step.seconds))));
-            out.push(line.add(Tone::Strong, names.short(&step.node)).add(Tone::Faint, step.reason.as_ref().map(|why| format!("  {why}")).unwrap_or_default()).cut(columns));
+            let line = Line::new()
+                .add(Tone::Faint, format!("{:>9} ", seconds(step.end)))
+                .add(Tone::Normal, format!("{:>9}  ", format!("+{}", seconds(step.seconds))));
+            out.push(
+                line.add(Tone::Strong, names.short(&step.node))
+                    .add(Tone::Faint, step.reason.as_ref().map(|why| format!("  {why}")).unwrap_or_default())
+                    .cut(columns),
+            );
         }
     }
     for failure in &report.failures {
@@ -66,7 +73,12 @@ fn lines(report: &Report, columns: usize) -> Vec<Line> {
         .warnings
         .iter()
         .map(|warning| warning.node.as_ref().map_or(warning.message.clone(), |node| format!("{}: {}", names.short(node), warning.message)))
-        .chain(report.faults.iter().map(|fault| format!("{}: {} ({} tried again)", names.short(&fault.node), fault.error, count(fault.times, "time"))))
+        .chain(
+            report
+                .faults
+                .iter()
+                .map(|fault| format!("{}: {} ({} tried again)", names.short(&fault.node), fault.error, count(fault.times, "time"))),
+        )
         .collect();
     if !warnings.is_empty() {
         out.extend([Line::new(), Line::new().add(Tone::Caution, "Warnings")]);
