@@ -7,15 +7,17 @@
 //!             ├→ render    kustomize, substitution, SOPS
 //!             └→ layers    what the repository declares, and what a layer holds
 //!       plan  ──→ graph    nodes, edges with reasons, order
+//!       preflight          what must hold before a start, as data
 //!       execute ─┬→ agent  Flux: install, suspend, hand over
 //!                ├→ cluster  the Kubernetes API: apply, watch, discover
 //!                └→ health   is it ready, by rules
 //!       report             events to terminal, JSON lines, tables, pages
+//!       runbook            the page for the night
 //!       sandbox            real control plane and agent on the loopback
 //! ```
 //!
 //! Invariants, held by the imports of each room:
-//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `health` and `execute::queue` are pure: no tokio, kube, files or terminal.
+//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `preflight`, `runbook`, `health` and `execute::queue` are pure: no tokio, kube, files or terminal.
 //! - `manifest` is the only room that parses YAML.
 //! - `execute` never prints; `report` never decides.
 //! - Nothing but `cluster` and `agent` writes to a cluster, and nothing is written before all problems of the input are known.
@@ -31,6 +33,7 @@ pub mod health;
 pub mod layers;
 pub mod manifest;
 pub mod plan;
+pub mod preflight;
 pub mod problem;
 pub mod read;
 pub mod rehearsal;
@@ -38,4 +41,5 @@ pub mod render;
 pub mod repo;
 pub mod report;
 pub mod restore;
+pub mod runbook;
 pub mod sandbox;

@@ -6,6 +6,7 @@ pub mod error;
 pub mod kind;
 pub mod leftovers;
 pub mod observe;
+pub mod permissions;
 pub mod token;
 mod value;
 
@@ -122,6 +123,20 @@ pub enum AccessError {
     },
 }
 
+impl AccessError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoRegion => Some("add spec.aws.region to blackstart.yaml, or set AWS_REGION".to_owned()),
+            Self::WrongAccount { .. } => Some("choose the right profile: AWS_PROFILE=… blackstart …".to_owned()),
+            Self::Refused(error) if error.meaning == Meaning::Unreachable => {
+                Some("check the network, and that spec.aws.region is one of AWS' regions; then run the same command again".to_owned())
+            }
+            Self::Refused(error) => error.hint().map(str::to_owned),
+        }
+    }
+}
+
 macro_rules! clients {
     ($($name:ident: $client:path, $doc:literal;)*) => {
         #[derive(Debug, Default)]
@@ -194,6 +209,13 @@ impl Cloud {
     /// Account, region, partition.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Where STS answers.
+    pub fn sts_url(&self) -> String {
+        let suffix = if self.place.partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let own = || format!("https://sts.{}.{suffix}/", self.place.region);
+        self.config.endpoint_url().map_or_else(own, str::to_owned)
     }
 
     /// The time between two looks that a provider asks for; a sandbox is asked ten times a second.

@@ -3,11 +3,12 @@
 use super::Failure;
 use super::account::observed;
 use super::start::{Input, phase};
-use crate::aws::{Access, AccessError, Cloud, CloudError, Meaning};
+use crate::aws::{Access, AccessError, Cloud, CloudError};
 use crate::environment::{Command, Environment};
 use crate::execute::cloud::{Build, action, build, refuse};
 use crate::execute::command::{Found, Job, Surroundings};
 use crate::execute::journal::Journal;
+use crate::execute::preflight::Lower;
 use crate::execute::progress::{Progress, Told};
 use crate::execute::restore::{self, From, Question, Restoration, Restored};
 use crate::execute::{Below, Events, Finished, Mode, is_below};
@@ -37,16 +38,9 @@ pub(super) async fn connect(access: &Access) -> Result<Cloud, Failure> {
 /// An account that cannot be used, with what to do.
 fn refused(error: &AccessError) -> Failure {
     let failure = Failure::new(error.to_string());
-    match error {
-        AccessError::NoRegion => failure.hint("add spec.aws.region to blackstart.yaml, or set AWS_REGION"),
-        AccessError::WrongAccount { .. } => failure.hint("choose the right profile: AWS_PROFILE=… blackstart …"),
-        AccessError::Refused(error) if error.meaning == Meaning::Unreachable => {
-            failure.hint("check the network, and that spec.aws.region is one of AWS' regions; then run the same command again")
-        }
-        AccessError::Refused(error) => match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        },
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }
 
@@ -88,9 +82,15 @@ impl Ahead {
             plan.act(&restored.claim.node(), Action::Keep);
         }
         for fate in found.fates {
-            self.build.events.send(fate);
+            self.build.events.send(Happening::State(fate));
         }
         self.claims = found.claims;
+    }
+
+    /// The account as it was seen; none where commands make everything.
+    pub(super) fn lower(&self) -> Option<Lower<'_>> {
+        let cloud = self.build.cloud.as_deref()?;
+        Some(Lower { cloud, declared: &self.build.declared, observation: Some(&self.build.observation) })
     }
 
     /// Makes it, and runs what stands above as soon as that has a cluster to stand on. Both are over when this returns.

@@ -4,22 +4,27 @@ mod account;
 mod adopt;
 mod ask;
 mod cloud;
+mod context;
 mod destroy;
 mod edge;
 mod expected;
 mod failure;
+mod keys;
 mod kubeconfig;
 mod live;
 mod pages;
 mod plan;
+mod preflight;
 mod prove;
 mod rehearse;
 mod remote;
+mod report;
+mod runbook;
 pub mod sandbox;
 mod start;
 mod status;
 
-use crate::report;
+use crate::report as reporting;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +54,9 @@ enum Verb {
     /// Show what would be done, in which order and why; reads Git alone (--live: the account and the cluster too), writes nothing
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(PlanArgs),
+    /// Check all that a recovery needs, before it is needed: credentials, permissions, names, secrets, images, tools; writes nothing
+    #[command(after_help = PREFLIGHT_EXAMPLES)]
+    Preflight(PreflightArgs),
     /// Start an environment for the first time; refuses where it exists
     #[command(after_help = BOOTSTRAP_EXAMPLES)]
     Bootstrap(StartArgs),
@@ -70,6 +78,11 @@ enum Verb {
     /// Delete an environment's cloud resources, and what its cluster made in the account
     #[command(after_help = DESTROY_EXAMPLES)]
     Destroy(DestroyArgs),
+    /// Show kept reports of runs again, or compare two
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// Write the page for the night: what is needed, what happens in which order, what to type, where to look
+    Runbook(RunbookArgs),
     /// Print a kubeconfig for the environment's EKS cluster; it needs this program, and no other
     Kubeconfig(KubeconfigArgs),
     /// Print a token for an EKS cluster, as kubectl asks for it
@@ -91,6 +104,19 @@ Examples:
   blackstart plan --source d1-infra=../d1-infra       with the clone of another repository that it uses
 
 Exit code: 0, or 1 where a problem would stop a start.";
+const PREFLIGHT_EXAMPLES: &str = "\
+Examples:
+  blackstart preflight --environment production
+  blackstart preflight --environment production -o json
+
+A run begins with the short form of it: what stands against single layers (images, charts, DNS) is left to the run.
+Exit code: 0, or 1 where something would stop a recovery.";
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  blackstart report report/                                    as the run showed it
+  blackstart report --compare monday/ friday/                  what got slower
+
+Exit code: 0, 2 where two reports cannot be compared, 3 where one cannot be read.";
 const BOOTSTRAP_EXAMPLES: &str = "\
 Examples:
   blackstart bootstrap --environment production --kubeconfig new.yaml
@@ -157,7 +183,7 @@ pub struct InputArgs {
     /// Commit, branch or tag to read
     #[arg(long, value_name = "REV", help_heading = "Input")]
     pub revision: Option<String>,
-    /// Clone of another repository that is used; MATCH is (the end of) its URL or Kind/namespace/name
+    /// Clone, bare repository or bundle of another repository that is used; MATCH is (the end of) its URL or Kind/namespace/name
     #[arg(long = "source", value_name = "MATCH=PATH", help_heading = "Input")]
     pub sources: Vec<String>,
 }
@@ -205,6 +231,43 @@ struct PlanArgs {
 }
 
 #[derive(Args, Debug)]
+struct PreflightArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Who is asked for name servers of hosted zones; otherwise the machine's own resolver
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    resolver: Option<std::net::SocketAddr>,
+    /// Form of the output: human or json
+    #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
+    output: Output,
+}
+
+#[derive(Args, Debug)]
+struct ReportArgs {
+    /// Folders that runs wrote (--report), or their report.json
+    #[arg(required = true, value_name = "DIR", value_hint = ValueHint::AnyPath)]
+    folders: Vec<PathBuf>,
+    /// Compare the second with the first
+    #[arg(long)]
+    compare: bool,
+    /// Form of the output: human or json
+    #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
+    output: Output,
+}
+
+#[derive(Args, Debug)]
+struct RunbookArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Take durations from the report of an earlier run in DIR
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Input")]
+    report: Option<PathBuf>,
+    /// Write it there instead of to standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 struct StatusArgs {
     #[command(flatten)]
     input: InputArgs,
@@ -249,7 +312,7 @@ pub struct RunArgs {
     /// Write what happens to FILE, one JSON object a line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub events: Option<PathBuf>,
-    /// Write report.html, report.md and report.json to DIR
+    /// Keep report.html, report.md and report.json in DIR (or s3://BUCKET/PREFIX, configmap://NAMESPACE/NAME)
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub report: Option<PathBuf>,
     /// Form of the result: human or json
@@ -263,6 +326,9 @@ struct StartArgs {
     run: RunArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
+    /// Go on though the checks before the first write found blockers
+    #[arg(long)]
+    ignore_preflight: bool,
 }
 
 /// Which cluster.
@@ -320,8 +386,8 @@ pub enum Color {
 /// How a run is shown.
 #[derive(Clone, Copy, Debug)]
 struct Show {
-    color: report::Color,
-    verbosity: report::Verbosity,
+    color: reporting::Color,
+    verbosity: reporting::Verbosity,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -343,19 +409,20 @@ pub fn main() -> ExitCode {
     };
     let show = Show {
         color: match cli.color {
-            Color::Auto => report::Color::Auto,
-            Color::Always => report::Color::Always,
-            Color::Never => report::Color::Never,
+            Color::Auto => reporting::Color::Auto,
+            Color::Always => reporting::Color::Always,
+            Color::Never => reporting::Color::Never,
         },
         verbosity: match (cli.quiet, cli.verbose) {
-            (true, _) => report::Verbosity::Quiet,
-            (_, true) => report::Verbosity::Verbose,
-            _ => report::Verbosity::Normal,
+            (true, _) => reporting::Verbosity::Quiet,
+            (_, true) => reporting::Verbosity::Verbose,
+            _ => reporting::Verbosity::Normal,
         },
     };
     let result = runtime.block_on(async {
         match cli.verb {
             Verb::Plan(args) => start::plan(args, cli.quiet).await,
+            Verb::Preflight(args) => preflight::preflight(args, show).await,
             Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, show).await,
             Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, show).await,
             Verb::Rehearse(args) => rehearse::rehearse(args, show).await,
@@ -363,6 +430,8 @@ pub fn main() -> ExitCode {
             Verb::Prove(args) => prove::prove(args, cli.quiet).await,
             Verb::Adopt(args) => adopt::adopt(args).await,
             Verb::Destroy(args) => destroy::destroy(args, show).await,
+            Verb::Report(args) => report::report(&args),
+            Verb::Runbook(args) => runbook::runbook(args).await,
             Verb::Kubeconfig(args) => kubeconfig::kubeconfig(args).await,
             Verb::Token(args) => kubeconfig::token(args).await,
             Verb::Completions(args) => pages::completions(&args),

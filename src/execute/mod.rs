@@ -12,9 +12,11 @@ mod engine;
 pub mod existing;
 pub mod handover;
 pub mod journal;
+pub mod keep;
 pub mod kubeconfig;
 pub mod layer;
 pub mod lease;
+pub mod preflight;
 pub mod progress;
 pub mod proof;
 pub mod prove;
@@ -160,7 +162,7 @@ impl RunError {
 pub struct Events {
     sink: Sink,
     run: String,
-    /// What was told of data, by node.
+    /// What was told of data.
     fates: Arc<Mutex<BTreeMap<String, Fate>>>,
 }
 
@@ -176,15 +178,15 @@ impl Events {
         Self::new(tokio::sync::mpsc::unbounded_channel().0)
     }
 
-    /// What this run has told of the data that a node keeps.
-    pub fn fate(&self, node: &str) -> Option<Fate> {
-        self.fates.lock().unwrap_or_else(PoisonError::into_inner).get(node).copied()
+    /// What this run has told of the data that `state` keeps.
+    pub fn fate(&self, state: &str) -> Option<Fate> {
+        self.fates.lock().unwrap_or_else(PoisonError::into_inner).get(state).copied()
     }
 
     /// Sends one; a reporter that is gone is no reason to stop a recovery.
     pub fn send(&self, happening: Happening) {
-        if let Happening::State { node, fate, .. } = &happening {
-            self.fates.lock().unwrap_or_else(PoisonError::into_inner).insert(node.clone(), *fate);
+        if let Happening::State(state) = &happening {
+            self.fates.lock().unwrap_or_else(PoisonError::into_inner).insert(state.state.clone(), state.fate);
         }
         let _ = self.sink.send(Event { time: jiff::Timestamp::now(), run: self.run.clone(), happening });
     }

@@ -14,8 +14,9 @@ use crate::problem::Problem;
 use crate::restore::claims::Claim;
 use crate::restore::volumes::{Ground, Source, Volume, persistent_volume, source, volume};
 use crate::restore::{Backup, Keeper, choose, keeper, locked, lost, rule};
-use crate::report::event::{Fate, Happening};
+use crate::report::event::{Fate, State};
 use futures::future::{join_all, try_join_all};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -34,7 +35,7 @@ pub struct Restoration {
     /// What waits for what among these.
     pub edges: Vec<Edge>,
     /// What becomes of each, to be told.
-    pub fates: Vec<Happening>,
+    pub fates: Vec<State>,
 }
 
 /// A claim and its volume.
@@ -123,13 +124,13 @@ pub async fn look(question: Question<'_>) -> Result<(Restoration, Vec<Problem>),
         let rule = question.rule(claim.keeper());
         match source(claim, &rule, &stock, &ground) {
             Ok(Some(Source::Living(volume))) => {
-                let detail = format!("volume {} in {}", volume.id, volume.zone);
-                restoration.tell(claim.node(), Fate::Living, None, detail);
+                let source = format!("volume {} in {}", volume.id, volume.zone);
+                restoration.tell(claim.keeper().to_string(), Fate::Kept, Some(source), None, None);
                 restoration.claims.push(Restored { claim: claim.clone(), from: From::Living(volume) });
             }
             Ok(Some(Source::Snapshot(backup, gib))) => match volume(claim, &backup, gib, &ground, &VOLUME) {
                 Ok(declared) => {
-                    restoration.tell(claim.node(), Fate::Restored, Some(&backup), format!("{} {}", backup.what, backup.id));
+                    restoration.restored(claim.keeper().to_string(), &backup);
                     restoration.claims.push(Restored { claim: claim.clone(), from: From::Node(declared.node()) });
                     restoration.edges.push(waits(declared.node(), claim.node(), "its volume", claim.origin.clone()));
                     chosen.push((claim.keeper(), backup, declared.node()));
@@ -137,7 +138,7 @@ pub async fn look(question: Question<'_>) -> Result<(Restoration, Vec<Problem>),
                 }
                 Err(problem) => problems.push(problem),
             },
-            Ok(None) => restoration.starts_empty(claim.node(), &rule, question.is_new),
+            Ok(None) => restoration.starts_empty(claim.keeper().to_string(), &rule, question.is_new),
             Err(problem) => problems.push(problem),
         }
     }
@@ -147,15 +148,15 @@ pub async fn look(question: Question<'_>) -> Result<(Restoration, Vec<Problem>),
             let rule = question.rule(keeper);
             match choose(keeper, &rule, &backups.remove(&position).unwrap_or_default(), &ground.place) {
                 Ok(Some(backup)) => {
-                    restoration.tell(declared.node(), Fate::Restored, Some(backup), format!("{} {}", backup.what, short(&backup.id)));
+                    restoration.restored(keeper.to_string(), backup);
                     chosen.push((keeper, backup.clone(), declared.node()));
                     restoration.backups.insert(position, backup.clone());
                 }
-                Ok(None) => restoration.starts_empty(declared.node(), &rule, question.is_new),
+                Ok(None) => restoration.starts_empty(keeper.to_string(), &rule, question.is_new),
                 Err(problem) => problems.push(problem),
             }
         } else if let Some(what) = lost(declared).filter(|_| !question.is_new) {
-            restoration.tell(declared.node(), Fate::Lost, None, format!("its {what}, if it had any"));
+            restoration.tell(declared.resource.id().to_string(), Fate::Lost, None, None, Some(&format!("{what}, if it had any")));
         }
     }
     problems.extend(keys(question, &chosen, &mut restoration).await.map_err(|error| vec![error])?);
@@ -163,17 +164,21 @@ pub async fn look(question: Question<'_>) -> Result<(Restoration, Vec<Problem>),
 }
 
 impl Restoration {
-    fn tell(&mut self, node: String, fate: Fate, backup: Option<&Backup>, detail: String) {
-        self.fates.push(Happening::State { node, fate, taken: backup.map(|backup| backup.taken), detail });
+    fn tell(&mut self, state: String, fate: Fate, source: Option<String>, as_of: Option<Timestamp>, detail: Option<&str>) {
+        self.fates.push(State { state, fate, source, as_of, detail: detail.map(str::to_owned) });
     }
 
-    fn starts_empty(&mut self, node: String, rule: &RestoreRule, is_new: bool) {
+    fn restored(&mut self, state: String, backup: &Backup) {
+        self.tell(state, Fate::Restored, Some(format!("{} {}", backup.what, short(&backup.id))), Some(backup.taken), None);
+    }
+
+    fn starts_empty(&mut self, state: String, rule: &RestoreRule, is_new: bool) {
         let (fate, detail) = match rule {
             RestoreRule::Empty => (Fate::Empty, "as its rule says"),
             _ if is_new => (Fate::Empty, "a rehearsal's account holds no backups"),
             _ => (Fate::Lost, "no backup of it is there"),
         };
-        self.tell(node, fate, None, detail.to_owned());
+        self.tell(state, fate, None, None, Some(detail));
     }
 }
 

@@ -131,7 +131,7 @@ impl State {
 }
 
 /// What is done with a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// Made.
     Create,
@@ -152,6 +152,7 @@ pub enum Action {
     /// Deleted; by `destroy` alone.
     Delete,
     /// Not known.
+    #[default]
     Unknown,
 }
 

@@ -17,8 +17,8 @@ const MARK: &str = "blackstart-rehearsal";
 /// Marked data in one place.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    /// The node that keeps it.
-    pub node: String,
+    /// What keeps it: `Table shop/orders`.
+    pub state: String,
     /// What it is in, in words: `volume vol-1`, `table orders`.
     pub place: String,
     /// Whether there is a backup of it.
@@ -73,14 +73,14 @@ pub async fn put(cloud: &Cloud, cluster: &Cluster, declared: &[Declared], claims
                 let name = text("name");
                 let put = cloud.s3().put_object().bucket(&name).key(MARK).body(ByteStream::from_static(MARK.as_bytes())).send().await;
                 put.map_err(refused("s3 PutObject"))?;
-                marks.push(Mark { node: declared.node(), place: format!("bucket {name}"), saved: false, at: Place::Bucket { name } });
+                marks.push(Mark { state: declared.resource.id().to_string(), place: format!("bucket {name}"), saved: false, at: Place::Bucket { name } });
             }
             ("sqs", "Queue") if text("fifoQueue") != "true" => {
                 let name = text("queueName");
                 let url = queue(cloud, &name).await?.unwrap_or_default();
                 let sent = cloud.sqs().send_message().queue_url(url).message_body(MARK).send().await;
                 sent.map_err(refused("sqs SendMessage"))?;
-                marks.push(Mark { node: declared.node(), place: format!("queue {name}"), saved: false, at: Place::Queue { name } });
+                marks.push(Mark { state: declared.resource.id().to_string(), place: format!("queue {name}"), saved: false, at: Place::Queue { name } });
             }
             _ => {}
         }
@@ -97,7 +97,7 @@ async fn in_volume(cloud: &Cloud, claim: &Claim, id: ObjectId, volume: String) -
     let made = cloud.ec2().create_snapshot().volume_id(&volume).description(MARK).tag_specifications(specification).send().await;
     let snapshot = made.map_err(refused("ec2 CreateSnapshot"))?.snapshot_id.unwrap_or_default();
     let place = Place::Claim { claim: id, volume: volume.clone(), snapshot };
-    Ok(Mark { node: claim.node(), place: format!("volume {volume}"), saved: true, at: place })
+    Ok(Mark { state: claim.keeper().to_string(), place: format!("volume {volume}"), saved: true, at: place })
 }
 
 async fn in_table(cloud: &Cloud, declared: &Declared, name: String) -> Result<Mark, MarkError> {
@@ -118,7 +118,7 @@ async fn in_table(cloud: &Cloud, declared: &Declared, name: String) -> Result<Ma
     put.map_err(refused("dynamodb PutItem"))?;
     let saved = cloud.dynamodb().create_backup().table_name(&name).backup_name(MARK).send().await;
     saved.map_err(refused("dynamodb CreateBackup"))?;
-    Ok(Mark { node: declared.node(), place: format!("table {name}"), saved: true, at: Place::Table { name, key } })
+    Ok(Mark { state: declared.resource.id().to_string(), place: format!("table {name}"), saved: true, at: Place::Table { name, key } })
 }
 
 impl Mark {

@@ -1,9 +1,12 @@
 //! Events folded into what is known of a run. Pure: no clock, no files, no terminal. All writers read this and nothing else.
 
-use super::event::{Check, Event, Fate, Happening, Outcome, Verdict};
+use super::event::{self, Check, Context, Event, Happening, Outcome, Verdict};
 use crate::plan::Action;
 use jiff::Timestamp;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Different faults that are kept.
+const MOST_FAULTS: usize = 100;
 
 /// A run, as far as its events tell.
 #[derive(Clone, Debug, Default)]
@@ -30,12 +33,16 @@ pub struct RunModel {
     pub stand_ins: Vec<StandIn>,
     /// Things to mend or to know.
     pub warnings: Vec<Warning>,
-    /// What became of everything that keeps data, each once, as it was told last.
-    pub fates: Vec<FateModel>,
     /// What must hold, as it was looked at.
     pub checks: Vec<Check>,
     /// Calls that were tried again.
     pub retries: usize,
+    /// What went wrong in them: node and error, with how often.
+    pub faults: BTreeMap<(String, String), usize>,
+    /// Who runs what, and where.
+    pub context: Option<Context>,
+    /// What became of each state, in the order in which it was told.
+    pub states: Vec<event::State>,
     /// When the plan was told, and how many seconds it should take from then.
     pub expected: Option<(Timestamp, f64)>,
     /// How many seconds each node should take.
@@ -47,19 +54,6 @@ pub struct RunModel {
     outgoing: HashMap<usize, Vec<usize>>,
     /// The one namespace of all layers, which need not be shown then.
     namespace: Option<String>,
-}
-
-/// What became of something that keeps data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FateModel {
-    /// Its node.
-    pub node: String,
-    /// What.
-    pub fate: Fate,
-    /// The time that its data is of, where it comes from a backup.
-    pub taken: Option<Timestamp>,
-    /// From where, or why not.
-    pub detail: String,
 }
 
 /// How a run ended.
@@ -249,6 +243,12 @@ impl RunModel {
             Happening::Phase { name, detail } => {
                 self.phases.push(Phase { name: name.clone(), detail: detail.clone(), began: time });
             }
+            Happening::Context(context) => self.context = Some(context.clone()),
+            Happening::State(state) => {
+                // The last word on a state counts.
+                self.states.retain(|other| other.state != state.state);
+                self.states.push(state.clone());
+            }
             Happening::Planned { environment, revision, nodes, edges } => {
                 self.environment.clone_from(environment);
                 self.revision.clone_from(revision);
@@ -319,16 +319,13 @@ impl RunModel {
                     self.warnings.push(warning);
                 }
             }
-            Happening::State { node, fate, taken, detail } => {
-                let told = FateModel { node: node.clone(), fate: *fate, taken: *taken, detail: detail.clone() };
-                match self.fates.iter_mut().find(|other| other.node == *node) {
-                    Some(other) => *other = told,
-                    None => self.fates.push(told),
-                }
-            }
             Happening::Checked(check) => self.checks.push(check.clone()),
-            Happening::Retried { node, .. } => {
+            Happening::Retried { node, error } => {
                 self.retries += 1;
+                // A server that is away for long tells the same in many words.
+                if self.faults.len() < MOST_FAULTS || self.faults.contains_key(&(node.clone(), error.clone())) {
+                    *self.faults.entry((node.clone(), error.clone())).or_default() += 1;
+                }
                 self.node(node).retries += 1;
             }
             Happening::Ended { success, summary } => {

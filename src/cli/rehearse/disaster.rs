@@ -49,11 +49,11 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     };
     let (stage, finished) = match Box::pin(built).await {
         Ok(built) => built,
-        Err(failure) => return finish(Err(failure), events, first_reporter).await,
+        Err(failure) => return finish(Err(failure), events, first_reporter, &first, None).await,
     };
     let succeeded = finished.success;
     stage.teller.send_replace(Events::silent());
-    let code = finish(Ok(finished), events, first_reporter).await?;
+    let code = finish(Ok(finished), events, first_reporter, &first, None).await?;
     if !succeeded {
         stage.down().await?;
         return Ok(code);
@@ -67,7 +67,7 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     };
     let (events, reporter) = reporter(&args.run, show)?;
     let result = async {
-        let given = input(&args.run.input, &events).await?;
+        let given = input(&args.run.input, true, &events).await?;
         let mut finished = Box::pin(stage.run(args, &events, given, Mode::Recover, false)).await?;
         if finished.success {
             finished.success = look_for(args, &stage, &struck, &events).await?;
@@ -79,7 +79,7 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     };
     let result = Box::pin(result).await;
     stage.down().await?;
-    finish(result, events, reporter).await
+    finish(result, events, reporter, &args.run, None).await
 }
 
 /// Marks what the environment holds, and lets the disaster happen.
@@ -116,7 +116,7 @@ async fn strike(args: &RehearseArgs, disaster: &Disaster, stage: &Stage, seed: u
 
 /// The environment as it is read now, and its cluster.
 async fn reach(args: &RehearseArgs, stage: &Stage) -> Result<(Input, Cluster), Failure> {
-    let given = input(&args.run.input, &Events::silent()).await?;
+    let given = input(&args.run.input, true, &Events::silent()).await?;
     let cluster = connect(&given, &*stage.sandbox.lock().await).await?;
     Ok((given, cluster))
 }
@@ -133,7 +133,7 @@ async fn look_for(args: &RehearseArgs, stage: &Stage, struck: &Struck, events: &
     let mut holds = true;
     for mark in &struck.marks {
         let is_back = mark.is_back(&cloud, &cluster).await.map_err(|error| Failure::new(error.to_string()))?;
-        let told = events.fate(&mark.node);
+        let told = events.fate(&mark.state);
         let (verdict, detail) = match (is_back, told) {
             (true, Some(Fate::Restored)) => (Verdict::Held, format!("{}: back from its backup", mark.place)),
             (true, _) => (Verdict::Held, format!("{}: there", mark.place)),

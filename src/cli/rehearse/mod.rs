@@ -43,7 +43,7 @@ pub(super) async fn rehearse(args: RehearseArgs, show: Show) -> Result<ExitCode,
         result
     };
     let result = Box::pin(result).await;
-    finish(result, events, reporter).await
+    finish(result, events, reporter, &args.run, None).await
 }
 
 /// A sandbox, and what belongs to it as long as it stands.
@@ -83,7 +83,7 @@ impl Stage {
             Sandbox::up(options).await.map_err(Failure::from)
         };
         let read = async {
-            let given = input(&args.run.input, events).await?;
+            let given = input(&args.run.input, true, events).await?;
             phase(events, "sandbox", "a control plane on this machine");
             Ok(given)
         };
@@ -114,6 +114,7 @@ impl Stage {
     /// One whole run in it. `is_new`: its account never held anything.
     async fn run(&self, args: &RehearseArgs, events: &Events, mut given: Input, mode: Mode, is_new: bool) -> Result<Finished, Failure> {
         self.teller.send_replace(events.clone());
+        super::context::tell(events, "rehearse", &given.environment, &given.plan.revision, &args.run.input.path);
         let access = self.access(&given.environment, is_new).await;
         let mut account = match &access {
             Some(access) => super::cloud::look(&given, access, mode, events, &self.stop).await?,
