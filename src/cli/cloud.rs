@@ -7,11 +7,13 @@ use crate::aws::{Access, AccessError, Cloud, CloudError};
 use crate::environment::{Command, Environment};
 use crate::execute::cloud::{Build, action, build, refuse};
 use crate::execute::command::{Found, Job, Surroundings};
+use crate::execute::hold::{Hold, HoldError};
 use crate::execute::journal::Journal;
+use crate::execute::lease::LeaseError;
 use crate::execute::preflight::Lower;
 use crate::execute::progress::{Progress, Told};
 use crate::execute::restore::{self, From, Question, Restoration, Restored};
-use crate::execute::{Below, Events, Finished, Mode, is_below};
+use crate::execute::{Below, Events, Finished, Mode, RunError, is_below};
 use crate::layers::infrastructure::{Declared, put};
 use crate::layers::outputs::{Output, fill};
 use crate::manifest::Resource;
@@ -61,6 +63,8 @@ pub(super) struct Ahead {
     cluster: Vec<String>,
     /// What comes back from backups.
     restoration: Restoration,
+    /// Whether the account is a sandbox's, which nobody else works on.
+    is_sandbox: bool,
     /// Claims that get the volume that holds their data.
     pub(super) claims: Vec<Restored>,
 }
@@ -99,22 +103,75 @@ impl Ahead {
         F: Future<Output = Result<Finished, Failure>>,
     {
         let below = Below { cloud: self.build.cloud.clone(), progress: self.build.progress.clone() };
-        let task = tokio::spawn(build(self.build));
-        let result = if carries(&below.progress, &self.cluster).await { Some(above(below).await) } else { None };
-        if let Some(Err(failure)) = &result
-            && !task.is_finished()
-        {
-            let message = format!("{}; what is under way below the cluster is finished all the same", failure.message());
-            events.send(Happening::Warning { node: None, message });
-        }
-        let built = task.await.map_err(|error| Failure::new("infrastructure: its task ended early").because(&error))?;
-        if let Some(result) = result {
-            return result;
-        }
-        let interrupted = if built.interrupted { "Interrupted. " } else { "" };
-        let summary = format!("{interrupted}The same command goes on from here.");
-        Ok(Finished { interrupted: built.interrupted, summary, ..Finished::default() })
+        let hold = self.hold().await?;
+        let environment = self.build.environment.clone();
+        let carried = carry(self.build, &self.cluster, below, events, above);
+        let Some(hold) = hold else { return carried.await };
+        let result = tokio::select! {
+            result = carried => result,
+            holder = hold.lost() => {
+                let lost = RunError::from(LeaseError::Lost { environment, holder });
+                return Err(lost.into());
+            }
+        };
+        hold.release().await;
+        result
     }
+
+    /// Keeps other runs off the account, where something is to be written to it; what was seen must still be so then.
+    async fn hold(&self) -> Result<Option<Hold>, Failure> {
+        let Build { cloud, environment, declared, observation, events, backups, .. } = &self.build;
+        let writes = |(position, declared): (usize, &Declared)| {
+            let found = observation.found.get(&position);
+            action(found) != Action::Keep
+                || backups.contains_key(&position)
+                || found.is_some_and(|found| found.wants_marks(declared, environment))
+        };
+        let Some(cloud) = cloud.as_ref().filter(|_| !self.is_sandbox && declared.iter().enumerate().any(writes)) else { return Ok(None) };
+        let hold = match Hold::take(cloud.clone(), environment).await {
+            Ok(hold) => hold,
+            Err(HoldError::Held(error)) => return Err(RunError::from(error).into()),
+            Err(HoldError::Cloud(error)) => {
+                let message = format!("nothing keeps a second run off this account: {error}");
+                events.send(Happening::Warning { node: None, message });
+                return Ok(None);
+            }
+        };
+        let (now, _) = observed(cloud, environment, declared).await?;
+        if now.found.len() == observation.found.len() && now.found.keys().all(|position| observation.found.contains_key(position)) {
+            return Ok(Some(hold));
+        }
+        hold.release().await;
+        Err(Failure::new("another run has changed the account in the meantime; nothing was written").hint("run the same command again"))
+    }
+}
+
+/// Builds, and runs what stands above as soon as that has a cluster to stand on.
+async fn carry<F>(
+    work: Build,
+    cluster: &[String],
+    below: Below,
+    events: &Events,
+    above: impl FnOnce(Below) -> F,
+) -> Result<Finished, Failure>
+where
+    F: Future<Output = Result<Finished, Failure>>,
+{
+    let task = tokio::spawn(build(work));
+    let result = if carries(&below.progress, cluster).await { Some(above(below).await) } else { None };
+    if let Some(Err(failure)) = &result
+        && !task.is_finished()
+    {
+        let message = format!("{}; what is under way below the cluster is finished all the same", failure.message());
+        events.send(Happening::Warning { node: None, message });
+    }
+    let built = task.await.map_err(|error| Failure::new("infrastructure: its task ended early").because(&error))?;
+    if let Some(result) = result {
+        return result;
+    }
+    let interrupted = if built.interrupted { "Interrupted. " } else { "" };
+    let summary = format!("{interrupted}The same command goes on from here.");
+    Ok(Finished { interrupted: built.interrupted, summary, ..Finished::default() })
 }
 
 /// Waits until all that a cluster consists of can be used; false where it never will be.
@@ -195,7 +252,7 @@ pub(super) async fn look(
         progress: Progress::default(),
         stop: stop.clone(),
     };
-    Ok(Some(Ahead { build, cluster, restoration, claims: Vec::new() }))
+    Ok(Some(Ahead { build, cluster, restoration, is_sandbox: access.sandbox.is_some(), claims: Vec::new() }))
 }
 
 /// Asks all commands at once what is there.

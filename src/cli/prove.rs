@@ -49,7 +49,12 @@ impl Proof<'_> {
                 progress.ready(self.plan.declared[*position].node(), made);
             }
             if !self.plan.declared.is_empty() {
-                checks.extend(prove::resources(Lower { cloud: &cloud, declared: &self.plan.declared, observation: &observation, problems: &problems }));
+                checks.extend(prove::resources(Lower {
+                    cloud: &cloud,
+                    declared: &self.plan.declared,
+                    observation: &observation,
+                    problems: &problems,
+                }));
             }
             if !claims.is_empty() {
                 checks.push(prove::volumes(&cloud, &claims).await.map_err(|error| super::cloud::unseen(&[error]))?);

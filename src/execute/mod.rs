@@ -11,6 +11,7 @@ pub mod destroy;
 mod engine;
 pub mod existing;
 pub mod handover;
+pub mod hold;
 pub mod journal;
 pub mod keep;
 pub mod kubeconfig;

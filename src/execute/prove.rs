@@ -75,13 +75,8 @@ pub fn resources(lower: Lower<'_>) -> Vec<Check> {
 
 /// Of the cluster: every object equals Git, every layer is healthy, the agent is at our revision.
 pub async fn cluster(question: Question<'_>) -> Vec<Check> {
-    let (objects, health, agent, claims) = futures::future::join4(
-        Box::pin(objects(question)),
-        Box::pin(health(question)),
-        agent(question),
-        bound(question),
-    )
-    .await;
+    let (objects, health, agent, claims) =
+        futures::future::join4(Box::pin(objects(question)), Box::pin(health(question)), agent(question), bound(question)).await;
     let told = |name: &str, result: Result<Check, ClusterError>| {
         result.unwrap_or_else(|error| Check {
             name: name.to_owned(),
@@ -111,8 +106,7 @@ fn check(name: &str, wrong: Vec<String>, held: String, fix: &str) -> Check {
 
 async fn objects(question: Question<'_>) -> Result<Check, ClusterError> {
     let baseline = Baseline::new(question.reading);
-    let (changes, problems) =
-        survey::changes(question.cluster, question.reading, question.below, |id| baseline.is_excused(id)).await?;
+    let (changes, problems) = survey::changes(question.cluster, question.reading, question.below, |id| baseline.is_excused(id)).await?;
     let mut wrong: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
     let mut total = 0;
     for (layer, changes) in changes {
@@ -147,7 +141,12 @@ async fn health(question: Question<'_>) -> Result<Check, ClusterError> {
     let told: Vec<Result<Option<String>, ClusterError>> = looks.buffer_unordered(REQUESTS).collect().await;
     let mut wrong = told.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
     wrong.sort();
-    Ok(check("health", wrong, format!("{} healthy", count(layers.count(), "layer")), "look at what it says, and at its events: kubectl describe"))
+    Ok(check(
+        "health",
+        wrong,
+        format!("{} healthy", count(layers.count(), "layer")),
+        "look at what it says, and at its events: kubectl describe",
+    ))
 }
 
 /// The id of an object with the values of the storey below in it.
@@ -159,7 +158,8 @@ fn named(object: &Resource, below: Option<&Below>) -> ObjectId {
 }
 
 async fn agent(question: Question<'_>) -> Result<Check, ClusterError> {
-    let (agent, layers) = futures::future::try_join(survey::agent(question.cluster), survey::layers(question.cluster, question.reading)).await?;
+    let (agent, layers) =
+        futures::future::try_join(survey::agent(question.cluster), survey::layers(question.cluster, question.reading)).await?;
     let Some(agent) = agent else {
         return Ok(check("agent", vec!["Flux is not installed".to_owned()], String::new(), "run `blackstart recover`"));
     };
@@ -198,7 +198,8 @@ async fn bound(question: Question<'_>) -> Result<Check, ClusterError> {
 pub async fn volumes(cloud: &Cloud, claims: &[Claim]) -> Result<Check, crate::aws::CloudError> {
     let stock = crate::aws::stock(cloud).await?;
     let of = |claim: &Claim| {
-        let is_its = |tags: &BTreeMap<String, String>| tags.get(TAG_NAMESPACE) == Some(&claim.namespace) && tags.get(TAG_NAME) == Some(&claim.name);
+        let is_its =
+            |tags: &BTreeMap<String, String>| tags.get(TAG_NAMESPACE) == Some(&claim.namespace) && tags.get(TAG_NAME) == Some(&claim.name);
         stock.volumes.iter().filter(|volume| is_its(&volume.tags)).map(|volume| volume.id.as_str()).collect::<Vec<_>>()
     };
     let wrong = claims.iter().filter_map(|claim| match of(claim).as_slice() {
@@ -206,7 +207,12 @@ pub async fn volumes(cloud: &Cloud, claims: &[Claim]) -> Result<Check, crate::aw
         [] => Some(format!("{} has no volume", claim.keeper())),
         several => Some(format!("{} has {}", claim.keeper(), several.join(", "))),
     });
-    Ok(check("volumes", wrong.collect(), format!("{}, one for each claim", count(claims.len(), "volume")), "take the tags from those that are not meant"))
+    Ok(check(
+        "volumes",
+        wrong.collect(),
+        format!("{}, one for each claim", count(claims.len(), "volume")),
+        "take the tags from those that are not meant",
+    ))
 }
 
 fn count(number: usize, noun: &str) -> String {

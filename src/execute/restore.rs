@@ -11,10 +11,10 @@ use crate::layers::infrastructure::{Declared, TAG_ENVIRONMENT, TAG_RESOURCE, at}
 use crate::manifest::ObjectId;
 use crate::plan::{Constraint, Edge};
 use crate::problem::Problem;
+use crate::report::event::{Fate, State};
 use crate::restore::claims::Claim;
 use crate::restore::volumes::{Ground, Source, Volume, persistent_volume, source, volume};
 use crate::restore::{Backup, Keeper, choose, keeper, locked, lost, rule};
-use crate::report::event::{Fate, State};
 use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -321,7 +321,8 @@ fn object_id(kind: &str, namespace: Option<&str>, name: &str) -> ObjectId {
 async fn default_class(cluster: &Cluster) -> Result<Option<String>, ClusterError> {
     let classes = cluster.list("storage.k8s.io/v1", "StorageClass", None, None).await?;
     let is_default = |class: &&Value| {
-        class.pointer("/metadata/annotations").and_then(|all| all.get("storageclass.kubernetes.io/is-default-class")) == Some(&json!("true"))
+        class.pointer("/metadata/annotations").and_then(|all| all.get("storageclass.kubernetes.io/is-default-class"))
+            == Some(&json!("true"))
     };
     // The newest counts, as the admission plugin has it.
     let newest = classes.iter().filter(is_default).max_by_key(|class| class.pointer("/metadata/creationTimestamp").and_then(Value::as_str));

@@ -153,7 +153,9 @@ pub fn read(text: &str, file: &str) -> Result<Disaster, Vec<Problem>> {
                 Some(list) => disaster.resources = Resources::Named(list),
                 None => reader.wrong(value.line, "spec.resources: a list of nodes such as aws/sqs/Queue/shop/orders, all or half"),
             },
-            ("resources", Some(_)) => reader.wrong(value.line, "spec.resources: a list of nodes such as aws/sqs/Queue/shop/orders, all or half"),
+            ("resources", Some(_)) => {
+                reader.wrong(value.line, "spec.resources: a list of nodes such as aws/sqs/Queue/shop/orders, all or half")
+            }
             (other, _) => {
                 let near = nearest(other, ["cluster", "agent", "namespaces", "resources", "volumes"].into_iter());
                 let hint = near.first().map(|near| format!("did you mean {near}?"));
@@ -278,7 +280,10 @@ mod tests {
         assert_eq!(read(text, "friday.yaml").unwrap(), named("all-deleted").unwrap());
         let wrong = "kind: Disaster\nmetadata: {name: x}\nspec:\n  cluster: melted\n  volume: deleted\n";
         let problems: Vec<String> = read(wrong, "friday.yaml").unwrap_err().iter().map(|problem| problem.message.clone()).collect();
-        assert_eq!(problems, ["disaster friday.yaml: spec.cluster: deleted, emptied or stays", "disaster friday.yaml: spec.volume: is not known"]);
+        assert_eq!(
+            problems,
+            ["disaster friday.yaml: spec.cluster: deleted, emptied or stays", "disaster friday.yaml: spec.volume: is not known"]
+        );
         assert!(NAMED.iter().all(|(name, _)| named(name).is_some()));
     }
 }

@@ -73,14 +73,24 @@ pub async fn put(cloud: &Cloud, cluster: &Cluster, declared: &[Declared], claims
                 let name = text("name");
                 let put = cloud.s3().put_object().bucket(&name).key(MARK).body(ByteStream::from_static(MARK.as_bytes())).send().await;
                 put.map_err(refused("s3 PutObject"))?;
-                marks.push(Mark { state: declared.resource.id().to_string(), place: format!("bucket {name}"), saved: false, at: Place::Bucket { name } });
+                marks.push(Mark {
+                    state: declared.resource.id().to_string(),
+                    place: format!("bucket {name}"),
+                    saved: false,
+                    at: Place::Bucket { name },
+                });
             }
             ("sqs", "Queue") if text("fifoQueue") != "true" => {
                 let name = text("queueName");
                 let url = queue(cloud, &name).await?.unwrap_or_default();
                 let sent = cloud.sqs().send_message().queue_url(url).message_body(MARK).send().await;
                 sent.map_err(refused("sqs SendMessage"))?;
-                marks.push(Mark { state: declared.resource.id().to_string(), place: format!("queue {name}"), saved: false, at: Place::Queue { name } });
+                marks.push(Mark {
+                    state: declared.resource.id().to_string(),
+                    place: format!("queue {name}"),
+                    saved: false,
+                    at: Place::Queue { name },
+                });
             }
             _ => {}
         }

@@ -66,7 +66,8 @@ pub struct Gone {
 impl std::fmt::Display for Gone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let count = |number: usize, noun: &str| (number > 0).then(|| format!("{number} {noun}{}", if number == 1 { "" } else { "s" }));
-        let mut parts: Vec<String> = [count(self.resources.len(), "cloud resource"), count(self.volumes, "volume")].into_iter().flatten().collect();
+        let mut parts: Vec<String> =
+            [count(self.resources.len(), "cloud resource"), count(self.volumes, "volume")].into_iter().flatten().collect();
         parts.extend(self.cluster.then(|| "all that the cluster held".to_owned()));
         parts.extend(self.agent.then(|| "the agent".to_owned()));
         parts.extend((!self.namespaces.is_empty()).then(|| format!("namespace {}", self.namespaces.join(", "))));
@@ -148,7 +149,8 @@ fn namespaces(disaster: &Disaster, before: &Before<'_>, dice: &mut impl Dice) ->
         }
         Namespaces::Half => {
             let objects = before.reading.layers.iter().flat_map(|read| &read.objects);
-            let mut names: Vec<String> = objects.filter(|object| object.kind() == "Namespace").map(|object| object.name().to_owned()).collect();
+            let mut names: Vec<String> =
+                objects.filter(|object| object.kind() == "Namespace").map(|object| object.name().to_owned()).collect();
             names.retain(|name| !system.contains(&name.as_str()));
             names.sort();
             names.dedup();
@@ -214,14 +216,8 @@ async fn unprotect(cloud: &Cloud, declared: &Declared, living: &Living) -> Resul
     let mut spec = declared.spec().clone();
     put(&mut spec, field, json!(false));
     let difference = Difference { path: field, declared: json!(false), living: json!(true), change: Change::InPlace };
-    let wanted = Wanted {
-        declared: declared.clone(),
-        spec,
-        unknown: Vec::new(),
-        tags: BTreeMap::new(),
-        token: String::new(),
-        backup: None,
-    };
+    let wanted =
+        Wanted { declared: declared.clone(), spec, unknown: Vec::new(), tags: BTreeMap::new(), token: String::new(), backup: None };
     kind.update(cloud, &wanted, living, &[difference]).await
 }
 

@@ -157,7 +157,8 @@ fn zones_in(expressions: &Value, values: &str) -> Option<Vec<String>> {
 fn class_of(claim: &Value, classes: &[&Resource]) -> Option<Class> {
     let named = claim.get("storageClassName").and_then(Value::as_str);
     let is_default = |class: &Resource| {
-        class.value.pointer("/metadata/annotations").and_then(|all| all.get("storageclass.kubernetes.io/is-default-class")) == Some(&json!("true"))
+        class.value.pointer("/metadata/annotations").and_then(|all| all.get("storageclass.kubernetes.io/is-default-class"))
+            == Some(&json!("true"))
     };
     let class = classes.iter().find(|class| named.map_or_else(|| is_default(class), |name| class.name() == name))?;
     let text = |field: &str| class.value.get(field).and_then(Value::as_str);
@@ -213,8 +214,14 @@ mod tests {
 
     #[test]
     fn quantities_are_read_as_kubernetes_writes_them() {
-        let cases =
-            [("10Gi", Some(10 << 30)), ("1.5Gi", Some(1_610_612_730)), ("500M", Some(500_000_000)), ("42", Some(42)), ("ten", None), ("", Some(0))];
+        let cases = [
+            ("10Gi", Some(10 << 30)),
+            ("1.5Gi", Some(1_610_612_730)),
+            ("500M", Some(500_000_000)),
+            ("42", Some(42)),
+            ("ten", None),
+            ("", Some(0)),
+        ];
         for (text, bytes) in cases {
             assert_eq!(quantity(text), bytes, "{text}");
         }

@@ -253,13 +253,20 @@ mod tests {
     };
 
     fn claim() -> Claim {
-        let parameters = BTreeMap::from([("type".to_owned(), "gp3".to_owned()), ("csi.storage.k8s.io/fstype".to_owned(), "xfs".to_owned())]);
+        let parameters =
+            BTreeMap::from([("type".to_owned(), "gp3".to_owned()), ("csi.storage.k8s.io/fstype".to_owned(), "xfs".to_owned())]);
         Claim {
             namespace: "shop".into(),
             name: "data-database-1".into(),
             layer: LayerId::new("flux-system", "database"),
             spec: json!({"accessModes": ["ReadWriteOncePod"], "resources": {"requests": {"storage": "10Gi"}}}),
-            class: Some(Class { name: "fast".into(), provisioner: "ebs.csi.aws.com".into(), reclaim: "Retain".into(), parameters, zones: None }),
+            class: Some(Class {
+                name: "fast".into(),
+                provisioner: "ebs.csi.aws.com".into(),
+                reclaim: "Retain".into(),
+                parameters,
+                zones: None,
+            }),
             zones: None,
             ordinal: 1,
             origin: None,
@@ -296,13 +303,17 @@ mod tests {
         let found = source(&claim(), &RestoreRule::Required, &stock, &ground()).unwrap();
         assert!(matches!(found, Some(Source::Living(volume)) if volume.id == "vol-1"));
         let at = source(&claim(), &RestoreRule::At("2026-11-20T12:00:00Z".into()), &stock, &ground()).unwrap();
-        assert!(matches!(at, Some(Source::Snapshot(backup, 20)) if backup.id == "snap-1"), "a time means a backup, also where the volume lives");
+        assert!(
+            matches!(at, Some(Source::Snapshot(backup, 20)) if backup.id == "snap-1"),
+            "a time means a backup, also where the volume lives"
+        );
         assert_eq!(source(&claim(), &RestoreRule::Empty, &stock, &ground()), Ok(None));
     }
 
     #[test]
     fn two_living_volumes_are_told_with_their_age() {
-        let stock = Stock { volumes: vec![living("vol-1", "eu-west-1a", "shop"), living("vol-2", "eu-west-1b", "shop")], snapshots: vec![] };
+        let stock =
+            Stock { volumes: vec![living("vol-1", "eu-west-1a", "shop"), living("vol-2", "eu-west-1b", "shop")], snapshots: vec![] };
         let problem = source(&claim(), &RestoreRule::Required, &stock, &ground()).unwrap_err();
         insta::assert_snapshot!(problem.message, @"PersistentVolumeClaim shop/data-database-1: more than one living volume is tagged as its own: vol-1 (10 GiB, eu-west-1a); vol-2 (10 GiB, eu-west-1b); nothing was written");
     }
@@ -318,7 +329,11 @@ mod tests {
     fn a_new_volume_is_large_enough_and_stands_where_its_pod_may_run() {
         let backup = snapshot("snap-1", "2026-11-20T00:00:00Z", "vol-0", BTreeMap::new()).backup;
         let made = volume(&claim(), &backup, 8, &ground(), &VOLUME).unwrap();
-        assert_eq!((&made.spec()["size"], &made.spec()["availabilityZone"]), (&json!(10), &json!("eu-west-1b")), "the second pod, the second zone");
+        assert_eq!(
+            (&made.spec()["size"], &made.spec()["availabilityZone"]),
+            (&json!(10), &json!("eu-west-1b")),
+            "the second pod, the second zone"
+        );
         assert_eq!(made.tags()["kubernetes.io/cluster/shop"], "owned");
         let mut pinned = claim();
         pinned.zones = Some(vec!["eu-west-1c".into()]);

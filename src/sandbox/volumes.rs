@@ -99,12 +99,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Runs the stand-in; ends with the set that it was started in.
 ///
 /// With an `account`, each volume also lives there, tagged as the driver does, until its claim lets go of it.
-pub(super) fn start(
-    client: &kube::Client,
-    account: Option<Account>,
-    stand_ins: Option<UnboundedSender<StandIn>>,
-    tasks: &mut JoinSet<()>,
-) {
+pub(super) fn start(client: &kube::Client, account: Option<Account>, stand_ins: Option<UnboundedSender<StandIn>>, tasks: &mut JoinSet<()>) {
     let (sender, receiver) = unbounded_channel();
     for resource in [core("PersistentVolumeClaim"), core("PersistentVolume"), classes()] {
         tasks.spawn(follow(client.clone(), resource, sender.clone()));

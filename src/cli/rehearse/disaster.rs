@@ -101,15 +101,10 @@ async fn strike(args: &RehearseArgs, disaster: &Disaster, stage: &Stage, seed: u
     };
     let saved = marks.iter().filter(|mark| mark.saved).count();
     anstream::eprintln!("\nMarked data in {} places; backups of {saved}.", marks.len());
-    let before = Before {
-        cloud,
-        observation: &observation,
-        cluster: &cluster,
-        plan: &given.plan,
-        reading: &given.reading,
-        claims: &claims,
-    };
-    let gone = strike::strike(disaster, &mut *stage.sandbox.lock().await, before, seed).await.map_err(|error| Failure::new(error.to_string()))?;
+    let before =
+        Before { cloud, observation: &observation, cluster: &cluster, plan: &given.plan, reading: &given.reading, claims: &claims };
+    let gone =
+        strike::strike(disaster, &mut *stage.sandbox.lock().await, before, seed).await.map_err(|error| Failure::new(error.to_string()))?;
     anstream::eprintln!("Disaster {} (seed {seed}): {gone} deleted.\n", disaster.name);
     Ok(Struck { marks })
 }
