@@ -6,7 +6,7 @@ use crate::plan::live::{Differing, Live};
 use crate::plan::{Edge, Plan, PlannedLayer};
 use crate::problem::Severity;
 use anstyle::{AnsiColor, Style};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
@@ -41,7 +41,7 @@ pub(super) fn print(plan: &Plan, output: Output, quiet: bool) -> io::Result<()> 
 fn human(plan: &Plan) -> String {
     let mut text = String::new();
     let objects: usize = plan.layers.iter().map(|layer| layer.objects.len()).sum();
-    let waves = plan.layers.iter().map(|layer| layer.wave).max().map_or(0, |wave| wave + 1);
+    let waves: BTreeSet<u32> = plan.layers.iter().map(|layer| layer.wave).collect();
     let (sha, dirty) = plan.revision.split_once('-').map_or((plan.revision.as_str(), ""), |(sha, _)| (sha, " with uncommitted changes"));
     let _ = writeln!(
         text,
@@ -50,13 +50,13 @@ fn human(plan: &Plan) -> String {
         sha.get(..12).unwrap_or(sha),
         count(plan.layers.len(), "layer"),
         count(objects, "object"),
-        count(waves as usize, "wave"),
+        count(waves.len(), "wave"),
     );
     if let Some(live) = &plan.live {
         seen(live, &mut text);
     }
     before_layers(plan, &mut text);
-    for wave in 0..waves {
+    for wave in waves {
         let _ = writeln!(text, "\n{TITLE}wave {wave}{TITLE:#}");
         for layer in plan.layers.iter().filter(|layer| layer.wave == wave) {
             layer_lines(plan, layer, &mut text);
@@ -215,7 +215,9 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     };
     let time = super::expected::of(plan, &layer.id.node());
     let time = if time.is_empty() { time } else { format!("  {time}") };
-    let _ = writeln!(text, "  {NAME}{}{NAME:#}{WARN}{state}{WARN:#}  {FAINT}{}{time}{FAINT:#}", layer.id, layer.path);
+    // Where Argo CD's own number says something else.
+    let own = Some(layer.named_wave).filter(|own| *own != i64::from(layer.wave)).map(|own| format!("  sync wave {own}")).unwrap_or_default();
+    let _ = writeln!(text, "  {NAME}{}{NAME:#}{WARN}{state}{WARN:#}  {FAINT}{}{own}{time}{FAINT:#}", layer.id, layer.path);
     if !layer.objects.is_empty() {
         let _ = writeln!(text, "      {}: {}", count(layer.objects.len(), "object"), kinds(layer));
     }

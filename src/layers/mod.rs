@@ -1,9 +1,11 @@
 //! What a repository declares: layers, their sources, and what one layer asks of its rendering and its readiness.
-//! Pure: takes resources, gives layers. Today: Flux (`flux`); Argo CD joins here.
+//! Pure: takes resources, gives layers of Flux (`flux`) and Argo CD (`argo`).
 
+pub mod argo;
 pub mod flux;
 pub mod infrastructure;
 pub mod outputs;
+pub mod scope;
 
 use serde::{Deserialize, Serialize};
 

@@ -43,6 +43,17 @@ impl Files {
         self.origins.get_or_init(|| Origins::index(&self.root, &self.list))
     }
 
+    /// All files, sorted.
+    pub(crate) fn list(&self) -> &[String] {
+        &self.list
+    }
+
+    /// As one calls it in a message.
+    pub(crate) fn name(&self) -> String {
+        let place = self.prefix.trim_end_matches(':');
+        if place.is_empty() { "the repository".to_owned() } else { place.to_owned() }
+    }
+
     /// Text of a file by its path as shown.
     pub(crate) fn text_of(&self, shown: &str) -> Option<String> {
         let moved =
@@ -84,6 +95,8 @@ struct Opened {
     repository: Repository,
     exported: Exported,
     prefix: String,
+    /// The commit, where a source asks for another one than the one that is read.
+    commit: Option<String>,
 }
 
 pub(crate) struct Sources {
@@ -93,6 +106,8 @@ pub(crate) struct Sources {
     opened: Vec<Opened>,
     entry: SourceId,
     entry_urls: Vec<String>,
+    /// Branches and tags that mean PATH as it is read.
+    entry_references: Vec<String>,
     declared: BTreeMap<SourceId, Resource>,
     generators: BTreeMap<(String, String), (Resource, Value)>,
     files: BTreeMap<SourceId, Arc<Files>>,
@@ -112,9 +127,10 @@ impl Sources {
             folder: Arc::clone(folder),
             revision: options.revision.clone(),
             mapped: options.sources.clone(),
-            opened: vec![Opened { repository, exported, prefix: String::new() }],
+            opened: vec![Opened { repository, exported, prefix: String::new(), commit: None }],
             entry,
             entry_urls,
+            entry_references: Vec::new(),
             declared: BTreeMap::new(),
             generators: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -140,6 +156,26 @@ impl Sources {
             self.declared.insert(id, declaration);
         }
         self.entry_urls.retain(|url| !url.is_empty() && !url.contains("${"));
+    }
+
+    /// URLs that mean PATH although nothing declares them as its source.
+    pub(crate) fn set_urls(&mut self, urls: Vec<String>, references: Vec<String>) {
+        self.entry_references = references;
+        let is_known = |url: &String| self.entry_urls.iter().any(|known| same_url(known, url));
+        // A remote of PATH is certain; another URL is a guess that is not needed then.
+        if !urls.iter().any(is_known) {
+            self.entry_urls.extend(urls);
+        }
+    }
+
+    /// Takes note of a source that has no object of its own.
+    pub(crate) fn declare_as(&mut self, id: &SourceId, declaration: Resource) {
+        self.declared.entry(id.clone()).or_insert(declaration);
+    }
+
+    /// Text of a file of PATH.
+    pub(crate) fn text(&self, file: &str) -> Option<String> {
+        std::fs::read_to_string(self.opened[0].exported.root.join(file)).ok()
     }
 
     /// Takes note of a rendered object, if it is a source or a generator.
@@ -204,7 +240,10 @@ impl Sources {
             let Some(declaration) = self.declared.get(id) else { return Ok(Found::NotYet) };
             let url = declaration.text("/spec/url").to_owned();
             if self.entry_urls.iter().any(|entry| same_url(entry, &url)) {
-                self.view(0, id, depth)?
+                match self.at_reference(id)? {
+                    Ok(index) => self.view(index, id, depth)?,
+                    Err(why) => Found::Elsewhere(format!("{url} {why}")),
+                }
             } else {
                 let what = if url.is_empty() { "what it holds".to_owned() } else { url };
                 Found::Elsewhere(format!("{what} is not on this machine"))
@@ -226,7 +265,8 @@ impl Sources {
     /// Opens and exports a repository once.
     fn open(&mut self, path: &Path) -> Result<usize, ReadError> {
         let repository = Repository::open(path)?;
-        if let Some(index) = self.opened.iter().position(|opened| opened.repository.root() == repository.root()) {
+        if let Some(index) = self.opened.iter().position(|opened| opened.commit.is_none() && opened.repository.root() == repository.root())
+        {
             return Ok(index);
         }
         let index = self.opened.len();
@@ -237,8 +277,38 @@ impl Sources {
         };
         let exported = repository.export(&what, &self.folder, &format!("source-{index}"))?;
         let prefix = format!("{}:", repository.root().file_name().unwrap_or_default().to_string_lossy());
-        self.opened.push(Opened { repository, exported, prefix });
+        self.opened.push(Opened { repository, exported, prefix, commit: None });
         Ok(index)
+    }
+
+    /// PATH's repository at what a source of the same URL asks for: PATH itself where that is what the entry's source asks for or what is
+    /// checked out, else another commit of it.
+    fn at_reference(&mut self, id: &SourceId) -> Result<Result<usize, String>, ReadError> {
+        let asked = |id: &SourceId| self.declared.get(id).and_then(reference);
+        let Some(wanted) = asked(id) else { return Ok(Ok(0)) };
+        let repository = &self.opened[0].repository;
+        if asked(&self.entry).as_ref() == Some(&wanted)
+            || self.entry_references.contains(&wanted.1)
+            || repository.branch().as_ref() == Some(&wanted.1)
+        {
+            return Ok(Ok(0));
+        }
+        let (kind, name) = wanted;
+        let Some(commit) = repository.find(&name) else {
+            let hint = if kind == "semver" { "(the newest tag of a range is not looked for)" } else { "in this clone" };
+            return Ok(Err(format!("has no {kind} {name} {hint}")));
+        };
+        if commit.id == self.opened[0].exported.revision {
+            return Ok(Ok(0));
+        }
+        if let Some(index) = self.opened.iter().position(|opened| opened.commit.as_ref() == Some(&commit.id)) {
+            return Ok(Ok(index));
+        }
+        let repository = repository.clone();
+        let index = self.opened.len();
+        let exported = repository.export(&Export::Commit(commit.clone()), &self.folder, &format!("source-{index}"))?;
+        self.opened.push(Opened { repository, exported, prefix: format!("{name}:"), commit: Some(commit.id) });
+        Ok(Ok(index))
     }
 
     /// A repository as the source object makes it: ignore rules, includes, revision.
@@ -248,7 +318,12 @@ impl Sources {
             declaration.as_ref().and_then(|source| source.value.pointer("/spec/ignore")).and_then(Value::as_str).map(str::to_owned);
         let opened = &self.opened[index];
         let name = format!("view-{}", self.files.len() + usize::try_from(depth).unwrap_or(0) * 1000);
-        let exported = opened.exported.view(ignore.as_deref(), &name)?;
+        // Ignore rules are source-controller's; Argo CD reads a repository whole.
+        let exported = if id.kind == "Git" || id.kind == "Chart" {
+            opened.exported.clone()
+        } else {
+            opened.exported.view(ignore.as_deref(), &name)?
+        };
         let branch = declaration
             .as_ref()
             .and_then(|source| {
@@ -342,6 +417,18 @@ impl Sources {
         }
         sources
     }
+}
+
+/// What `spec.ref` asks for: kind and name, in the order in which source-controller looks (`name`, `commit`, `semver`, `tag`, `branch`).
+/// None where nothing is asked for, or a variable stands in it.
+fn reference(declaration: &Resource) -> Option<(&'static str, String)> {
+    let given = declaration.value.pointer("/spec/ref")?;
+    let text = |key: &str| given.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let found = [("name", "reference"), ("commit", "commit"), ("semver", "semver"), ("tag", "tag"), ("branch", "branch")];
+    let (kind, name) = found.into_iter().find_map(|(key, kind)| Some((kind, text(key)?)))?;
+    // A full reference is the branch or tag that it names.
+    let name = ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    (!name.contains("${")).then(|| (kind, name.to_owned()))
 }
 
 /// A folder that is put together from others.

@@ -4,8 +4,10 @@
 //! Folders of plain manifests are read directly (`native`); for everything else `kustomize` runs, or `kubectl kustomize` where that is
 //! all there is. Its output is cached by the content of the source and what the layer asks; decrypted content never is.
 
+pub mod argo;
 mod cache;
 pub mod envsubst;
+mod helm;
 mod kustomization;
 mod mirror;
 mod native;
@@ -17,17 +19,18 @@ pub use sops::is_encrypted;
 use crate::layers::flux::Spec;
 use crate::manifest::Resource;
 use crate::manifest::yaml::{SyntaxError, documents};
+use crate::problem::Origin;
 use crate::repo::PrivateFolder;
 use cache::Cache;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use zeroize::Zeroizing;
 
-pub(crate) use native::{is_yaml, join};
+pub(crate) use native::{is_yaml, join, kustomization_file};
 
 /// What can go wrong with one layer. Paths are from the root of its source.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,26 @@ pub enum RenderError {
     Kustomize {
         /// What it said.
         message: String,
+    },
+    /// helm refused.
+    #[error("helm: {message}")]
+    Helm {
+        /// What it said.
+        message: String,
+        /// Where.
+        place: Option<Origin>,
+    },
+    /// What is asked of the files cannot be done.
+    #[error("{message}")]
+    Tool {
+        /// What, and why.
+        message: String,
+    },
+    /// Something that is not in Git is needed.
+    #[error("{what} is not in Git")]
+    Lacking {
+        /// What.
+        what: String,
     },
     /// A program is not installed.
     #[error("{name} is needed and was found neither on PATH nor among the sandbox's components")]
@@ -123,6 +146,8 @@ pub struct Renderer {
     cache: Option<Cache>,
     folder: Arc<PrivateFolder>,
     mirrors: AtomicU32,
+    /// Looked for when the first chart comes.
+    helm: OnceLock<Option<(PathBuf, Option<Cache>)>>,
 }
 
 impl Renderer {
@@ -132,7 +157,7 @@ impl Renderer {
         let kubectl = || program::find("kubectl").map(|program| (program, &["kustomize"][..]));
         let program = kustomize().or_else(kubectl);
         let cache = program.as_ref().and_then(|(program, _)| Cache::open(program));
-        Self { program, cache, folder, mirrors: AtomicU32::new(0) }
+        Self { program, cache, folder, mirrors: AtomicU32::new(0), helm: OnceLock::new() }
     }
 
     /// Objects of one layer.
@@ -140,12 +165,7 @@ impl Renderer {
         let path = join("", &request.spec.path)
             .filter(|path| request.root.join(path).is_dir())
             .ok_or_else(|| RenderError::NoFolder { path: request.spec.path.clone() })?;
-        let changed = kustomization::changes(&request.spec);
-        let plain = if changed { None } else { native::build(&request.root, &path) };
-        let mut resources = match plain {
-            Some(resources) => resources,
-            None => self.kustomize(request, &path, changed)?,
-        };
+        let mut resources = self.build(request, &path, &Map::new())?;
         let mut encrypted = false;
         for resource in resources.iter_mut().filter(|resource| sops::holds_encrypted(resource)) {
             match &request.keys {
@@ -158,19 +178,26 @@ impl Renderer {
         Ok(Rendered { resources, encrypted })
     }
 
-    fn kustomize(&self, request: &Request, path: &str, changed: bool) -> Result<Vec<Resource>, RenderError> {
+    /// The objects as kustomize gives them; `more` is merged into the kustomization.
+    fn build(&self, request: &Request, path: &str, more: &Map<String, Value>) -> Result<Vec<Resource>, RenderError> {
+        let changed = kustomization::changes(&request.spec) || !more.is_empty();
+        let plain = if changed { None } else { native::build(&request.root, path) };
+        plain.map_or_else(|| self.kustomize(request, path, changed, more), Ok)
+    }
+
+    fn kustomize(&self, request: &Request, path: &str, changed: bool, more: &Map<String, Value>) -> Result<Vec<Resource>, RenderError> {
         let folder = request.root.join(path);
         let own = native::kustomization_file(&folder);
         let sources = request.keys.as_ref().filter(|keys| !keys.0.is_empty()).map(|keys| (keys, sops::Sources::find(&request.root, path)));
         let sources = sources.filter(|(_, sources)| !sources.is_empty());
         let cache = self.cache.as_ref().filter(|_| sources.is_none());
-        let key = cache.map(|_| Cache::key(&request.content, path, &request.spec));
+        let key = cache.map(|_| Cache::key(&request.content, path, &request.spec, more));
         let cached = cache.zip(key.as_ref()).and_then(|(cache, key)| cache.get(key));
         let text = if let Some(text) = cached {
             text
         } else {
             let built = if changed || own.is_none() || sources.is_some() {
-                let mirror = self.mirror(request, path, own, sources)?;
+                let mirror = self.mirror(request, path, own, sources, more)?;
                 let built = self.run(&mirror.join(path), &[&mirror, &request.root]);
                 // Decrypted files must not stay longer than needed.
                 let _ = fs::remove_dir_all(&mirror);
@@ -195,6 +222,7 @@ impl Renderer {
         path: &str,
         own: Option<&'static str>,
         sources: Option<(&Keys, sops::Sources)>,
+        more: &Map<String, Value>,
     ) -> Result<PathBuf, RenderError> {
         let folder = request.root.join(path);
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
@@ -208,7 +236,7 @@ impl Renderer {
             }
         };
         let exists = |component: &str| join(path, component).is_some_and(|folder| request.root.join(folder).is_dir());
-        let merged = kustomization::merge(base, &request.spec, exists);
+        let merged = kustomization::add(kustomization::merge(base, &request.spec, exists), more);
         let mut files = BTreeMap::from([(below("kustomization.yaml"), merged.to_string().into_bytes())]);
         let removed: BTreeSet<String> = own.map(below).into_iter().filter(|name| !files.contains_key(name)).collect();
         let mut real_folders = BTreeSet::new();
