@@ -3,7 +3,7 @@
 use super::Output;
 use super::failure::problem_text;
 use crate::plan::live::{Differing, Live};
-use crate::plan::{Edge, Plan, PlannedLayer};
+use crate::plan::{Constraint, Edge, Plan, PlannedLayer};
 use crate::problem::Severity;
 use anstyle::{AnsiColor, Style};
 use std::collections::{BTreeMap, BTreeSet};
@@ -216,7 +216,8 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     let time = super::expected::of(plan, &layer.id.node());
     let time = if time.is_empty() { time } else { format!("  {time}") };
     // Where Argo CD's own number says something else.
-    let own = Some(layer.named_wave).filter(|own| *own != i64::from(layer.wave)).map(|own| format!("  sync wave {own}")).unwrap_or_default();
+    let own =
+        Some(layer.named_wave).filter(|own| *own != i64::from(layer.wave)).map(|own| format!("  sync wave {own}")).unwrap_or_default();
     let _ = writeln!(text, "  {NAME}{}{NAME:#}{WARN}{state}{WARN:#}  {FAINT}{}{own}{time}{FAINT:#}", layer.id, layer.path);
     if !layer.objects.is_empty() {
         let _ = writeln!(text, "      {}: {}", count(layer.objects.len(), "object"), kinds(layer));
@@ -225,7 +226,8 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     if let Some(live) = plan.live.as_ref().and_then(|live| live.live.layers.iter().find(|other| other.id == layer.id)) {
         let _ = writeln!(text, "      {}: {}", action_of(plan, &node), live.changes.words());
     }
-    let mut reasons: Vec<String> = Vec::new();
+    // Neighbours with the same reason are told once.
+    let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     let mut handed = 0;
     for (from, edges) in group(plan.edges.iter().filter(|edge| edge.to == node && !edge.constraint.is_for_ready())) {
         if from.starts_with("aws/") {
@@ -235,17 +237,40 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
         // Who declares it is told where nothing else holds it back.
         let told: Vec<&str> = edges.iter().filter(|edge| edge.reason != "declared there").map(|edge| edge.reason.as_str()).collect();
         if !told.is_empty() {
-            reasons.push(format!("{} {FAINT}({}){FAINT:#}", short(from), list(&told, 3)));
+            alike.entry(list(&told, 3)).or_default().push(short(from));
         }
     }
+    let mut reasons: Vec<(&str, String)> = Vec::new();
+    for (told, from) in &alike {
+        match from.as_slice() {
+            [first, _, _, _, ..] => reasons.push((first, format!("{} {FAINT}({told}){FAINT:#}", list(from, 2)))),
+            few => reasons.extend(few.iter().map(|from| (*from, format!("{from} {FAINT}({told}){FAINT:#}")))),
+        }
+    }
+    reasons.sort();
+    let mut reasons: Vec<String> = reasons.into_iter().map(|(_, reason)| reason).collect();
     if handed > 0 {
         reasons.push(format!("{} {FAINT}(handed over there){FAINT:#}", count(handed, "cloud resource")));
     }
     if !reasons.is_empty() && (layer.parent.is_some() || handed > 0) {
         let _ = writeln!(text, "      after {}", reasons.join(", "));
     }
-    let awaited: Vec<&str> =
-        plan.edges.iter().filter(|edge| edge.to == node && edge.constraint.is_for_ready()).map(|edge| short(&edge.from)).collect();
+    let uses: Vec<String> = group(plan.edges.iter().filter(|edge| edge.to == node && edge.constraint == Constraint::AppliedBeforeReady))
+        .into_iter()
+        .map(|(from, edges)| {
+            let told: Vec<&str> = edges.iter().map(|edge| edge.reason.as_str()).collect();
+            format!("{} {FAINT}({}){FAINT:#}", short(from), list(&told, 3))
+        })
+        .collect();
+    if !uses.is_empty() {
+        let _ = writeln!(text, "      uses {}", list(&uses.iter().map(String::as_str).collect::<Vec<_>>(), 4));
+    }
+    let awaited: Vec<&str> = plan
+        .edges
+        .iter()
+        .filter(|edge| edge.to == node && edge.constraint == Constraint::ReadyBeforeReady)
+        .map(|edge| short(&edge.from))
+        .collect();
     if !awaited.is_empty() {
         let _ = writeln!(
             text,

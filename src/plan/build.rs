@@ -309,6 +309,10 @@ impl Builder {
 
     fn implied(&mut self, edge: Edge) {
         if self.graph.would_close(&edge) {
+            // What is only waited for by a controller comes when it comes.
+            if edge.constraint == Constraint::AppliedBeforeReady {
+                return;
+            }
             let name = |node: &str| node.strip_prefix("layer/").unwrap_or(node).to_owned();
             let message = format!("layer {} needs {} of layer {}, which comes after it", name(&edge.to), edge.reason, name(&edge.from));
             let mut problem = Problem::blocks("order-risk", message).at(edge.origin.clone());

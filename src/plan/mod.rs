@@ -7,6 +7,7 @@ mod eks;
 pub mod estimate;
 mod implied;
 pub mod live;
+mod needs;
 mod outputs;
 mod waves;
 

@@ -238,7 +238,7 @@ fn in_order(layers: Vec<ReadLayer>, entry: &LayerId) -> Vec<ReadLayer> {
 
 /// Where reading starts.
 enum Start {
-    Flux(Entry),
+    Flux(Box<Entry>),
     /// A folder or file with root Applications.
     Argo {
         path: String,
@@ -264,14 +264,14 @@ fn choose(options: &ReadOptions, environment: &Environment, sources: &Sources, d
             && argocd.is_none()
             && declared.are_in(path)
         {
-            return Ok(Start::Flux(declared.at(path)));
+            return Ok(Start::Flux(Box::new(declared.at(path))));
         }
         let applications = Applications::scan(&exported.root, &exported.files);
         if let Some(path) = places.iter().flatten().find(|path| exported.root.join(path).exists() && applications.are_in(path)) {
             return Ok(Start::Argo { path: path.clone(), applications });
         }
         if let Some(path) = places.iter().flatten().find(is_folder).filter(|_| argocd.is_none()) {
-            return Ok(Start::Flux(declared.at(path)));
+            return Ok(Start::Flux(Box::new(declared.at(path))));
         }
         let folders = exported.files.iter().filter_map(|file| file.rsplit_once('/').map(|(folder, _)| folder));
         let mut near = nearest(asked.trim_start_matches("./"), folders);
@@ -282,7 +282,7 @@ fn choose(options: &ReadOptions, environment: &Environment, sources: &Sources, d
         return Err(ReadError::MissingEntrypoint { entrypoint: asked.clone(), near });
     }
     if !entries.is_empty() {
-        return only(&options.path, inside, &entries, |entry| &entry.path).map(|entry| Start::Flux(entry.clone()));
+        return only(&options.path, inside, &entries, |entry| &entry.path).map(|entry| Start::Flux(Box::new(entry.clone())));
     }
     let applications = Applications::scan(&exported.root, &exported.files);
     let folders = applications.folders();

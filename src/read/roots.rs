@@ -171,11 +171,9 @@ fn repositories(object: &Resource) -> Vec<(String, String, String)> {
         match value {
             Value::Object(map) => {
                 let text = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-                let lists = ["directories", "files"].into_iter().filter_map(|key| map.get(key)?.as_array()).flatten();
-                let first = lists
-                    .filter_map(|one| one.get("path")?.as_str())
-                    .next()
-                    .map(|path| path.split('*').next().unwrap_or_default().to_owned());
+                let mut lists = ["directories", "files"].into_iter().filter_map(|key| map.get(key)?.as_array()).flatten();
+                let first =
+                    lists.find_map(|one| one.get("path")?.as_str()).map(|path| path.split('*').next().unwrap_or_default().to_owned());
                 let path = map.get("path").and_then(Value::as_str).map(str::to_owned).or(first);
                 let revision = if map.contains_key("targetRevision") { text("targetRevision") } else { text("revision") };
                 if let (Some(path), true) = (path, map.contains_key("repoURL")) {

@@ -161,7 +161,7 @@ impl<'a> Walk<'a> {
             let source = self.items[index].layer.source.clone();
             match self.sources.find(&source)? {
                 Found::Files(files) => {
-                    queue.push(index, Job::Layer(self.request(index, &files)));
+                    queue.push(index, Job::Layer(Box::new(self.request(index, &files))));
                     self.items[index].files = Some(files);
                     self.items[index].state = State::Rendering;
                 }

@@ -190,7 +190,7 @@ fn directory(root: &Path, path: &str, asked: &Directory) -> Result<Vec<Resource>
         if !asked.include.is_empty() && !is_met(&asked.include) || !asked.exclude.is_empty() && is_met(&asked.exclude) {
             continue;
         }
-        if file.ends_with(".jsonnet") {
+        if Path::new(&file).extension().is_some_and(|extension| extension == "jsonnet") {
             return Err(RenderError::Lacking { what: format!("what {file} (Jsonnet) gives") });
         }
         let text = fs::read_to_string(root.join(&file)).map_err(|source| RenderError::Read { path: file.clone(), source })?;
@@ -237,11 +237,15 @@ fn listed(root: &Path, folder: &str, recurse: bool, files: &mut Vec<String>) -> 
             if recurse {
                 listed(root, &path, recurse, files)?;
             }
-        } else if is_yaml(&path) || path.ends_with(".json") || path.ends_with(".jsonnet") {
+        } else if is_yaml(&path) || is_json(&path) {
             files.push(path);
         }
     }
     Ok(())
+}
+
+fn is_json(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "json" || extension == "jsonnet")
 }
 
 /// `{a,b}` is a or b; it may stand around a whole pattern or in it.

@@ -87,17 +87,17 @@ impl Renderer {
 
     /// The source with charts of the same repository beside the chart that names them, as `helm dependency build` would put them.
     fn beside(&self, part: &Part, path: &str, near: &BTreeMap<String, String>) -> Result<PathBuf, RenderError> {
-        let read = |source| RenderError::Read { path: path.to_owned(), source };
+        let failed = |source| RenderError::Read { path: path.to_owned(), source };
         let mirror = self.folder.path().join(format!("mirror-{}", self.mirrors.fetch_add(1, Ordering::Relaxed)));
         let charts = join(path, "charts").unwrap_or_default();
         let mut real = BTreeSet::from([path.to_owned()]);
         if part.root.join(&charts).is_dir() {
             real.insert(charts.clone());
         }
-        mirror::make(&part.root, &mirror, &BTreeMap::new(), &BTreeSet::new(), &real).map_err(read)?;
-        fs::create_dir_all(mirror.join(&charts)).map_err(read)?;
+        mirror::make(&part.root, &mirror, &BTreeMap::new(), &BTreeSet::new(), &real).map_err(failed)?;
+        fs::create_dir_all(mirror.join(&charts)).map_err(failed)?;
         for (name, folder) in near {
-            std::os::unix::fs::symlink(part.root.join(folder), mirror.join(&charts).join(name)).map_err(read)?;
+            std::os::unix::fs::symlink(part.root.join(folder), mirror.join(&charts).join(name)).map_err(failed)?;
         }
         Ok(mirror)
     }
@@ -221,15 +221,11 @@ fn near(part: &Part, path: &str) -> Result<BTreeMap<String, String>, RenderError
                 continue;
             }
             let near = repository.strip_prefix("file://").and_then(|near| join(path, near)).filter(|near| part.root.join(near).is_dir());
-            match near {
-                Some(near) => drop(found.insert(name.to_owned(), near)),
-                None => {
-                    let whence = if repository.is_empty() { String::new() } else { format!(" from {repository}") };
-                    return Err(RenderError::Lacking {
-                        what: format!("chart {name} {}{whence}, which its chart depends on", text("version")),
-                    });
-                }
-            }
+            let Some(near) = near else {
+                let whence = if repository.is_empty() { String::new() } else { format!(" from {repository}") };
+                return Err(RenderError::Lacking { what: format!("chart {name} {}{whence}, which its chart depends on", text("version")) });
+            };
+            found.insert(name.to_owned(), near);
         }
     }
     Ok(found)
@@ -287,7 +283,8 @@ fn place(message: &str, root: &Path, path: &str) -> Option<Origin> {
         let mut parts = word.trim_matches([':', '"']).split(':');
         let (_, inside) = parts.next()?.split_once('/')?;
         let line = parts.next()?.parse().ok()?;
-        let file = join(path, inside).filter(|file| is_yaml(file) || file.ends_with(".tpl") || file.ends_with(".txt"))?;
+        let file =
+            join(path, inside).filter(|file| is_yaml(file) || Path::new(file).extension().is_some_and(|extension| extension == "tpl"))?;
         root.join(&file).is_file().then_some(Origin { file, line })
     })
 }

@@ -104,7 +104,7 @@ impl Generators<'_> {
                 for (key, value) in map {
                     match value {
                         Value::Object(values) if key == "values" => {
-                            parameters.extend(values.into_iter().map(|(name, value)| (format!("values.{name}"), value)))
+                            parameters.extend(values.into_iter().map(|(name, value)| (format!("values.{name}"), value)));
                         }
                         Value::Object(_) | Value::Array(_) => {
                             return Err(Fault::Wrong(format!("list: {key} is no text; set goTemplate: true")));
@@ -362,7 +362,6 @@ fn glob(pattern: &[char], text: &[char], crosses: bool) -> bool {
             (0..=most).any(|skipped| glob(rest, &text[skipped..], crosses))
         }
         ['?', rest @ ..] => text.first().is_some_and(|c| crosses || *c != '/') && glob(rest, &text[1..], crosses),
-        ['\\', c, rest @ ..] => text.first() == Some(c) && glob(rest, &text[1..], crosses),
         ['[', rest @ ..] if rest.contains(&']') => {
             let end = rest.iter().position(|c| *c == ']').unwrap_or_default();
             let (negated, set) = if matches!(rest.first(), Some('^' | '!')) { (true, &rest[1..end]) } else { (false, &rest[..end]) };
@@ -370,7 +369,7 @@ fn glob(pattern: &[char], text: &[char], crosses: bool) -> bool {
             let inside = set.contains(found) || set.windows(3).any(|range| range[1] == '-' && range[0] <= *found && *found <= range[2]);
             inside != negated && glob(&rest[end + 1..], &text[1..], crosses)
         }
-        [c, rest @ ..] => text.first() == Some(c) && glob(rest, &text[1..], crosses),
+        ['\\', c, rest @ ..] | [c, rest @ ..] => text.first() == Some(c) && glob(rest, &text[1..], crosses),
     }
 }
 

@@ -244,7 +244,7 @@ pub fn layer(declaration: Resource, parent: Option<LayerId>, home: &Home) -> Res
         kube_config: (!home.is_here(&destination)).then_some(destination),
         ..Spec::default()
     };
-    let source = main.map(|source| source.id(&id.namespace)).unwrap_or_else(|| Source::default().id(&id.namespace));
+    let source = main.map_or_else(|| Source::default().id(&id.namespace), |source| source.id(&id.namespace));
     let spec = Spec { application: Some(Arc::new(application)), ..spec };
     Ok(Layer { id, parent, source, spec, declaration })
 }

@@ -61,7 +61,9 @@ fn application(set: &Resource, spec: &Value, parameters: &Parameters, own: Optio
         let text = filled(patch, parameters, style)?;
         let found = documents(&text).map_err(|error| Fault::Wrong(format!("templatePatch is not valid YAML: {}", error.message)))?;
         // Lists in an Application have no merge keys, so that a strategic merge is a plain one.
-        found.into_iter().for_each(|document| patched(&mut value, document.value));
+        for document in found {
+            patched(&mut value, document.value);
+        }
     }
     let Value::Object(mut map) = value else { return Err(Fault::Wrong("has no template".to_owned())) };
     map.insert("apiVersion".to_owned(), "argoproj.io/v1alpha1".into());

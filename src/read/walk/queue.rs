@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex};
 
 /// What a worker renders.
 pub(super) enum Job {
-    Layer(Request),
+    Layer(Box<Request>),
     /// The sources of an Application.
     Application(Vec<Part>),
 }

@@ -16,7 +16,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
     needs(least(name).ok_or_else(|| Fault::Function(name.to_owned()))?)?;
     Ok(match name {
         // Logic.
-        "not" => (!is_true(&value(0))).into(),
+        "not" | "empty" => (!is_true(&value(0))).into(),
         "and" => arguments.iter().find(|value| !is_true(value)).cloned().unwrap_or_else(|| value(count.saturating_sub(1))),
         "or" | "coalesce" => arguments
             .iter()
@@ -29,7 +29,6 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
         "le" => (compare(name, arguments)? != Ordering::Greater).into(),
         "gt" => (compare(name, arguments)? == Ordering::Greater).into(),
         "ge" => (compare(name, arguments)? != Ordering::Less).into(),
-        "empty" => (!is_true(&value(0))).into(),
         "default" => {
             if is_true(&value(count - 1)) {
                 value(count - 1)
@@ -291,14 +290,13 @@ fn format(pattern: &str, arguments: &[Value]) -> String {
             continue;
         }
         match chars.next() {
-            Some('%') => out.push('%'),
             Some('q') => out.push_str(&Value::from(arguments.next().map(plain).unwrap_or_default()).to_string()),
             Some(verb @ ('s' | 'v' | 'd' | 't')) => match arguments.next() {
                 Some(value) => out.push_str(&printed(value)),
-                None => out.push_str(&format!("%!{verb}(MISSING)")),
+                None => out.extend("%!".chars().chain([verb]).chain("(MISSING)".chars())),
             },
             Some(other) => out.extend(['%', other]),
-            None => out.push('%'),
+            Some('%') | None => out.push('%'),
         }
     }
     out
