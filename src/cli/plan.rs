@@ -26,8 +26,7 @@ pub(super) fn is_blocked(plan: &Plan) -> bool {
 pub(super) fn print(plan: &Plan, output: Output, quiet: bool) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     let text = match output {
-        Output::Human if quiet => problems(plan),
-        Output::Human => human(plan),
+        Output::Human => shown(plan, quiet),
         Output::Json => format!("{}\n", serde_json::to_string_pretty(plan).map_err(io::Error::other)?),
     };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -37,7 +36,11 @@ pub(super) fn print(plan: &Plan, output: Output, quiet: bool) -> io::Result<()> 
     }
 }
 
-/// The plan for people.
+/// The plan for people; `quiet` leaves out what is well.
+pub(super) fn shown(plan: &Plan, quiet: bool) -> String {
+    if quiet { problems(plan) } else { human(plan) }
+}
+
 fn human(plan: &Plan) -> String {
     let mut text = String::new();
     let objects: usize = plan.layers.iter().map(|layer| layer.objects.len()).sum();

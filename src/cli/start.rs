@@ -83,6 +83,9 @@ pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failur
     if !args.live && (args.cluster.kubeconfig.is_some() || args.cluster.context.is_some()) {
         return Err(Failure::new("--kubeconfig and --context: a plan asks the cluster only with --live").code(2));
     }
+    if args.all {
+        return super::all::plan(&args, quiet).await;
+    }
     let (environment, reading) = read_all(&args.input, Revision::WorkingTree).await?;
     let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
     let measured = args.report.as_deref().map(|folder| report::measured(folder, &plan.environment, false)).unwrap_or_default();

@@ -14,7 +14,7 @@ mod variables;
 mod walk;
 
 pub use components::agent_components;
-pub use environment::{SecretValues, Unavailable, environment, held_by_aws, local, place, secrets};
+pub use environment::{SecretValues, Unavailable, environment, environments, held_by_aws, local, place, secrets};
 
 use crate::environment::{Command, Environment};
 use crate::layers::argo::is_application;
@@ -23,7 +23,7 @@ use crate::layers::{LayerId, SourceId};
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, Unknown, nearest};
 use crate::render::{Renderer, join};
-use crate::repo::{PrivateFolder, RepoError, Repository};
+use crate::repo::{Export, PrivateFolder, RepoError, Repository};
 use entry::{Declared, Entry, is_inside};
 use roots::Applications;
 use sources::Sources;
@@ -234,6 +234,27 @@ fn in_order(layers: Vec<ReadLayer>, entry: &LayerId) -> Vec<ReadLayer> {
     }
     ordered.extend(left.into_values());
     ordered
+}
+
+/// Folders of all entry points of a repository: Flux' where it has some, else those of Argo CD.
+pub fn entrypoints(path: &Path, revision: &Revision) -> Result<Vec<String>, ReadError> {
+    let repository = Repository::open(path)?;
+    let folder = Arc::new(PrivateFolder::new()?);
+    let what = match revision {
+        Revision::WorkingTree => Export::WorkingTree,
+        Revision::Named(name) => Export::Commit(repository.resolve(name)?),
+    };
+    let exported = repository.export(&what, &folder, "path")?;
+    let of_flux: Vec<String> =
+        Declared::scan(&exported.root, &exported.files).entries().into_iter().map(|entry| folder_or_root(entry.path)).collect();
+    if !of_flux.is_empty() {
+        return Ok(of_flux);
+    }
+    Ok(Applications::scan(&exported.root, &exported.files).folders().into_iter().map(folder_or_root).collect())
+}
+
+fn folder_or_root(path: String) -> String {
+    if path.is_empty() { ".".to_owned() } else { path }
 }
 
 /// Where reading starts.

@@ -3,6 +3,7 @@
 
 mod argo;
 mod explain;
+mod operator;
 mod queue;
 
 pub(crate) use argo::Roots;
@@ -13,6 +14,7 @@ use super::{ReadError, ReadLayer, SecretValues, origins};
 use crate::layers::LayerId;
 use crate::layers::argo::Home;
 use crate::layers::flux::{Layer, is_kustomization, layer};
+use crate::layers::operator::{Providers, is_provider, is_resource_set};
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, Severity, Unknown, nearest};
 use crate::render::{RenderError, Rendered, Renderer, Request};
@@ -56,6 +58,9 @@ pub(crate) struct Walk<'a> {
     home: Option<Home>,
     items: Vec<Item>,
     ids: HashMap<LayerId, usize>,
+    /// ResourceSets whose inputs are not known yet, with the layer that holds each.
+    sets: Vec<(usize, Resource)>,
+    providers: Providers,
     /// By kind, namespace and name.
     lacking: BTreeMap<(String, String, String), Lack>,
 }
@@ -83,6 +88,8 @@ impl<'a> Walk<'a> {
             home: None,
             items: Vec::new(),
             ids: HashMap::new(),
+            sets: Vec::new(),
+            providers: Providers::new(),
             lacking: BTreeMap::new(),
         }
     }
@@ -119,6 +126,7 @@ impl<'a> Walk<'a> {
                 moved = true;
             }
             moved |= self.finish_ready(false);
+            moved |= self.resource_sets(false);
             if moved {
                 continue;
             }
@@ -126,7 +134,7 @@ impl<'a> Walk<'a> {
             if self.finish_ready(true) {
                 continue;
             }
-            if !self.give_up_sources() {
+            if !self.resource_sets(true) && !self.give_up_sources() {
                 self.tell_lacking();
                 return Ok(());
             }
@@ -339,6 +347,11 @@ impl<'a> Walk<'a> {
             self.known.declare(resource);
             if is_kustomization(resource) {
                 self.child(index, resource);
+            } else if is_resource_set(resource) {
+                self.sets.push((index, resource.clone()));
+            } else if is_provider(resource) {
+                let namespace = resource.namespace().unwrap_or("default").to_owned();
+                self.providers.insert((namespace, resource.name().to_owned()), resource.clone());
             }
         }
         // The entry layer may have been rendered again because of itself.

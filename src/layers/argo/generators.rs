@@ -1,7 +1,7 @@
 //! Generators of an ApplicationSet: each gives sets of parameters (argo-cd `applicationset/generators`).
 
-use super::template::functions::normalized;
-use super::template::{Style, TemplateError, fill, fill_text};
+use crate::layers::template::functions::normalized;
+use crate::layers::template::{Style, TemplateError, fill, fill_text};
 use crate::manifest::yaml::documents;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;

@@ -4,7 +4,6 @@
 mod generators;
 mod set;
 mod sync;
-mod template;
 
 pub use generators::{Fault, Repositories};
 pub use set::{Generated, generate};

@@ -1,7 +1,7 @@
 //! ApplicationSets: parameters of all generators, each put into the template (argo-cd `applicationset/controllers/template`).
 
 use super::generators::{Fault, Generators, Parameters, Repositories, filled, matches, merge};
-use super::template::{Style, fill};
+use crate::layers::template::{Style, fill};
 use crate::manifest::Resource;
 use crate::manifest::yaml::documents;
 use serde_json::{Map, Value, json};

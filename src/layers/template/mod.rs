@@ -1,5 +1,5 @@
-//! Templates of an ApplicationSet: `{{name}}` (fasttemplate), and the part of Go's text/template with Sprig that such templates use
-//! (argo-cd `applicationset/utils/utils.go`, pkg.go.dev/text/template, masterminds.github.io/sprig). Pure.
+//! Templates of an ApplicationSet: `{{name}}` (fasttemplate), and the part of Go's text/template with Sprig that such templates and those of a
+//! ResourceSet use (argo-cd `applicationset/utils/utils.go`, pkg.go.dev/text/template, masterminds.github.io/sprig). Pure.
 
 mod eval;
 pub(super) mod functions;
@@ -59,10 +59,22 @@ pub(super) fn fill_text(text: &str, parameters: &Map<String, Value>, style: Styl
         return Ok(text.to_owned());
     }
     let Style::Go { strict } = style else { return Ok(simple(text, parameters)) };
-    let beginning = || text.trim().chars().take(80).collect::<String>();
-    let nodes = parse::parse(text).map_err(|why| TemplateError::Wrong { template: beginning(), why })?;
-    eval::run(&nodes, &Value::Object(parameters.clone()), strict).map_err(|fault| match fault {
-        eval::Fault::Wrong(why) => TemplateError::Wrong { template: beginning(), why },
+    run(text, parse::BRACES, &Value::Object(parameters.clone()), strict)
+}
+
+/// A text of a ResourceSet: `<< inputs.name >>` is a field of the inputs.
+pub(super) fn fill_inputs(text: &str, inputs: &Map<String, Value>) -> Result<String, TemplateError> {
+    // The operator sets `missingkey=error`.
+    run(text, parse::ANGLES, &serde_json::json!({"inputs": inputs}), true)
+}
+
+fn run(text: &str, marks: parse::Marks, dot: &Value, strict: bool) -> Result<String, TemplateError> {
+    let beginning =
+        || text[text.find(marks.0).unwrap_or_default()..].lines().next().unwrap_or_default().chars().take(80).collect::<String>();
+    let wrong = |why| TemplateError::Wrong { template: beginning(), why };
+    let nodes = parse::parse(text, marks).map_err(wrong)?;
+    eval::run(&nodes, dot, strict).map_err(|fault| match fault {
+        eval::Fault::Wrong(why) => wrong(why),
         eval::Fault::Function(name) => TemplateError::Function { template: beginning(), name },
     })
 }

@@ -295,8 +295,8 @@ fn format(pattern: &str, arguments: &[Value]) -> String {
                 Some(value) => out.push_str(&printed(value)),
                 None => out.extend("%!".chars().chain([verb]).chain("(MISSING)".chars())),
             },
-            Some(other) => out.extend(['%', other]),
             Some('%') | None => out.push('%'),
+            Some(other) => out.extend(['%', other]),
         }
     }
     out
@@ -321,7 +321,7 @@ fn cut(text: &str, count: i64) -> String {
 }
 
 /// A name that Kubernetes takes (argo-cd `SanitizeName`): lower case, `-` for what is not allowed, 253 characters.
-pub(in super::super) fn normalized(text: &str) -> String {
+pub(in crate::layers) fn normalized(text: &str) -> String {
     let plain: String = text
         .to_lowercase()
         .chars()

@@ -35,8 +35,13 @@ pub(super) enum Argument {
 /// Nesting beyond this is no template but an attack on the stack.
 const DEPTH: usize = 50;
 
-pub(super) fn parse(text: &str) -> Result<Vec<Node>, String> {
-    let mut parser = Parser { parts: parts(text)?, at: 0 };
+/// What opens and closes an action.
+pub(super) type Marks = (&'static str, &'static str);
+pub(super) const BRACES: Marks = ("{{", "}}");
+pub(super) const ANGLES: Marks = ("<<", ">>");
+
+pub(super) fn parse(text: &str, marks: Marks) -> Result<Vec<Node>, String> {
+    let mut parser = Parser { parts: parts(text, marks)?, at: 0 };
     let (nodes, stop) = parser.nodes(0)?;
     match stop {
         None => Ok(nodes),
@@ -66,12 +71,12 @@ enum Token {
     Assign,
 }
 
-/// Parts text from actions; `{{-` and `-}}` trim what is beside them, comments are gone.
-fn parts(text: &str) -> Result<Vec<Part>, String> {
+/// Parts text from actions; `-` inside the marks trims what is beside them, comments are gone.
+fn parts(text: &str, (open, close): Marks) -> Result<Vec<Part>, String> {
     let mut found = Vec::new();
     let mut rest = text;
     let mut trims = false;
-    while let Some(start) = rest.find("{{") {
+    while let Some(start) = rest.find(open) {
         let before = &rest[..start];
         let before = if trims { before.trim_start() } else { before };
         let mut inside = &rest[start + 2..];
@@ -81,12 +86,12 @@ fn parts(text: &str) -> Result<Vec<Part>, String> {
         let comment = inside.trim_start().strip_prefix("/*");
         let (tokens, after) = match comment {
             Some(comment) => (None, comment.split_once("*/").ok_or("a comment has no end")?.1),
-            None => tokens(inside).map(|(tokens, after)| (Some(tokens), after))?,
+            None => tokens(inside, close).map(|(tokens, after)| (Some(tokens), after))?,
         };
         let after = after.trim_start();
-        let trimming = after.strip_prefix("-}}");
+        let trimming = after.strip_prefix('-').and_then(|after| after.strip_prefix(close));
         trims = trimming.is_some();
-        rest = trimming.or_else(|| after.strip_prefix("}}")).ok_or("an action has no `}}`")?;
+        rest = trimming.or_else(|| after.strip_prefix(close)).ok_or_else(|| unclosed(close))?;
         found.extend(tokens.map(Part::Action));
     }
     found.push(Part::Text(if trims { rest.trim_start() } else { rest }.to_owned()));
@@ -94,17 +99,17 @@ fn parts(text: &str) -> Result<Vec<Part>, String> {
 }
 
 /// Words of an action, and what stands behind them.
-fn tokens(text: &str) -> Result<(Vec<Token>, &str), String> {
+fn tokens<'t>(text: &'t str, close: &str) -> Result<(Vec<Token>, &'t str), String> {
     let mut found = Vec::new();
     let mut rest = text;
     loop {
         let gap = rest.len();
         rest = rest.trim_start();
         let is_first = gap != rest.len() || found.is_empty();
-        if rest.starts_with("}}") || is_first && rest.starts_with("-}}") {
+        if rest.starts_with(close) || is_first && rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(close)) {
             return Ok((found, rest));
         }
-        let Some(first) = rest.chars().next() else { return Err("an action has no `}}`".to_owned()) };
+        let Some(first) = rest.chars().next() else { return Err(unclosed(close)) };
         let mut take = |token: Token, length: usize| {
             found.push(token);
             length
@@ -143,12 +148,22 @@ fn tokens(text: &str) -> Result<(Vec<Token>, &str), String> {
             }
             first if first.is_alphabetic() || first == '_' => {
                 let word = word(rest);
-                take(Token::Word(word.to_owned()), word.len())
+                // A function with fields behind it: the inputs of a ResourceSet.
+                let (fields, length) = fields(&rest[word.len()..]);
+                match (word, fields.is_empty()) {
+                    ("inputs", _) => take(Token::Field(std::iter::once(word.to_owned()).chain(fields).collect()), word.len() + length),
+                    (_, true) => take(Token::Word(word.to_owned()), word.len()),
+                    _ => return Err(format!("{word} has no fields")),
+                }
             }
             other => return Err(format!("`{other}` is not expected here")),
         };
         rest = &rest[length..];
     }
+}
+
+fn unclosed(close: &str) -> String {
+    format!("an action has no `{close}`")
 }
 
 fn word(text: &str) -> &str {
