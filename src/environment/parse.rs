@@ -426,12 +426,12 @@ spec:
         assert_eq!(
             lines(&text("    argocd:\n      entrypoint: apps\n      root: {name: a, values: [x]}\n")),
             [
-                "e.yaml:8: spec.agent.argocd.root.values: must be a map",
-                "e.yaml:8: spec.agent.argocd.root.path: is missing",
-                "e.yaml:7: spec.agent.argocd: must be either `entrypoint` (root Applications in Git) or `root` (made outside Git)",
+                "blackstart.yaml:8: spec.agent.argocd.root.values: must be a map",
+                "blackstart.yaml:8: spec.agent.argocd.root.path: is missing",
+                "blackstart.yaml:7: spec.agent.argocd: must be either `entrypoint` (root Applications in Git) or `root` (made outside Git)",
             ]
         );
-        assert_eq!(lines(&text("    flux: {}\n    argocd: {}\n")), ["e.yaml:6: spec.agent: must be either `flux` or `argocd`"]);
+        assert_eq!(lines(&text("    flux: {}\n    argocd: {}\n")), ["blackstart.yaml:6: spec.agent: must be either `flux` or `argocd`"]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ enum In {
 
 struct Rule {
     users: &'static [Kind],
-    /// Field with the name, or an object with `name`; `*` is each item of a list. `@` begins an annotation.
+    /// Field with the name, or an object with `name` (`secretName` in a volume); `*` is each item of a list. `@` begins an annotation.
     field: &'static str,
     needs: Kind,
     namespace: In,
@@ -66,7 +66,7 @@ const POD: &[Rule] = &[
     rule(&[], "runtimeClassName", ("node.k8s.io", "RuntimeClass"), In::None),
     rule(&[], "volumes.*.persistentVolumeClaim.claimName", CLAIM, In::Own),
     rule(&[], "volumes.*.configMap", CONFIG, In::Own),
-    rule(&[], "volumes.*.secret.secretName", SECRET, In::Own),
+    rule(&[], "volumes.*.secret", SECRET, In::Own),
     rule(&[], "volumes.*.projected.sources.*.configMap", CONFIG, In::Own),
     rule(&[], "volumes.*.projected.sources.*.secret", SECRET, In::Own),
     rule(&[], "containers.*.envFrom.*.configMapRef", CONFIG, In::Own),
@@ -195,7 +195,10 @@ fn apply(rule: &Rule, from: &Value, user: &Resource, found: &mut Vec<Needed>) {
         }
         // Where no kind is said, the one in the namespace is meant.
         let of_kind = text("kind").map_or(![CLUSTER_ISSUER, CLUSTER_STORE].contains(&rule.needs), |kind| kind == rule.needs.1);
-        let Some(name) = value.as_str().filter(|name| !name.is_empty()).or_else(|| text("name").filter(|_| of_kind)) else { continue };
+        let Some(name) = value.as_str().filter(|name| !name.is_empty()).or_else(|| text("name").or(text("secretName")).filter(|_| of_kind))
+        else {
+            continue;
+        };
         let namespace = match rule.namespace {
             In::None => None,
             In::Own => user.namespace(),

@@ -10,6 +10,8 @@ mod open;
 mod origins;
 mod roots;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod variables;
 mod walk;
 
