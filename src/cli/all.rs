@@ -65,7 +65,7 @@ fn inputs(given: &InputArgs) -> Result<Vec<InputArgs>, Failure> {
     let revision = given.revision.clone().map_or(Revision::WorkingTree, Revision::Named);
     let paths = read::entrypoints(&given.path, &revision)?;
     if paths.is_empty() {
-        return Err(read::ReadError::NoEntrypoint { path: given.path.clone() }.into());
+        return Err(read::ReadError::NoEntrypoint { path: given.path.clone(), charts: Vec::new() }.into());
     }
     Ok(paths.into_iter().map(|path| InputArgs { entrypoint: Some(path), ..given.clone() }).collect())
 }

@@ -86,6 +86,8 @@ pub enum ReadError {
     NoEntrypoint {
         /// Where it was looked for.
         path: PathBuf,
+        /// Charts whose templates are Applications of Argo CD.
+        charts: Vec<String>,
     },
     /// More than one.
     #[error("{}: has several entry points: {}", path.display(), found.join(", "))]
@@ -139,7 +141,12 @@ impl ReadError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Repository(error) => error.hint(),
-            Self::NoEntrypoint { .. } => Some("give the folder that the agent starts from: --entrypoint clusters/NAME".to_owned()),
+            Self::NoEntrypoint { charts, .. } => Some(match charts.first() {
+                Some(chart) => {
+                    format!("{chart} is a chart of Applications: name it with its values as spec.agent.argocd.root in blackstart.yaml")
+                }
+                None => "give the folder that the agent starts from: --entrypoint clusters/NAME".to_owned(),
+            }),
             Self::SeveralEntrypoints { found, .. } => {
                 let flag = found.first().map_or(String::new(), |first| format!("--entrypoint {first}"));
                 Some(format!("choose one: {flag} (or spec.agent in blackstart.yaml)"))
@@ -165,7 +172,7 @@ pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result
     let declared = Declared::scan(&exported.root, &exported.files);
     let revision = exported.revision.clone();
     let start = choose(options, environment, &sources, &declared)?;
-    let renderer = Renderer::new(Arc::clone(&folder));
+    let renderer = Renderer::new(Arc::clone(&folder)).with_bases(sources.clones()?);
     let secrets = if options.decrypt { SecretValues::local(environment) } else { SecretValues::default() };
     let known = Known::new(environment, &secrets);
     let (mut walk, layers, entrypoint);
@@ -309,7 +316,10 @@ fn choose(options: &ReadOptions, environment: &Environment, sources: &Sources, d
     }
     let applications = Applications::scan(&exported.root, &exported.files);
     let folders = applications.folders();
-    let path = only(&options.path, inside, &folders, |folder| folder)?.clone();
+    let path = match only(&options.path, inside, &folders, |folder| folder) {
+        Err(ReadError::NoEntrypoint { path, .. }) => return Err(ReadError::NoEntrypoint { path, charts: applications.charts }),
+        found => found?.clone(),
+    };
     Ok(Start::Argo { path, applications })
 }
 
@@ -325,7 +335,7 @@ fn only<'e, E>(asked: &Path, inside: &str, entries: &'e [E], path: impl Fn(&E) -
     }
     match found.as_slice() {
         [only] => Ok(only),
-        [] => Err(ReadError::NoEntrypoint { path: asked.to_owned() }),
+        [] => Err(ReadError::NoEntrypoint { path: asked.to_owned(), charts: Vec::new() }),
         several => {
             let found = several.iter().map(|entry| path(entry).clone()).collect();
             Err(ReadError::SeveralEntrypoints { path: asked.to_owned(), found })

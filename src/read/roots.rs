@@ -20,15 +20,21 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Applications {
     found: Vec<Resource>,
+    /// Charts whose templates are Applications.
+    pub(crate) charts: Vec<String>,
 }
 
 impl Applications {
     /// Looks through all YAML files. What cannot be parsed, or has a name that a template gives, is part of a chart.
     pub(crate) fn scan(root: &Path, files: &[String]) -> Self {
-        let mut found = Vec::new();
+        let (mut found, mut charts) = (Vec::new(), BTreeSet::new());
         for file in files.iter().filter(|file| crate::render::is_yaml(file)) {
             let Ok(text) = std::fs::read_to_string(root.join(file)) else { continue };
             if !text.contains("argoproj.io/") {
+                continue;
+            }
+            if let Some((chart, _)) = file.split_once("/templates/").filter(|_| text.contains("\nkind: Application")) {
+                charts.insert(chart.to_owned());
                 continue;
             }
             for (before, chunk) in chunks(&text).into_iter().filter(|(_, chunk)| chunk.contains("argoproj.io/")) {
@@ -44,7 +50,7 @@ impl Applications {
                 }
             }
         }
-        Self { found }
+        Self { found, charts: charts.into_iter().collect() }
     }
 
     /// Whether some stand in a folder, below it, or in a file.

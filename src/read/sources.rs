@@ -6,7 +6,7 @@ use super::{ReadError, ReadOptions, Revision, Source, SourceTree};
 use crate::layers::SourceId;
 use crate::manifest::{Resource, write, yaml};
 use crate::problem::Origin;
-use crate::render::join;
+use crate::render::{Bases, join};
 use crate::repo::{Export, Exported, PrivateFolder, Repository, Writer, glob, hex, same_url, url_name};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -135,6 +135,13 @@ impl Sources {
             generators: BTreeMap::new(),
             files: BTreeMap::new(),
         })
+    }
+
+    /// All clones that are given, for remote bases.
+    pub(crate) fn clones(&mut self) -> Result<Bases, ReadError> {
+        let mapped = self.mapped.clone();
+        let open = |(name, path): (String, PathBuf)| Ok((name, self.open(&path).map(|index| self.opened[index].exported.root.clone())?));
+        mapped.into_iter().map(open).collect()
     }
 
     /// PATH.

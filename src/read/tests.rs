@@ -282,6 +282,38 @@ fn the_same_url_at_another_branch_has_that_branchs_files() {
 }
 
 #[test]
+fn remote_bases_come_from_a_clone_or_are_not_known() {
+    if !has("kustomize") {
+        return;
+    }
+    let base = repository(&[("deploy/kustomization.yaml", "resources: [../more/a.yaml]\n".to_owned()), ("more/a.yaml", map("far"))]);
+    let folder = repository(&flux(vec![
+        (
+            "clusters/a/all.yaml",
+            layer("near", "./near", "") + &layer("patched", "./near", "  targetNamespace: shop\n") + &layer("gone", "./gone", ""),
+        ),
+        ("near/kustomization.yaml", "resources: [./inner]\n".to_owned()),
+        ("near/inner/kustomization.yaml", "resources: ['https://github.com/org/base//deploy?ref=v1', a.yaml]\n".to_owned()),
+        ("near/inner/a.yaml", map("near")),
+        ("gone/kustomization.yaml", "resources: ['github.com/org/other/deploy?ref=v1']\n".to_owned()),
+    ]));
+    let sources = vec![("base".to_owned(), base.path().to_owned())];
+    let options = ReadOptions { path: folder.path().to_owned(), entrypoint: None, revision: Revision::WorkingTree, sources, decrypt: true };
+    let environment = Environment::default();
+    let reading = read_blocking(&options, &environment).unwrap();
+    let text = told(&plan(&reading, &environment, &[]));
+    for line in [
+        "1 flux-system/near < flux-system/flux-system: ConfigMap default/far, ConfigMap default/near",
+        "1 flux-system/patched < flux-system/flux-system: ConfigMap shop/far, ConfigMap shop/near",
+        "1 flux-system/gone < flux-system/flux-system (?): ",
+        "? layer/flux-system/gone needs remote base github.com/org/other/deploy?ref=v1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "`{line}` is not in\n{text}");
+    }
+    assert!(!text.contains('!'), "{text}");
+}
+
+#[test]
 fn a_resource_set_gives_layers() {
     let set = "apiVersion: fluxcd.controlplane.io/v1\nkind: ResourceSet\nmetadata: {name: teams, namespace: flux-system}\nspec:\n  inputsFrom: [{kind: ResourceSetInputProvider, name: teams}]\n  resources:\n  - apiVersion: kustomize.toolkit.fluxcd.io/v1\n    kind: Kustomization\n    metadata: {name: 'team-<< inputs.team >>'}\n    spec: {path: './teams/<< inputs.team >>', interval: 1m, prune: true, sourceRef: {kind: GitRepository, name: flux-system}}\n---\napiVersion: fluxcd.controlplane.io/v1\nkind: ResourceSet\nmetadata: {name: previews, namespace: flux-system}\nspec: {inputsFrom: [{kind: ResourceSetInputProvider, name: requests}]}\n";
     let provider = "apiVersion: fluxcd.controlplane.io/v1\nkind: ResourceSetInputProvider\nmetadata: {name: teams, namespace: flux-system}\nspec: {type: Static, defaultValues: {team: red}}\n";
@@ -473,7 +505,8 @@ fn each_folder_with_roots_is_an_entry_point_of_its_own() {
         ),
         ("x/a.yaml", map("a")),
     ]);
-    assert_eq!(entrypoints(folder.path(), &Revision::WorkingTree).unwrap(), ["clusters/a", "clusters/b"]);
+    let found = entrypoints(folder.path(), &Revision::WorkingTree).unwrap();
+    assert_eq!(found, ["clusters/a", "clusters/b"]);
     let (reading, _) = read(folder.path(), Some("clusters/b"), &Environment::default());
     assert_eq!(reading.layers.iter().map(|read| read.layer.id.to_string()).collect::<Vec<_>>(), ["argocd/root", "argocd/x"]);
 }

@@ -219,6 +219,11 @@ impl<'a> Walk<'a> {
     fn take(&mut self, index: usize, answer: Result<Rendered, RenderError>) {
         let Some(files) = self.items[index].files.clone() else { return };
         match answer {
+            Err(RenderError::Lacking { what }) => {
+                let layer = &self.items[index].layer;
+                self.unknowns.push(Unknown { node: layer.id.node(), needs: what, origin: layer.declaration.origin.clone() });
+                self.items[index].state = State::Done;
+            }
             Err(error) => {
                 let problem = explain(&self.items[index].layer, &files, error);
                 self.fail(index, problem);

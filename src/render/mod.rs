@@ -12,6 +12,7 @@ mod kustomization;
 mod mirror;
 mod native;
 pub mod program;
+mod remote;
 mod sops;
 
 pub use sops::is_encrypted;
@@ -22,6 +23,7 @@ use crate::manifest::yaml::{SyntaxError, documents};
 use crate::problem::Origin;
 use crate::repo::PrivateFolder;
 use cache::Cache;
+use remote::Remotes;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -139,6 +141,9 @@ pub struct Rendered {
     pub encrypted: bool,
 }
 
+/// Clones that stand for remote bases: URL or the last part of one, and a folder.
+pub type Bases = Vec<(String, PathBuf)>;
+
 /// Renders layers; may be used by several threads.
 #[derive(Debug)]
 pub struct Renderer {
@@ -146,6 +151,7 @@ pub struct Renderer {
     cache: Option<Cache>,
     folder: Arc<PrivateFolder>,
     mirrors: AtomicU32,
+    bases: Bases,
     /// Looked for when the first chart comes.
     helm: OnceLock<Option<(PathBuf, Option<Cache>)>>,
 }
@@ -157,7 +163,14 @@ impl Renderer {
         let kubectl = || program::find("kubectl").map(|program| (program, &["kustomize"][..]));
         let program = kustomize().or_else(kubectl);
         let cache = program.as_ref().and_then(|(program, _)| Cache::open(program));
-        Self { program, cache, folder, mirrors: AtomicU32::new(0), helm: OnceLock::new() }
+        Self { program, cache, folder, mirrors: AtomicU32::new(0), bases: Vec::new(), helm: OnceLock::new() }
+    }
+
+    /// With clones for remote bases.
+    #[must_use]
+    pub fn with_bases(mut self, bases: Bases) -> Self {
+        self.bases = bases;
+        self
     }
 
     /// Objects of one layer.
@@ -196,8 +209,10 @@ impl Renderer {
         let text = if let Some(text) = cached {
             text
         } else {
-            let built = if changed || own.is_none() || sources.is_some() {
-                let mirror = self.mirror(request, path, own, sources, more)?;
+            let merged = Self::merged(request, path, own, changed, more)?;
+            let remotes = Remotes::find(&request.root, path, &self.bases, merged.as_ref())?;
+            let built = if merged.is_some() || sources.is_some() || !remotes.is_empty() {
+                let mirror = self.mirror(request, path, own, Inputs { merged, sources, remotes })?;
                 let built = self.run(&mirror.join(path), &[&mirror, &request.root]);
                 // Decrypted files must not stay longer than needed.
                 let _ = fs::remove_dir_all(&mirror);
@@ -215,30 +230,46 @@ impl Renderer {
         Ok(parsed.into_iter().map(|document| Resource { value: document.value, origin: None }).collect())
     }
 
-    /// A private view of the source in which the layer's kustomization is as the controller writes it, and encrypted files are in clear.
-    fn mirror(
-        &self,
+    /// The layer's kustomization as the controller writes it; none where it is the folder's own.
+    fn merged(
         request: &Request,
         path: &str,
         own: Option<&'static str>,
-        sources: Option<(&Keys, sops::Sources)>,
+        changed: bool,
         more: &Map<String, Value>,
-    ) -> Result<PathBuf, RenderError> {
+    ) -> Result<Option<Value>, RenderError> {
+        if !changed && own.is_some() {
+            return Ok(None);
+        }
         let folder = request.root.join(path);
-        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
         let read = |source| RenderError::Read { path: path.to_owned(), source };
         let base = match own {
             None => kustomization::listing(&native::scan(&folder).map_err(read)?),
             Some(name) => {
                 let text = fs::read_to_string(folder.join(name)).map_err(read)?;
-                let found = documents(&text).map_err(|error| yaml_error(below(name), error, &text))?;
+                let file = join(path, name).unwrap_or_default();
+                let found = documents(&text).map_err(|error| yaml_error(file, error, &text))?;
                 found.into_iter().next().map_or(Value::Null, |document| document.value)
             }
         };
         let exists = |component: &str| join(path, component).is_some_and(|folder| request.root.join(folder).is_dir());
-        let merged = kustomization::add(kustomization::merge(base, &request.spec, exists), more);
-        let mut files = BTreeMap::from([(below("kustomization.yaml"), merged.to_string().into_bytes())]);
-        let removed: BTreeSet<String> = own.map(below).into_iter().filter(|name| !files.contains_key(name)).collect();
+        Ok(Some(kustomization::add(kustomization::merge(base, &request.spec, exists), more)))
+    }
+
+    /// A private view of the source in which the layer's kustomization is as the controller writes it, encrypted files are in clear, and
+    /// remote bases are clones.
+    fn mirror(&self, request: &Request, path: &str, own: Option<&'static str>, inputs: Inputs<'_>) -> Result<PathBuf, RenderError> {
+        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+        let read = |source| RenderError::Read { path: path.to_owned(), source };
+        let Inputs { merged, sources, remotes } = inputs;
+        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        let mut removed = BTreeSet::new();
+        for (file, kustomization) in merged.map(|merged| (below("kustomization.yaml"), merged)).into_iter().chain(remotes.files) {
+            files.insert(file, kustomization.to_string().into_bytes());
+        }
+        if files.contains_key(&below("kustomization.yaml")) {
+            removed.extend(own.map(below).into_iter().filter(|name| !files.contains_key(name)));
+        }
         let mut real_folders = BTreeSet::new();
         if let Some((keys, sources)) = sources {
             if !self.folder.in_memory() {
@@ -247,8 +278,14 @@ impl Renderer {
             files.extend(sources.decrypt(&request.root, keys)?);
             real_folders = sources.folders;
         }
+        if !remotes.clones.is_empty() {
+            real_folders.extend(remotes.folders);
+        }
         let mirror = self.folder.path().join(format!("mirror-{}", self.mirrors.fetch_add(1, Ordering::Relaxed)));
         mirror::make(&request.root, &mirror, &files, &removed, &real_folders).map_err(read)?;
+        for (name, clone) in remotes.clones {
+            std::os::unix::fs::symlink(clone, mirror.join(name)).map_err(read)?;
+        }
         Ok(mirror)
     }
 
@@ -267,6 +304,13 @@ impl Renderer {
         }
         Err(RenderError::Kustomize { message: message.trim().trim_start_matches("Error: ").to_owned() })
     }
+}
+
+/// What a mirror changes.
+struct Inputs<'k> {
+    merged: Option<Value>,
+    sources: Option<(&'k Keys, sops::Sources)>,
+    remotes: Remotes,
 }
 
 fn yaml_error(path: String, error: SyntaxError, text: &str) -> RenderError {
