@@ -62,6 +62,10 @@ fn inputs(given: &InputArgs) -> Result<Vec<InputArgs>, Failure> {
     if !names.is_empty() {
         return Ok(names.into_iter().map(|name| InputArgs { environment: Some(name), ..given.clone() }).collect());
     }
+    // A single file is the only environment.
+    if read::environment(&given.path, None)?.file.is_some() {
+        return Ok(vec![given.clone()]);
+    }
     let revision = given.revision.clone().map_or(Revision::WorkingTree, Revision::Named);
     let paths = read::entrypoints(&given.path, &revision)?;
     if paths.is_empty() {

@@ -232,7 +232,13 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     // Neighbours with the same reason are told once.
     let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     let mut handed = 0;
-    for (from, edges) in group(plan.edges.iter().filter(|edge| edge.to == node && !edge.constraint.is_for_ready())) {
+    let own = || plan.edges.iter().filter(|edge| edge.to == node);
+    let before: BTreeSet<&str> = own().filter(|edge| !edge.constraint.is_for_ready()).map(|edge| edge.from.as_str()).collect();
+    // What it uses of a layer that comes before it anyway is told there.
+    let is_used = |edge: &&Edge| edge.constraint == Constraint::AppliedBeforeReady;
+    for (from, edges) in
+        group(own().filter(|edge| before.contains(edge.from.as_str()) && (!edge.constraint.is_for_ready() || is_used(edge))))
+    {
         if from.starts_with("aws/") {
             handed += 1;
             continue;
@@ -258,7 +264,7 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     if !reasons.is_empty() && (layer.parent.is_some() || handed > 0) {
         let _ = writeln!(text, "      after {}", reasons.join(", "));
     }
-    let uses: Vec<String> = group(plan.edges.iter().filter(|edge| edge.to == node && edge.constraint == Constraint::AppliedBeforeReady))
+    let uses: Vec<String> = group(own().filter(|edge| is_used(edge) && !before.contains(edge.from.as_str())))
         .into_iter()
         .map(|(from, edges)| {
             let told: Vec<&str> = edges.iter().map(|edge| edge.reason.as_str()).collect();
