@@ -17,11 +17,14 @@ struct Offers<'a> {
     data: HashMap<(&'a str, &'a str, &'a str), Vec<usize>>,
     sources: HashMap<SourceId, Vec<usize>>,
     needed: HashMap<Needed, Vec<usize>>,
-    /// Group and kind that a webhook admits: its backend's layers, and its name.
-    admitted: HashMap<(String, String), Vec<(Vec<usize>, String)>>,
+    /// What webhooks admit.
+    admitted: Admitted,
     /// Definitions of charts, by group and kind: the layers with the release.
     charts: HashMap<(String, String), Vec<(usize, String)>>,
 }
+
+/// By group and kind: the layers with a webhook's backend, and its name.
+type Admitted = HashMap<(String, String), Vec<(Vec<usize>, String)>>;
 
 /// What is waited for: that the other layer is applied before this one starts, unless said otherwise.
 #[derive(Clone, Copy)]
@@ -163,10 +166,10 @@ fn offers(reading: &Reading) -> Offers<'_> {
 }
 
 /// Kinds of definitions in Git whose objects a webhook must admit: without its backend the API server refuses them.
-fn admitted(reading: &Reading) -> HashMap<(String, String), Vec<(Vec<usize>, String)>> {
+fn admitted(reading: &Reading) -> Admitted {
     let applied =
         || reading.layers.iter().enumerate().filter(|(_, read)| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none());
-    let mut found: HashMap<(String, String), Vec<(Vec<usize>, String)>> = HashMap::new();
+    let mut found: Admitted = Admitted::new();
     let texts = |value: &Value, key: &str| -> Vec<String> {
         value.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     };

@@ -148,7 +148,9 @@ pub(super) fn needs(object: &Resource) -> Vec<Needed> {
         let mut pods = Vec::new();
         collect(&object.value, path, &mut pods);
         for rule in POD {
-            pods.iter().for_each(|pod| apply(rule, pod, object, &mut found));
+            for pod in &pods {
+                apply(rule, pod, object, &mut found);
+            }
         }
     }
     for rule in RULES.iter().filter(|rule| rule.users.contains(&kind)) {

@@ -12,7 +12,7 @@ impl Walk<'_> {
         for (index, set) in std::mem::take(&mut self.sets) {
             let layer = self.items[index].layer.id.clone();
             let mut unknown = |needs: String| {
-                self.unknowns.push(Unknown { node: layer.node(), needs: format!("{needs} for {}", set.id()), origin: set.origin.clone() })
+                self.unknowns.push(Unknown { node: layer.node(), needs: format!("{needs} for {}", set.id()), origin: set.origin.clone() });
             };
             match generate(&set, &self.providers) {
                 Given::NotYet(_) if !give_up => {
