@@ -214,3 +214,53 @@ fn d1_fleet_staging_across_three_repositories() {
         sources: &["d1-infra", "d1-apps"],
     });
 }
+
+/// Its archive holds the chart of Applications alone: each of them lacks its folder.
+#[test]
+fn ack_test_infra_argo() {
+    let Some(shared) = shared() else { return };
+    if blackstart::render::program::find("helm").is_none() {
+        return println!("skipped: helm is not at hand");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = unpack(&shared, "ack-test-infra-argo", folder.path());
+    let file = format!("{}/tests/environments/ack-test-infra-argo.yaml", env!("CARGO_MANIFEST_DIR"));
+    let environment = read::environment(&path, Some(&file)).expect("environment");
+    let options = ReadOptions { path, entrypoint: None, revision: Revision::WorkingTree, sources: Vec::new(), decrypt: true };
+    let reading = read::read_blocking(&options, &environment).expect("read");
+    let plan = plan(&reading, &environment, &[]);
+    let text = std::fs::read_to_string(shared.join("oracles/ack-test-infra-argo.json")).expect("oracle");
+    let oracle: Value = serde_json::from_str(&text).expect("JSON");
+    let wanted: BTreeSet<String> = oracle["layers"]
+        .as_array()
+        .expect("layers")
+        .iter()
+        .map(|layer| {
+            let text = |key: &str| layer[key].as_str().expect("text");
+            format!(
+                "{}/{} {} < {} wave {} level {}",
+                text("namespace"),
+                text("name"),
+                text("path"),
+                text("parent"),
+                layer["wave"],
+                layer["level"]
+            )
+        })
+        .collect();
+    let found: BTreeSet<String> = plan
+        .layers
+        .iter()
+        .map(|layer| {
+            let parent = layer.parent.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("{} {} < {parent} wave {} level {}", layer.id, layer.path, layer.named_wave, layer.level)
+        })
+        .collect();
+    assert_eq!(found, wanted);
+    assert!(plan.layers.iter().all(|layer| layer.depends_on.is_empty() && !layer.remote && layer.declared.is_some()));
+    let lacking: Vec<&str> = plan.problems.iter().map(|problem| problem.rule).collect();
+    assert_eq!(lacking, vec!["path-missing"; 19]);
+    // Waves 0 to 5 hold 2, 1, 5, 3, 4 and 4: each waits for all of the wave before.
+    let waits = plan.edges.iter().filter(|edge| edge.reason.starts_with("sync wave")).count();
+    assert_eq!(waits, 2 + 5 + 5 * 3 + 3 * 4 + 4 * 4);
+}

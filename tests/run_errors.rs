@@ -155,7 +155,10 @@ fn entry_point_absent_or_ambiguous() {
     let who = git2::Signature::now("t", "t@example.com").unwrap();
     let parent = git.head().unwrap().peel_to_commit().unwrap();
     git.commit(Some("HEAD"), &who, &who, "empty", &tree, &[&parent]).unwrap();
-    assert_says(&run(&["bootstrap"], none.path(), &[]), &["no Flux entry point was found", "hint: give the folder", "--entrypoint"]);
+    assert_says(
+        &run(&["bootstrap"], none.path(), &[]),
+        &["no entry point of Flux or Argo CD was found", "hint: give the folder", "--entrypoint"],
+    );
 }
 
 #[test]

@@ -40,6 +40,7 @@ enum Upper {
 /// `blackstart destroy`.
 pub(super) async fn destroy(args: DestroyArgs, show: Show) -> Result<ExitCode, Failure> {
     let (environment, reading) = read_all(&args.run.input, Revision::Named("HEAD".into())).await?;
+    super::start::flux_only(&reading, "destroy")?;
     let plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
     account::refuse(&plan, &environment)?;
     let Some(account) = account::look(&plan, &environment).await? else {

@@ -35,6 +35,15 @@ impl Failure {
         Self { code: 1, message: message.into(), causes: Vec::new(), problems: Vec::new(), hint: None }
     }
 
+    /// With whose failure it is, where several are told.
+    #[must_use]
+    pub fn of(mut self, whose: &str) -> Self {
+        if !self.message.starts_with(whose) {
+            self.message = format!("{whose}: {}", self.message);
+        }
+        self
+    }
+
     /// All problems of an input.
     pub fn problems(problems: Vec<Problem>) -> Self {
         let message = match problems.len() {
@@ -161,9 +170,13 @@ impl From<crate::read::ReadError> for Failure {
             return Self::problems(problems);
         }
         let failure = Self::new(error.to_string()).because(&error);
-        match error.hint() {
+        let failure = match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,
+        };
+        match error {
+            crate::read::ReadError::NoApplication { problems, .. } => Self { problems, ..failure },
+            _ => failure,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod adopt;
+mod all;
 mod ask;
 mod cloud;
 mod context;
@@ -100,6 +101,7 @@ const PLAN_EXAMPLES: &str = "\
 Examples:
   blackstart plan                                     the working tree one stands in
   blackstart plan --entrypoint clusters/staging       one cluster of several
+  blackstart plan --all                               every cluster of the repository
   blackstart plan --revision v1.4.0 -o json           a release, for tools
   blackstart plan --live --environment production     compared with what lives: needs credentials, writes nothing
   blackstart plan --source d1-infra=../d1-infra       with the clone of another repository that it uses
@@ -221,6 +223,9 @@ struct PlanArgs {
     /// Compare with what lives in the account and the cluster; writes nothing
     #[arg(long)]
     live: bool,
+    /// Every environment in environments/, or every cluster's folder where there is none
+    #[arg(long, conflicts_with_all = ["live", "entrypoint", "environment", "report"])]
+    all: bool,
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Take durations from the report of an earlier run in DIR

@@ -3,10 +3,10 @@
 use super::Output;
 use super::failure::problem_text;
 use crate::plan::live::{Differing, Live};
-use crate::plan::{Edge, Plan, PlannedLayer};
+use crate::plan::{Constraint, Edge, Plan, PlannedLayer};
 use crate::problem::Severity;
 use anstyle::{AnsiColor, Style};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
@@ -26,8 +26,7 @@ pub(super) fn is_blocked(plan: &Plan) -> bool {
 pub(super) fn print(plan: &Plan, output: Output, quiet: bool) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     let text = match output {
-        Output::Human if quiet => problems(plan),
-        Output::Human => human(plan),
+        Output::Human => shown(plan, quiet),
         Output::Json => format!("{}\n", serde_json::to_string_pretty(plan).map_err(io::Error::other)?),
     };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -37,11 +36,15 @@ pub(super) fn print(plan: &Plan, output: Output, quiet: bool) -> io::Result<()> 
     }
 }
 
-/// The plan for people.
+/// The plan for people; `quiet` leaves out what is well.
+pub(super) fn shown(plan: &Plan, quiet: bool) -> String {
+    if quiet { problems(plan) } else { human(plan) }
+}
+
 fn human(plan: &Plan) -> String {
     let mut text = String::new();
     let objects: usize = plan.layers.iter().map(|layer| layer.objects.len()).sum();
-    let waves = plan.layers.iter().map(|layer| layer.wave).max().map_or(0, |wave| wave + 1);
+    let waves: BTreeSet<u32> = plan.layers.iter().map(|layer| layer.wave).collect();
     let (sha, dirty) = plan.revision.split_once('-').map_or((plan.revision.as_str(), ""), |(sha, _)| (sha, " with uncommitted changes"));
     let _ = writeln!(
         text,
@@ -50,13 +53,13 @@ fn human(plan: &Plan) -> String {
         sha.get(..12).unwrap_or(sha),
         count(plan.layers.len(), "layer"),
         count(objects, "object"),
-        count(waves as usize, "wave"),
+        count(waves.len(), "wave"),
     );
     if let Some(live) = &plan.live {
         seen(live, &mut text);
     }
     before_layers(plan, &mut text);
-    for wave in 0..waves {
+    for wave in waves {
         let _ = writeln!(text, "\n{TITLE}wave {wave}{TITLE:#}");
         for layer in plan.layers.iter().filter(|layer| layer.wave == wave) {
             layer_lines(plan, layer, &mut text);
@@ -215,7 +218,10 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     };
     let time = super::expected::of(plan, &layer.id.node());
     let time = if time.is_empty() { time } else { format!("  {time}") };
-    let _ = writeln!(text, "  {NAME}{}{NAME:#}{WARN}{state}{WARN:#}  {FAINT}{}{time}{FAINT:#}", layer.id, layer.path);
+    // Where Argo CD's own number says something else.
+    let own =
+        Some(layer.named_wave).filter(|own| *own != i64::from(layer.wave)).map(|own| format!("  sync wave {own}")).unwrap_or_default();
+    let _ = writeln!(text, "  {NAME}{}{NAME:#}{WARN}{state}{WARN:#}  {FAINT}{}{own}{time}{FAINT:#}", layer.id, layer.path);
     if !layer.objects.is_empty() {
         let _ = writeln!(text, "      {}: {}", count(layer.objects.len(), "object"), kinds(layer));
     }
@@ -223,9 +229,16 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     if let Some(live) = plan.live.as_ref().and_then(|live| live.live.layers.iter().find(|other| other.id == layer.id)) {
         let _ = writeln!(text, "      {}: {}", action_of(plan, &node), live.changes.words());
     }
-    let mut reasons: Vec<String> = Vec::new();
+    // Neighbours with the same reason are told once.
+    let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     let mut handed = 0;
-    for (from, edges) in group(plan.edges.iter().filter(|edge| edge.to == node && !edge.constraint.is_for_ready())) {
+    let own = || plan.edges.iter().filter(|edge| edge.to == node);
+    let before: BTreeSet<&str> = own().filter(|edge| !edge.constraint.is_for_ready()).map(|edge| edge.from.as_str()).collect();
+    // What it uses of a layer that comes before it anyway is told there.
+    let is_used = |edge: &&Edge| edge.constraint == Constraint::AppliedBeforeReady;
+    for (from, edges) in
+        group(own().filter(|edge| before.contains(edge.from.as_str()) && (!edge.constraint.is_for_ready() || is_used(edge))))
+    {
         if from.starts_with("aws/") {
             handed += 1;
             continue;
@@ -233,17 +246,40 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
         // Who declares it is told where nothing else holds it back.
         let told: Vec<&str> = edges.iter().filter(|edge| edge.reason != "declared there").map(|edge| edge.reason.as_str()).collect();
         if !told.is_empty() {
-            reasons.push(format!("{} {FAINT}({}){FAINT:#}", short(from), list(&told, 3)));
+            alike.entry(list(&told, 3)).or_default().push(short(from));
         }
     }
+    let mut reasons: Vec<(&str, String)> = Vec::new();
+    for (told, from) in &alike {
+        match from.as_slice() {
+            [first, _, _, _, ..] => reasons.push((first, format!("{} {FAINT}({told}){FAINT:#}", list(from, 2)))),
+            few => reasons.extend(few.iter().map(|from| (*from, format!("{from} {FAINT}({told}){FAINT:#}")))),
+        }
+    }
+    reasons.sort();
+    let mut reasons: Vec<String> = reasons.into_iter().map(|(_, reason)| reason).collect();
     if handed > 0 {
         reasons.push(format!("{} {FAINT}(handed over there){FAINT:#}", count(handed, "cloud resource")));
     }
     if !reasons.is_empty() && (layer.parent.is_some() || handed > 0) {
         let _ = writeln!(text, "      after {}", reasons.join(", "));
     }
-    let awaited: Vec<&str> =
-        plan.edges.iter().filter(|edge| edge.to == node && edge.constraint.is_for_ready()).map(|edge| short(&edge.from)).collect();
+    let uses: Vec<String> = group(own().filter(|edge| is_used(edge) && !before.contains(edge.from.as_str())))
+        .into_iter()
+        .map(|(from, edges)| {
+            let told: Vec<&str> = edges.iter().map(|edge| edge.reason.as_str()).collect();
+            format!("{} {FAINT}({}){FAINT:#}", short(from), list(&told, 3))
+        })
+        .collect();
+    if !uses.is_empty() {
+        let _ = writeln!(text, "      uses {}", list(&uses.iter().map(String::as_str).collect::<Vec<_>>(), 4));
+    }
+    let awaited: Vec<&str> = plan
+        .edges
+        .iter()
+        .filter(|edge| edge.to == node && edge.constraint == Constraint::ReadyBeforeReady)
+        .map(|edge| short(&edge.from))
+        .collect();
     if !awaited.is_empty() {
         let _ = writeln!(
             text,

@@ -90,16 +90,31 @@ async fn read_with(
     Ok((environment, reading))
 }
 
+/// Refuses an environment of Argo CD, before anything is written or asked.
+pub(super) fn flux_only(reading: &Reading, what: &str) -> Result<(), Failure> {
+    let is_argo = reading.layers.iter().any(|read| read.layer.spec.application.is_some());
+    let refusal = || {
+        let entry = if reading.entrypoint.is_empty() { "." } else { &reading.entrypoint };
+        Failure::new(format!("{entry}: is an environment of Argo CD, and {what} needs Flux; nothing was written"))
+            .hint("blackstart plan shows its layers and their order")
+    };
+    if is_argo { Err(refusal()) } else { Ok(()) }
+}
+
 /// `blackstart plan`.
 pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failure> {
     if !args.live && (args.cluster.kubeconfig.is_some() || args.cluster.context.is_some()) {
         return Err(Failure::new("--kubeconfig and --context: a plan asks the cluster only with --live").code(2));
+    }
+    if args.all {
+        return super::all::plan(&args, quiet).await;
     }
     let (environment, reading) = read_all(&args.input, Revision::WorkingTree).await?;
     let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
     let measured = args.report.as_deref().map(|folder| report::measured(folder, &plan.environment, false)).unwrap_or_default();
     plan.expected = Some(estimate(&plan, &measured, 1.0));
     if args.live {
+        flux_only(&reading, "plan --live")?;
         super::live::compare(&mut plan, &reading, &environment, &args.cluster).await?;
     }
     super::plan::print(&plan, args.output, quiet)
@@ -113,6 +128,7 @@ pub(super) async fn input(args: &InputArgs, rehearsal: bool, events: &Events) ->
     phase(events, "read", "repository and environment");
     let head = Revision::Named("HEAD".into());
     let (environment, reading) = if rehearsal { read_all(args, head).await? } else { Box::pin(read_unlocked(args, head)).await? };
+    flux_only(&reading, "a run")?;
     let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
     let secrets = match read::secrets(&environment).await {
         Ok(secrets) => secrets,

@@ -177,13 +177,43 @@ pub struct Cluster {
     pub context: Option<String>,
 }
 
-/// `spec.agent.flux`.
+/// `spec.agent`: `flux` or `argocd`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Agent {
     /// Folder or file with the agent's own manifests, from the root of the repository.
     pub components: Option<String>,
-    /// Folder that the agent starts from.
+    /// Folder that the agent starts from; for Argo CD a folder or file with its root Applications.
     pub entrypoint: Option<String>,
+    /// Argo CD instead of Flux.
+    pub argocd: Option<ArgoCd>,
+}
+
+/// `spec.agent.argocd`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArgoCd {
+    /// Its namespace; `argocd` where absent.
+    pub namespace: Option<String>,
+    /// How Applications name its cluster as their destination, where that is not the usual way.
+    pub server: Option<String>,
+    /// The root Application, where something outside Git makes it.
+    pub root: Option<Root>,
+}
+
+/// `spec.agent.argocd.root`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Root {
+    /// Name.
+    pub name: String,
+    /// URL of the repository, as the Applications name it.
+    pub repo_url: Option<String>,
+    /// Branch, tag or commit, as the Applications name it.
+    pub target_revision: Option<String>,
+    /// Folder: a chart, a kustomization or plain files.
+    pub path: String,
+    /// Values of a chart.
+    pub values: Value,
+    /// Where it stands.
+    pub origin: Option<Origin>,
 }
 
 /// One ConfigMap or Secret with variables.

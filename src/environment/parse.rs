@@ -2,7 +2,7 @@
 
 mod provision;
 
-use super::{Above, Agent, Aws, Environment, Restore, RestoreRule, Secret, SecretSource, Variables};
+use super::{Above, Agent, ArgoCd, Aws, Environment, Restore, RestoreRule, Root, Secret, SecretSource, Variables};
 use crate::manifest::yaml::{Content, Located, SyntaxError, chunks};
 use crate::problem::{Origin, Problem, nearest};
 use serde_json::Value;
@@ -199,10 +199,44 @@ impl Reader<'_> {
     }
 
     fn agent(&mut self, node: &Located) -> Agent {
-        let fields = self.fields(node, "spec.agent", &["flux"]);
-        let Some(flux) = fields.entries.get("flux") else { return Agent::default() };
-        let flux = self.fields(flux, "spec.agent.flux", &["components", "entrypoint"]);
-        Agent { components: self.text(&flux, "components"), entrypoint: self.text(&flux, "entrypoint") }
+        let fields = self.fields(node, "spec.agent", &["flux", "argocd"]);
+        match (fields.entries.get("flux"), fields.entries.get("argocd")) {
+            (Some(_), Some(_)) => self.wrong(node, "spec.agent", "either `flux` or `argocd`"),
+            (Some(flux), None) => {
+                let flux = self.fields(flux, "spec.agent.flux", &["components", "entrypoint"]);
+                return Agent { components: self.text(&flux, "components"), entrypoint: self.text(&flux, "entrypoint"), argocd: None };
+            }
+            (None, Some(argocd)) => return self.argocd(argocd),
+            (None, None) => {}
+        }
+        Agent::default()
+    }
+
+    fn argocd(&mut self, node: &Located) -> Agent {
+        let fields = self.fields(node, "spec.agent.argocd", &["namespace", "server", "entrypoint", "root"]);
+        let root = fields.entries.get("root").map(|root| self.root(root));
+        let entrypoint = self.text(&fields, "entrypoint");
+        if entrypoint.is_some() && root.is_some() {
+            self.wrong(node, "spec.agent.argocd", "either `entrypoint` (root Applications in Git) or `root` (made outside Git)");
+        }
+        let argocd = ArgoCd { namespace: self.text(&fields, "namespace"), server: self.text(&fields, "server"), root };
+        Agent { components: None, entrypoint, argocd: Some(argocd) }
+    }
+
+    fn root(&mut self, node: &Located) -> Root {
+        let fields = self.fields(node, "spec.agent.argocd.root", &["name", "repoURL", "targetRevision", "path", "values"]);
+        let values = fields.entries.get("values").map(|node| node.value()).unwrap_or_default();
+        if let (Some(node), false) = (fields.entries.get("values"), values.is_object()) {
+            self.wrong(node, "spec.agent.argocd.root.values", "a map");
+        }
+        Root {
+            name: self.required(&fields, "name"),
+            repo_url: self.text(&fields, "repoURL"),
+            target_revision: self.text(&fields, "targetRevision"),
+            path: self.required(&fields, "path"),
+            values,
+            origin: Some(self.origin(node.line)),
+        }
     }
 
     fn variables(&mut self, node: &Located, path: &str) -> Variables {
@@ -402,6 +436,30 @@ spec:
             lines(&text("    above: blackstart\n")),
             ["blackstart.yaml:8: spec.aws.above: must be `controllers` (in the cluster, the default) or `direct` (by blackstart)"]
         );
+    }
+
+    #[test]
+    fn a_root_of_argo_cd_is_made_in_git_or_outside() {
+        let text =
+            |agent: &str| format!("apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: x}}\nspec:\n  agent:\n{agent}");
+        let outside = "    argocd:\n      namespace: gitops\n      root: {name: apps, path: charts/apps, values: {stage: prod}}\n";
+        let agent = parse(&text(outside), "e.yaml").expect("valid").spec.agent;
+        let argocd = agent.argocd.expect("argocd");
+        let root = argocd.root.expect("root");
+        assert_eq!(
+            (argocd.namespace.as_deref(), root.path.as_str(), &root.values["stage"]),
+            (Some("gitops"), "charts/apps", &"prod".into())
+        );
+        assert_eq!(root.origin.map(|origin| origin.line), Some(8));
+        assert_eq!(
+            lines(&text("    argocd:\n      entrypoint: apps\n      root: {name: a, values: [x]}\n")),
+            [
+                "blackstart.yaml:8: spec.agent.argocd.root.values: must be a map",
+                "blackstart.yaml:8: spec.agent.argocd.root.path: is missing",
+                "blackstart.yaml:7: spec.agent.argocd: must be either `entrypoint` (root Applications in Git) or `root` (made outside Git)",
+            ]
+        );
+        assert_eq!(lines(&text("    flux: {}\n    argocd: {}\n")), ["blackstart.yaml:6: spec.agent: must be either `flux` or `argocd`"]);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Flux Kustomizations as layers: the fields of `kustomize.toolkit.fluxcd.io/v1` that order, render or judge them
 //! (kustomize-controller `api/v1/kustomization_types.go`).
 
+use super::argo::Application;
 use super::{LayerId, SourceId};
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One Flux Kustomization, as its parent renders it.
@@ -77,6 +79,9 @@ pub struct Spec {
     pub kube_config: Option<Value>,
     /// What becomes of the objects when the Kustomization goes.
     pub deletion_policy: Option<String>,
+    /// Where an Argo CD Application declares the layer: what that asks.
+    #[serde(skip)]
+    pub application: Option<Arc<Application>>,
 }
 
 /// `sourceRef`.
@@ -205,6 +210,11 @@ pub fn layer(declaration: Resource, parent: Option<LayerId>) -> Result<Layer, Pr
 }
 
 impl Layer {
+    /// Kind of the object that declares it.
+    pub fn kind(&self) -> &'static str {
+        if self.spec.application.is_some() { "Application" } else { "Kustomization" }
+    }
+
     /// Ids of the layers in `dependsOn`.
     pub fn depends_on(&self) -> Vec<LayerId> {
         self.spec

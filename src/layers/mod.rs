@@ -1,9 +1,14 @@
 //! What a repository declares: layers, their sources, and what one layer asks of its rendering and its readiness.
-//! Pure: takes resources, gives layers. Today: Flux (`flux`); Argo CD joins here.
+//! Pure: takes resources, gives layers of Flux (`flux`; `operator` for what the Flux Operator makes of its own objects) and Argo CD
+//! (`argo`).
 
+pub mod argo;
 pub mod flux;
 pub mod infrastructure;
+pub mod operator;
 pub mod outputs;
+pub mod scope;
+mod template;
 
 use serde::{Deserialize, Serialize};
 

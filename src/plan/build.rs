@@ -9,6 +9,7 @@ use crate::environment::Environment;
 use crate::graph::Graph;
 use crate::health;
 use crate::layers::LayerId;
+use crate::layers::argo::Application;
 use crate::layers::flux::{Dependency, Layer};
 use crate::layers::infrastructure::{Catalogue, Declared};
 use crate::layers::outputs::shown;
@@ -27,7 +28,7 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
     let waves: Vec<u32> = positions.iter().map(|position| position.wave).collect();
 
     let mut builder = Builder { problems: reading.problems.clone(), ..Builder::default() };
-    let cluster = builder.base(environment, &name, &reading.entry);
+    let cluster = builder.base(environment, &name, &layers);
     builder.cloud(cloud::cloud(reading, environment, catalogue, &cluster));
     builder.outputs(outputs::outputs(reading, environment, &builder.cloud, catalogue, &cluster));
     builder.declared(&layers);
@@ -43,15 +44,17 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
         .layers
         .iter()
         .zip(&positions)
+        .filter(|(read, _)| !is_given(&read.layer))
         .map(|(read, position)| PlannedLayer {
             id: read.layer.id.clone(),
-            kind: "Kustomization",
+            kind: read.layer.kind(),
             source: read.layer.source.clone(),
             path: read.layer.spec.path.clone(),
             parent: read.layer.parent.clone(),
             depends_on: read.layer.depends_on(),
             level: position.level,
             wave: position.wave,
+            named_wave: read.layer.spec.application.as_ref().map_or(position.wave.into(), |application| application.wave.into()),
             rendered: read.rendered,
             suspended: read.layer.spec.suspend,
             remote: read.layer.spec.kube_config.is_some(),
@@ -62,6 +65,10 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
     let usual: BTreeMap<&LayerId, f64> =
         reading.layers.iter().map(|read| (&read.layer.id, estimate::layer(&read.layer, &read.objects))).collect();
     planned.sort_by(|a, b| (a.wave, &a.id).cmp(&(b.wave, &b.id)));
+    for read in reading.layers.iter().filter(|read| is_given(&read.layer)) {
+        let seconds = usual.get(&read.layer.id).copied().unwrap_or_default();
+        builder.nodes.push(Node { id: read.layer.id.node(), action: Action::Apply, owner: "argocd", seconds });
+    }
     for layer in &planned {
         let action = match layer {
             layer if layer.suspended || layer.remote => Action::Skip,
@@ -72,7 +79,8 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
             Action::Skip => 0.0,
             _ => usual.get(&layer.id).copied().unwrap_or_default(),
         };
-        builder.nodes.push(Node { id: layer.id.node(), action, owner: "flux", seconds });
+        let owner = if layer.kind == "Application" { "argocd" } else { "flux" };
+        builder.nodes.push(Node { id: layer.id.node(), action, owner, seconds });
     }
     let kept = |node: String, keeper: Keeper<'_>| State::new(node, keeper, restore::rule(environment, keeper));
     let of_cloud = builder.cloud.iter().filter_map(|declared| Some(kept(declared.node(), restore::keeper(declared)?)));
@@ -102,6 +110,11 @@ fn environment_name(reading: &Reading, environment: &Environment) -> String {
         return environment.name.clone();
     }
     reading.entrypoint.rsplit('/').find(|part| !part.is_empty()).unwrap_or("default").to_owned()
+}
+
+/// Whether something outside Git makes the layer, so that it is a node and no layer of the repository.
+fn is_given(layer: &Layer) -> bool {
+    layer.spec.application.as_ref().is_some_and(|application| application.given)
 }
 
 #[derive(Default)]
@@ -162,11 +175,14 @@ impl Builder {
     }
 
     /// Cluster, secrets, agent, and what the entry layer needs of them.
-    fn base(&mut self, environment: &Environment, name: &str, entry: &LayerId) -> String {
+    fn base(&mut self, environment: &Environment, name: &str, layers: &[&Layer]) -> String {
         let given = environment.spec.cluster.as_ref();
         let cluster = given.and_then(|cluster| cluster.eks.as_deref().or(cluster.context.as_deref())).unwrap_or(name);
         let cluster = format!("cluster/{cluster}");
-        let agent = "agent/flux".to_owned();
+        let is_argo = layers.iter().any(|layer| layer.spec.application.is_some());
+        let (agent, owner, needs) =
+            if is_argo { ("agent/argocd", "argocd", "Argo CD's CRDs") } else { ("agent/flux", "flux", "Flux's CRDs") };
+        let agent = agent.to_owned();
         self.nodes.push(Node { id: cluster.clone(), action: Action::Wait, owner: "provider", seconds: estimate::CLUSTER });
         let mut secrets: BTreeMap<String, Option<Origin>> = BTreeMap::new();
         for secret in &environment.spec.secrets {
@@ -190,9 +206,11 @@ impl Builder {
                 self.edge(secret, agent.clone(), Constraint::ReadyBeforeStart, "written before the agent starts", origin);
             }
         }
-        self.nodes.push(Node { id: agent.clone(), action: Action::Apply, owner: "flux", seconds: estimate::AGENT });
+        self.nodes.push(Node { id: agent.clone(), action: Action::Apply, owner, seconds: estimate::AGENT });
         self.edge(cluster.clone(), agent.clone(), Constraint::ReadyBeforeStart, "needs the cluster", None);
-        self.edge(agent, entry.node(), Constraint::AppliedBeforeStart, "Flux's CRDs", None);
+        for entry in layers.iter().filter(|layer| layer.parent.is_none()) {
+            self.edge(agent.clone(), entry.id.node(), Constraint::AppliedBeforeStart, needs, None);
+        }
         cluster
     }
 
@@ -234,6 +252,10 @@ impl Builder {
         let known: BTreeMap<String, &Layer> = layers.iter().map(|layer| (layer.id.to_string(), *layer)).collect();
         for layer in layers {
             let node = layer.id.node();
+            if let Some(application) = &layer.spec.application {
+                self.application(layer, application);
+                continue;
+            }
             if let Some(parent) = &layer.parent {
                 self.edge(parent.node(), node.clone(), Constraint::AppliedBeforeStart, "declared there", layer.declaration.origin.clone());
                 let waits = known.get(&parent.to_string()).is_some_and(|parent| parent.spec.wait);
@@ -264,6 +286,25 @@ impl Builder {
         }
     }
 
+    /// What Argo CD says of an Application: who holds it, and what its step comes after.
+    fn application(&mut self, layer: &Layer, application: &Application) {
+        let node = layer.id.node();
+        let origin = layer.declaration.origin.clone();
+        if let Some(parent) = &layer.parent {
+            let reason = match &application.set {
+                Some((set, _)) => format!("ApplicationSet {set}"),
+                None => "declared there".to_owned(),
+            };
+            self.edge(parent.node(), node.clone(), Constraint::AppliedBeforeStart, reason, origin.clone());
+            if application.set.is_none() {
+                self.edge(node.clone(), parent.node(), Constraint::ReadyBeforeReady, "health of what it holds", origin);
+            }
+        }
+        for after in &application.after {
+            self.edge(after.id.node(), node.clone(), Constraint::ReadyBeforeStart, after.reason.clone(), after.origin.clone());
+        }
+    }
+
     /// Layers that wait for each other: the shortest way round, with the place of each step.
     fn cycles(&mut self) {
         for cycle in self.graph.shortest_cycles() {
@@ -285,11 +326,15 @@ impl Builder {
 
     fn implied(&mut self, edge: Edge) {
         if self.graph.would_close(&edge) {
+            // What is only waited for by a controller comes when it comes.
+            if edge.constraint == Constraint::AppliedBeforeReady {
+                return;
+            }
             let name = |node: &str| node.strip_prefix("layer/").unwrap_or(node).to_owned();
             let message = format!("layer {} needs {} of layer {}, which comes after it", name(&edge.to), edge.reason, name(&edge.from));
             let mut problem = Problem::blocks("order-risk", message).at(edge.origin.clone());
             problem.severity = Severity::Risk;
-            self.problems.push(problem.hint("move it to a layer that both depend on; Flux itself tries again until it is there"));
+            self.problems.push(problem.hint("move it to a layer that both depend on; the agent itself tries again until it is there"));
             return;
         }
         self.graph.add(&edge);

@@ -1,9 +1,12 @@
-//! Order that nobody declared but the cluster needs: definitions before objects, namespaces before what is in them, variables and
-//! sources before the layers that use them.
+//! Order that nobody declared but the cluster needs: definitions before objects (those that a chart in Git brings too), namespaces before
+//! what is in them, webhooks before what they admit, variables and sources before the layers that use them, and all of `needs`.
 
+use super::needs::{self, Needed};
 use super::{Constraint, Edge};
 use crate::layers::{LayerId, SourceId};
-use crate::read::{ReadLayer, Reading};
+use crate::manifest::Resource;
+use crate::read::{ReadLayer, Reading, charts};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What layers offer, by name.
@@ -13,6 +16,24 @@ struct Offers<'a> {
     namespaces: HashMap<&'a str, Vec<usize>>,
     data: HashMap<(&'a str, &'a str, &'a str), Vec<usize>>,
     sources: HashMap<SourceId, Vec<usize>>,
+    needed: HashMap<Needed, Vec<usize>>,
+    /// What webhooks admit.
+    admitted: Admitted,
+    /// Definitions of charts, by group and kind: the layers with the release.
+    charts: HashMap<(String, String), Vec<(usize, String)>>,
+}
+
+/// By group and kind: the layers with a webhook's backend, and its name.
+type Admitted = HashMap<(String, String), Vec<(Vec<usize>, String)>>;
+
+/// What is waited for: that the other layer is applied before this one starts, unless said otherwise.
+#[derive(Clone, Copy)]
+enum Until {
+    Applied,
+    /// What a controller makes of it is there.
+    Ready,
+    /// Only this layer's readiness waits.
+    Soft,
 }
 
 /// All edges that objects imply between layers, each once; none from a layer to itself or to one that it leads to anyway.
@@ -24,7 +45,7 @@ pub(crate) fn edges(reading: &Reading, waves: &[u32]) -> Vec<Edge> {
     // Kubernetes makes four namespaces itself, the agent comes with its own.
     let given = |namespace: &str| ["default", "kube-system", "kube-public", "kube-node-lease", &entry.id.namespace].contains(&namespace);
     let mut found: BTreeMap<(usize, usize, String), Edge> = BTreeMap::new();
-    let mut add = |from: &[usize], to: usize, reason: String, at: Option<crate::problem::Origin>| {
+    let mut add = |from: &[usize], to: usize, reason: String, at: Option<crate::problem::Origin>, until: Until| {
         // Where several layers declare the same, the first one to start is enough; where the layer itself does, none is needed.
         if from.contains(&to) {
             return;
@@ -34,7 +55,11 @@ pub(crate) fn edges(reading: &Reading, waves: &[u32]) -> Vec<Edge> {
             let edge = Edge {
                 from: layers[from].layer.id.node(),
                 to: layers[to].layer.id.node(),
-                constraint: Constraint::AppliedBeforeStart,
+                constraint: match until {
+                    Until::Applied => Constraint::AppliedBeforeStart,
+                    Until::Ready => Constraint::ReadyBeforeStart,
+                    Until::Soft => Constraint::AppliedBeforeReady,
+                },
                 reason: reason.clone(),
                 origin: at,
             };
@@ -47,7 +72,7 @@ pub(crate) fn edges(reading: &Reading, waves: &[u32]) -> Vec<Edge> {
             for reference in &post_build.substitute_from {
                 let id = (reference.kind.as_str(), layer.id.namespace.as_str(), reference.name.as_str());
                 if let Some(from) = offers.data.get(&id) {
-                    add(from, to, format!("{} {}/{}", id.0, id.1, id.2), reference.origin.clone());
+                    add(from, to, format!("{} {}/{}", id.0, id.1, id.2), reference.origin.clone(), Until::Applied);
                 }
             }
         }
@@ -55,26 +80,43 @@ pub(crate) fn edges(reading: &Reading, waves: &[u32]) -> Vec<Edge> {
         if layer.source != entry.source
             && let Some(from) = offers.sources.get(&layer.source)
         {
-            add(from, to, format!("source {}", layer.source), layer.declaration.origin.clone());
+            add(from, to, format!("source {}", layer.source), layer.declaration.origin.clone(), Until::Applied);
         }
         // What another cluster holds is not ordered by this one.
         if layer.spec.kube_config.is_some() {
             continue;
         }
+        // Argo CD may make the destination's namespace itself.
+        let own = layer.spec.application.as_ref().filter(|application| application.creates_namespace);
+        let own = own.map_or("", |application| application.namespace.as_str());
         let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
         for object in &read.objects {
-            if seen.insert((object.group(), object.kind()))
-                && let Some(definitions) = offers.definitions.get(&(object.group().to_owned(), object.kind().to_owned()))
-            {
-                let from: Vec<usize> = definitions.iter().map(|(from, _)| *from).collect();
-                add(&from, to, format!("CustomResourceDefinition {}", definitions[0].1), object.origin.clone());
+            if seen.insert((object.group(), object.kind())) {
+                let kind = (object.group().to_owned(), object.kind().to_owned());
+                if let Some(definitions) = offers.definitions.get(&kind) {
+                    let from: Vec<usize> = definitions.iter().map(|(from, _)| *from).collect();
+                    add(&from, to, format!("CustomResourceDefinition {}", definitions[0].1), object.origin.clone(), Until::Applied);
+                } else if let Some(definitions) = offers.charts.get(&kind) {
+                    let from: Vec<usize> = definitions.iter().map(|(from, _)| *from).collect();
+                    add(&from, to, format!("CustomResourceDefinition {}", definitions[0].1), object.origin.clone(), Until::Ready);
+                }
+                for (from, webhook) in offers.admitted.get(&kind).into_iter().flatten() {
+                    add(from, to, format!("webhook {webhook} admits {}", kind.1), object.origin.clone(), Until::Ready);
+                }
+            }
+            for needed in needs::needs(object) {
+                if let Some(from) = offers.needed.get(&needed) {
+                    let place = needed.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+                    add(from, to, format!("{} {place}{}", needed.kind, needed.name), object.origin.clone(), Until::Soft);
+                }
             }
             if let Some(namespace) = object.namespace()
                 && !given(namespace)
+                && namespace != own
                 && seen.insert(("", namespace))
                 && let Some(from) = offers.namespaces.get(namespace)
             {
-                add(from, to, format!("Namespace {namespace}"), object.origin.clone());
+                add(from, to, format!("Namespace {namespace}"), object.origin.clone(), Until::Applied);
             }
         }
     }
@@ -88,6 +130,9 @@ fn offers(reading: &Reading) -> Offers<'_> {
     for (index, read) in applied {
         for object in &read.objects {
             let namespace = object.namespace().unwrap_or("default");
+            for needed in needs::offers(object) {
+                offers.needed.entry(needed).or_default().push(index);
+            }
             match (object.group(), object.kind()) {
                 ("apiextensions.k8s.io", "CustomResourceDefinition") => {
                     let id = (object.text("/spec/group").to_owned(), object.text("/spec/names/kind").to_owned());
@@ -106,11 +151,67 @@ fn offers(reading: &Reading) -> Offers<'_> {
                         offers.sources.entry(id).or_default().push(index);
                     }
                 }
+                ("helm.toolkit.fluxcd.io", "HelmRelease") => {
+                    for definition in charts::definitions_of(reading, object) {
+                        let id = (definition.text("/spec/group").to_owned(), definition.text("/spec/names/kind").to_owned());
+                        offers.charts.entry(id).or_default().push((index, format!("{} of chart {}", definition.name(), object.name())));
+                    }
+                }
                 _ => {}
             }
         }
     }
+    offers.admitted = admitted(reading);
     offers
+}
+
+/// Kinds of definitions in Git whose objects a webhook must admit: without its backend the API server refuses them.
+fn admitted(reading: &Reading) -> Admitted {
+    let applied =
+        || reading.layers.iter().enumerate().filter(|(_, read)| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none());
+    let mut found: Admitted = Admitted::new();
+    let texts = |value: &Value, key: &str| -> Vec<String> {
+        value.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let is_configuration = |object: &&Resource| {
+        object.group() == "admissionregistration.k8s.io"
+            && ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"].contains(&object.kind())
+    };
+    let plurals: Vec<(String, String, String)> = applied()
+        .flat_map(|(_, read)| &read.objects)
+        .filter(|object| object.kind() == "CustomResourceDefinition")
+        .map(|object| {
+            (
+                object.text("/spec/group").to_owned(),
+                object.text("/spec/names/plural").to_owned(),
+                object.text("/spec/names/kind").to_owned(),
+            )
+        })
+        .collect();
+    for (index, read) in applied() {
+        for webhook in read.objects.iter().filter(is_configuration).filter_map(|object| object.value.get("webhooks")?.as_array()).flatten()
+        {
+            if webhook.get("failurePolicy").and_then(Value::as_str) == Some("Ignore") {
+                continue;
+            }
+            let text = |pointer: &str| webhook.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let (namespace, name) = (text("/clientConfig/service/namespace"), text("/clientConfig/service/name"));
+            let is_backend =
+                |object: &Resource| object.kind() == "Service" && object.name() == name && object.namespace() == Some(namespace);
+            let backends: Vec<usize> = applied().filter(|(_, read)| read.objects.iter().any(is_backend)).map(|(at, _)| at).collect();
+            let from = if backends.is_empty() { vec![index] } else { backends };
+            for rule in webhook.get("rules").and_then(Value::as_array).into_iter().flatten() {
+                // Whoever admits everything would hold back everything; only what names its groups is ordered.
+                let (groups, resources) = (texts(rule, "apiGroups"), texts(rule, "resources"));
+                for (group, plural, kind) in &plurals {
+                    if groups.contains(group) && resources.iter().any(|resource| resource == plural || resource == "*") {
+                        found.entry((group.clone(), kind.clone())).or_default().push((from.clone(), text("/name").to_owned()));
+                    }
+                }
+            }
+        }
+    }
+    found
 }
 
 /// Who declares whom.

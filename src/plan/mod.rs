@@ -7,6 +7,7 @@ mod eks;
 pub mod estimate;
 mod implied;
 pub mod live;
+mod needs;
 mod outputs;
 mod waves;
 
@@ -69,7 +70,7 @@ pub struct Plan {
 pub struct PlannedLayer {
     /// `namespace/name`.
     pub id: LayerId,
-    /// `Kustomization`.
+    /// `Kustomization` or `Application`.
     pub kind: &'static str,
     /// `Kind/namespace/name` of its source.
     pub source: SourceId,
@@ -79,10 +80,15 @@ pub struct PlannedLayer {
     pub parent: Option<LayerId>,
     /// `spec.dependsOn`.
     pub depends_on: Vec<LayerId>,
-    /// 0 without dependencies, else 1 + the highest level among them (by `dependsOn` alone).
+    /// 0 without dependencies, else 1 + the highest level among them (by `dependsOn` alone). Argo CD: the position of its step among
+    /// those of the Application that holds it.
     pub level: u32,
     /// Earliest step in which it can start: after the layer that declares it, after what its dependencies wait for.
+    #[serde(skip)]
     pub wave: u32,
+    /// The same for tools; Argo CD: the sync wave, which orders neighbours alone.
+    #[serde(rename = "wave")]
+    pub named_wave: i64,
     /// Whether its objects are known.
     pub rendered: bool,
     /// Suspended: neither applied nor awaited.
@@ -177,11 +183,11 @@ impl Action {
 /// One thing that the run does.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Node {
-    /// `aws/<service>/<Kind>/<namespace>/<name>`, `command/<name>`, `cluster/<name>`, `agent/flux`, `secret/<namespace>/<name>`, `variables/<namespace>/<name>` (a ConfigMap), `layer/<namespace>/<name>`.
+    /// `aws/<service>/<Kind>/<namespace>/<name>`, `command/<name>`, `cluster/<name>`, `agent/flux`, `agent/argocd`, `secret/<namespace>/<name>`, `variables/<namespace>/<name>` (a ConfigMap), `layer/<namespace>/<name>`.
     pub id: String,
     /// What is done.
     pub action: Action,
-    /// Who owns it after the run: `flux`, `ack` (its controller in the cluster, by an object in a layer), `blackstart`, `command`, `provider`.
+    /// Who owns it after the run: `flux`, `argocd`, `ack` (its controller in the cluster, by an object in a layer), `blackstart`, `command`, `provider`.
     pub owner: &'static str,
     /// Usual seconds until it is ready, from a table.
     pub seconds: f64,

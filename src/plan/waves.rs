@@ -17,12 +17,17 @@ pub(crate) struct Position {
 pub(crate) fn positions(layers: &[&Layer]) -> Vec<Position> {
     let index: HashMap<&LayerId, usize> = layers.iter().enumerate().map(|(index, layer)| (&layer.id, index)).collect();
     let find = |ids: Vec<LayerId>| -> Vec<usize> { ids.iter().filter_map(|id| index.get(id).copied()).collect() };
+    let after =
+        |layer: &Layer| layer.spec.application.iter().flat_map(|application| &application.after).map(|after| after.id.clone()).collect();
     let dependencies: Vec<Vec<usize>> = layers.iter().map(|layer| find(layer.depends_on())).collect();
+    let before: Vec<Vec<usize>> = layers.iter().zip(&dependencies).map(|(layer, own)| [own.clone(), find(after(layer))].concat()).collect();
     let parents: Vec<Option<usize>> =
         layers.iter().map(|layer| layer.parent.as_ref().and_then(|parent| index.get(parent).copied())).collect();
     let mut awaited: Vec<Vec<usize>> = layers.iter().map(|layer| find(checked(layer))).collect();
     for (child, parent) in parents.iter().enumerate() {
-        if let Some(parent) = parent.filter(|parent| layers[*parent].spec.wait) {
+        // Argo CD counts the health of an Application among that of the one that holds it, but an ApplicationSet does not wait for its own.
+        let is_held = layers[child].spec.application.as_ref().is_some_and(|application| application.set.is_none());
+        if let Some(parent) = parent.filter(|parent| layers[*parent].spec.wait || is_held) {
             awaited[parent].push(child);
         }
     }
@@ -32,9 +37,12 @@ pub(crate) fn positions(layers: &[&Layer]) -> Vec<Position> {
     for _ in 0..=layers.len() * 2 {
         let mut changed = false;
         for at in 0..layers.len() {
-            let level = dependencies[at].iter().map(|other| found[*other].level + 1).max().unwrap_or(0);
-            let after_parent = parents[at].map_or(0, |parent| found[parent].wave + 1);
-            let wave = dependencies[at].iter().map(|other| ready[*other] + 1).max().unwrap_or(0).max(after_parent);
+            let of_argo = layers[at].spec.application.as_ref().map(|application| application.level);
+            let level = of_argo.unwrap_or_else(|| dependencies[at].iter().map(|other| found[*other].level + 1).max().unwrap_or(0));
+            // A root that is not in Git is no step of its own.
+            let is_given = |layer: &Layer| layer.spec.application.as_ref().is_some_and(|application| application.given);
+            let after_parent = parents[at].map_or(0, |parent| found[parent].wave + u32::from(!is_given(layers[parent])));
+            let wave = before[at].iter().map(|other| ready[*other] + 1).max().unwrap_or(0).max(after_parent);
             let until = awaited[at].iter().map(|other| ready[*other]).max().unwrap_or(0).max(wave);
             let limit = u32::try_from(layers.len()).unwrap_or(u32::MAX);
             let next = Position { level: level.min(limit), wave: wave.min(limit) };

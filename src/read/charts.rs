@@ -14,14 +14,18 @@ pub fn definitions(reading: &Reading) -> Vec<Resource> {
     let mut found: Vec<Resource> = Vec::new();
     let releases = reading.layers.iter().flat_map(|read| &read.objects).filter(|object| object.group() == "helm.toolkit.fluxcd.io");
     for release in releases.filter(|object| object.kind() == "HelmRelease") {
-        let Some((root, chart)) = chart(reading, release) else { continue };
-        for resource in of_chart(&root, &chart, 0) {
+        for resource in definitions_of(reading, release) {
             if !found.iter().any(|known| known.name() == resource.name()) {
                 found.push(resource);
             }
         }
     }
     found
+}
+
+/// Those of one HelmRelease.
+pub fn definitions_of(reading: &Reading, release: &Resource) -> Vec<Resource> {
+    chart(reading, release).map(|(root, chart)| of_chart(&root, &chart, 0)).unwrap_or_default()
 }
 
 /// Root of the source and folder of the chart inside it.

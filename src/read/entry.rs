@@ -93,6 +93,15 @@ impl Declared {
         }
     }
 
+    /// Whether Flux has something in a folder or below it.
+    pub(crate) fn are_in(&self, path: &str) -> bool {
+        let syncs = self.syncs.iter().filter_map(|(resource, _)| resource.origin.as_ref());
+        let mut files = syncs.chain(self.kustomizations.iter().filter_map(|(layer, _)| layer.declaration.origin.as_ref()));
+        files.any(|origin| is_inside(&origin.file, path))
+            || self.folders.iter().any(|folder| folder == path)
+            || self.all().contains_key(path)
+    }
+
     /// The source object of this id, that of the cluster at `path` where it has one.
     pub(crate) fn source(&self, id: &SourceId, path: &str) -> Option<&Resource> {
         let all = self.sources.get(id)?;

@@ -20,15 +20,25 @@ use zeroize::Zeroizing;
 pub fn environment(path: &Path, chosen: Option<&str>) -> Result<Environment, ReadError> {
     let repository = Repository::open(path)?;
     let root = repository.root();
-    let folders: Vec<PathBuf> =
-        root.join(repository.inside()).ancestors().take_while(|folder| folder.starts_with(root)).map(Path::to_owned).collect();
-    let Some(file) = choose(&folders, chosen)? else { return Ok(Environment::default()) };
+    let Some(file) = choose(&folders(&repository), chosen)? else { return Ok(Environment::default()) };
     let text = std::fs::read_to_string(&file).map_err(|source| ReadError::File { path: file.clone(), source })?;
     let file = file.canonicalize().unwrap_or(file);
     let shown = file.strip_prefix(root).unwrap_or(&file).to_string_lossy().replace('\\', "/");
     let mut environment = parse(&text, &shown).map_err(|problems| ReadError::Invalid { problems })?;
     environment.base = file.parent().map(Path::to_owned).unwrap_or_default();
     Ok(environment)
+}
+
+/// Names of all environments in `environments/` of PATH or the folders above it, up to the top of the repository.
+pub fn environments(path: &Path) -> Result<Vec<String>, ReadError> {
+    let repository = Repository::open(path)?;
+    Ok(folders(&repository).iter().map(|folder| names(folder)).find(|names| !names.is_empty()).unwrap_or_default())
+}
+
+/// PATH and the folders above it.
+fn folders(repository: &Repository) -> Vec<PathBuf> {
+    let root = repository.root();
+    root.join(repository.inside()).ancestors().take_while(|folder| folder.starts_with(root)).map(Path::to_owned).collect()
 }
 
 fn choose(folders: &[PathBuf], chosen: Option<&str>) -> Result<Option<PathBuf>, ReadError> {

@@ -8,24 +8,29 @@ mod environment;
 mod infrastructure;
 mod open;
 mod origins;
+mod roots;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod variables;
 mod walk;
 
 pub use components::agent_components;
-pub use environment::{SecretValues, Unavailable, environment, held_by_aws, is_for_decryption, local, place, secrets};
+pub use environment::{SecretValues, Unavailable, environment, environments, held_by_aws, is_for_decryption, local, place, secrets};
 
 use crate::environment::{Command, Environment};
+use crate::layers::argo::is_application;
 use crate::layers::flux::{Layer, is_kustomization};
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, Unknown, nearest};
 use crate::render::{Renderer, join};
-use crate::repo::{PrivateFolder, RepoError, Repository};
+use crate::repo::{Export, PrivateFolder, RepoError, Repository};
 use entry::{Declared, Entry, is_inside};
+use roots::Applications;
 use sources::Sources;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use variables::Known;
 use walk::Walk;
@@ -77,10 +82,12 @@ pub enum ReadError {
         source: std::io::Error,
     },
     /// No entry point.
-    #[error("{}: no Flux entry point was found", path.display())]
+    #[error("{}: no entry point of Flux or Argo CD was found", path.display())]
     NoEntrypoint {
         /// Where it was looked for.
         path: PathBuf,
+        /// Charts whose templates are Applications of Argo CD.
+        charts: Vec<String>,
     },
     /// More than one.
     #[error("{}: has several entry points: {}", path.display(), found.join(", "))]
@@ -97,6 +104,14 @@ pub enum ReadError {
         entrypoint: String,
         /// Folders that are called alike, or all entry points.
         near: Vec<String>,
+    },
+    /// Nothing that Argo CD could start with.
+    #[error("{path}: no Application can be read there")]
+    NoApplication {
+        /// Folder or file.
+        path: String,
+        /// Why.
+        problems: Vec<Problem>,
     },
     /// A value of the environment's secrets.
     #[error("Secret {secret}: its value cannot be had from {what}: {why}")]
@@ -126,10 +141,15 @@ impl ReadError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Repository(error) => error.hint(),
-            Self::NoEntrypoint { .. } => Some("give the folder that the agent starts from: --entrypoint clusters/NAME".to_owned()),
+            Self::NoEntrypoint { charts, .. } => Some(match charts.first() {
+                Some(chart) => {
+                    format!("{chart} is a chart of Applications: name it with its values as spec.agent.argocd.root in blackstart.yaml")
+                }
+                None => "give the folder that the agent starts from: --entrypoint clusters/NAME".to_owned(),
+            }),
             Self::SeveralEntrypoints { found, .. } => {
                 let flag = found.first().map_or(String::new(), |first| format!("--entrypoint {first}"));
-                Some(format!("choose one: {flag} (or spec.agent.flux.entrypoint in blackstart.yaml)"))
+                Some(format!("choose one: {flag} (or spec.agent in blackstart.yaml)"))
             }
             Self::MissingEntrypoint { near, .. } if !near.is_empty() => Some(format!("did you mean {}?", near.join(", "))),
             _ => None,
@@ -160,16 +180,30 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
     let exported = sources.exported();
     let declared = Declared::scan(&exported.root, &exported.files);
     let revision = exported.revision.clone();
-    let entry = choose(options, environment, &sources, &declared)?;
-    let entry_id = entry.layer.id.clone();
-    let source = entry.layer.source.clone();
-    sources.set_entry(source.clone(), entry.url.clone(), declared.source(&source, &entry.path).cloned());
-
-    let renderer = Renderer::new(Arc::clone(&folder));
+    let start = choose(options, environment, &sources, &declared)?;
+    let renderer = Renderer::new(Arc::clone(&folder)).with_bases(sources.clones()?);
     let secrets = if options.decrypt { fetched.and_local(environment) } else { SecretValues::default() };
     let known = Known::new(environment, &secrets);
-    let mut walk = Walk::new(&mut sources, &renderer, &secrets, known);
-    let layers = walk.run(entry.layer)?;
+    let (mut walk, layers, entrypoint);
+    let entry_id = match start {
+        Start::Flux(entry) => {
+            let source = entry.layer.source.clone();
+            sources.set_entry(source.clone(), entry.url.clone(), declared.source(&source, &entry.path).cloned());
+            let id = entry.layer.id.clone();
+            entrypoint = entry.path;
+            walk = Walk::new(&mut sources, &renderer, &secrets, known);
+            layers = walk.run(entry.layer)?;
+            id
+        }
+        Start::Argo { path, applications } => {
+            let roots = roots::roots(environment, &path, &applications, &mut sources, &renderer)?;
+            entrypoint = path;
+            walk = Walk::new(&mut sources, &renderer, &secrets, known);
+            layers = walk.run_argo(roots)?;
+            let Some(first) = layers.first() else { return Err(ReadError::NoApplication { path: entrypoint, problems: walk.problems }) };
+            first.layer.id.clone()
+        }
+    };
     let (mut problems, mut unknowns) = (std::mem::take(&mut walk.problems), std::mem::take(&mut walk.unknowns));
     let exported = sources.exported();
     let tree = infrastructure::Tree { root: &exported.root, files: &exported.files, revision: &revision };
@@ -184,7 +218,7 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
     Ok(Reading {
         revision,
         entry: entry_id.clone(),
-        entrypoint: entry.path,
+        entrypoint,
         layers: in_order(layers, &entry_id),
         infrastructure,
         commands,
@@ -199,11 +233,16 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
 fn in_order(layers: Vec<ReadLayer>, entry: &LayerId) -> Vec<ReadLayer> {
     let mut left: BTreeMap<LayerId, ReadLayer> = layers.into_iter().map(|read| (read.layer.id.clone(), read)).collect();
     let mut ordered: Vec<ReadLayer> = left.remove(entry).into_iter().collect();
+    // Argo CD may have several roots.
+    let roots: Vec<LayerId> = left.values().filter(|read| read.layer.parent.is_none()).map(|read| read.layer.id.clone()).collect();
+    ordered.extend(roots.iter().filter_map(|id| left.remove(id)));
     let mut at = 0;
     while at < ordered.len() {
         let parent = ordered[at].layer.id.clone();
-        let declared = ordered[at].objects.iter().filter(|object| is_kustomization(object));
-        let ids: Vec<LayerId> = declared.map(|object| LayerId::new(object.namespace().unwrap_or("default"), object.name())).collect();
+        let declared = ordered[at].objects.iter().filter(|object| is_kustomization(object) || is_application(object));
+        let mut ids: Vec<LayerId> = declared.map(|object| LayerId::new(object.namespace().unwrap_or("default"), object.name())).collect();
+        // What an ApplicationSet gives is no object of its layer.
+        ids.extend(left.values().filter(|read| read.layer.parent.as_ref() == Some(&parent)).map(|read| read.layer.id.clone()));
         for id in ids {
             if left.get(&id).is_some_and(|read| read.layer.parent.as_ref() == Some(&parent)) {
                 ordered.extend(left.remove(&id));
@@ -215,39 +254,100 @@ fn in_order(layers: Vec<ReadLayer>, entry: &LayerId) -> Vec<ReadLayer> {
     ordered
 }
 
+/// Folders of all entry points of a repository: Flux' where it has some, else those of Argo CD.
+pub fn entrypoints(path: &Path, revision: &Revision) -> Result<Vec<String>, ReadError> {
+    let repository = Repository::open(path)?;
+    let folder = Arc::new(PrivateFolder::new()?);
+    let what = match revision {
+        Revision::WorkingTree => Export::WorkingTree,
+        Revision::Named(name) => Export::Commit(repository.resolve(name)?),
+    };
+    let exported = repository.export(&what, &folder, "path")?;
+    let of_flux: Vec<String> =
+        Declared::scan(&exported.root, &exported.files).entries().into_iter().map(|entry| folder_or_root(entry.path)).collect();
+    if !of_flux.is_empty() {
+        return Ok(of_flux);
+    }
+    Ok(Applications::scan(&exported.root, &exported.files).folders().into_iter().map(folder_or_root).collect())
+}
+
+fn folder_or_root(path: String) -> String {
+    if path.is_empty() { ".".to_owned() } else { path }
+}
+
+/// Where reading starts.
+enum Start {
+    Flux(Box<Entry>),
+    /// A folder or file with root Applications.
+    Argo {
+        path: String,
+        applications: Applications,
+    },
+}
+
 /// Which entry point: the one asked for, the environment's, or the only one (in or around PATH, where that is a folder inside).
-fn choose(options: &ReadOptions, environment: &Environment, sources: &Sources, declared: &Declared) -> Result<Entry, ReadError> {
-    let entries = declared.entries();
+fn choose(options: &ReadOptions, environment: &Environment, sources: &Sources, declared: &Declared) -> Result<Start, ReadError> {
+    let exported = sources.exported();
     let inside = sources.repository().inside();
     let asked = options.entrypoint.as_ref().or(environment.spec.agent.entrypoint.as_ref());
-    if let Some(asked) = asked {
-        let path = join("", asked).filter(|path| sources.exported().root.join(path).is_dir());
-        // Relative to where one stands is fine too.
-        let path = path.or_else(|| join(inside, asked).filter(|path| sources.exported().root.join(path).is_dir()));
-        let Some(path) = path else {
-            let folders = sources.exported().files.iter().filter_map(|file| file.rsplit_once('/').map(|(folder, _)| folder));
-            let mut near = nearest(asked.trim_start_matches("./"), folders);
-            if near.is_empty() {
-                near = entries.iter().map(|entry| entry.path.clone()).collect();
-            }
-            return Err(ReadError::MissingEntrypoint { entrypoint: asked.clone(), near });
-        };
-        return Ok(declared.at(&path));
+    let argocd = environment.spec.agent.argocd.as_ref();
+    if let Some(root) = argocd.and_then(|argocd| argocd.root.as_ref()).filter(|_| options.entrypoint.is_none()) {
+        return Ok(Start::Argo { path: join("", &root.path).unwrap_or_default(), applications: Applications::default() });
     }
-    let around = |entry: &&Entry| is_inside(inside, &entry.path) && !entry.path.is_empty();
-    let mut found: Vec<&Entry> = if inside.is_empty() { Vec::new() } else { entries.iter().filter(around).collect() };
+    let entries = if argocd.is_some() { Vec::new() } else { declared.entries() };
+    if let Some(asked) = asked {
+        // Relative to where one stands is fine too.
+        let places = [join("", asked), join(inside, asked)];
+        let is_folder = |path: &&String| exported.root.join(path).is_dir();
+        if let Some(path) = places.iter().flatten().find(is_folder)
+            && argocd.is_none()
+            && declared.are_in(path)
+        {
+            return Ok(Start::Flux(Box::new(declared.at(path))));
+        }
+        let applications = Applications::scan(&exported.root, &exported.files);
+        if let Some(path) = places.iter().flatten().find(|path| exported.root.join(path).exists() && applications.are_in(path)) {
+            return Ok(Start::Argo { path: path.clone(), applications });
+        }
+        if let Some(path) = places.iter().flatten().find(is_folder).filter(|_| argocd.is_none()) {
+            return Ok(Start::Flux(Box::new(declared.at(path))));
+        }
+        let folders = exported.files.iter().filter_map(|file| file.rsplit_once('/').map(|(folder, _)| folder));
+        let mut near = nearest(asked.trim_start_matches("./"), folders);
+        near.retain(|near| near != asked);
+        if near.is_empty() {
+            near = entries.iter().map(|entry| entry.path.clone()).chain(applications.folders()).collect();
+        }
+        return Err(ReadError::MissingEntrypoint { entrypoint: asked.clone(), near });
+    }
+    if !entries.is_empty() {
+        return only(&options.path, inside, &entries, |entry| &entry.path).map(|entry| Start::Flux(Box::new(entry.clone())));
+    }
+    let applications = Applications::scan(&exported.root, &exported.files);
+    let folders = applications.folders();
+    let path = match only(&options.path, inside, &folders, |folder| folder) {
+        Err(ReadError::NoEntrypoint { path, .. }) => return Err(ReadError::NoEntrypoint { path, charts: applications.charts }),
+        found => found?.clone(),
+    };
+    Ok(Start::Argo { path, applications })
+}
+
+/// The only entry point in or around PATH, where that is a folder inside, else the only one.
+fn only<'e, E>(asked: &Path, inside: &str, entries: &'e [E], path: impl Fn(&E) -> &String) -> Result<&'e E, ReadError> {
+    let around = |entry: &&E| is_inside(inside, path(entry)) && !path(entry).is_empty();
+    let mut found: Vec<&E> = if inside.is_empty() { Vec::new() } else { entries.iter().filter(around).collect() };
     if found.is_empty() {
-        found = entries.iter().filter(|entry| is_inside(&entry.path, inside)).collect();
+        found = entries.iter().filter(|entry| is_inside(path(entry), inside)).collect();
     }
     if found.is_empty() {
         found = entries.iter().collect();
     }
     match found.as_slice() {
-        [only] => Ok((*only).clone()),
-        [] => Err(ReadError::NoEntrypoint { path: options.path.clone() }),
+        [only] => Ok(only),
+        [] => Err(ReadError::NoEntrypoint { path: asked.to_owned(), charts: Vec::new() }),
         several => {
-            let found = several.iter().map(|entry| entry.path.clone()).collect();
-            Err(ReadError::SeveralEntrypoints { path: options.path.clone(), found })
+            let found = several.iter().map(|entry| path(entry).clone()).collect();
+            Err(ReadError::SeveralEntrypoints { path: asked.to_owned(), found })
         }
     }
 }

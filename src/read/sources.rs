@@ -1,14 +1,17 @@
 //! Sources and their files: which repository on disk stands for a source object, ignore rules, includes, and what an ArtifactGenerator
 //! puts together (fluxcd/source-watcher, `artifactgenerators`).
 
+mod artifact;
+
 use super::origins::Origins;
 use super::{ReadError, ReadOptions, Revision, Source, SourceTree};
 use crate::layers::SourceId;
-use crate::manifest::{Resource, write, yaml};
+use crate::manifest::Resource;
 use crate::problem::Origin;
-use crate::render::join;
+use crate::render::{Bases, join};
 use crate::repo::bundle::unpack;
-use crate::repo::{Export, Exported, PrivateFolder, Repository, Writer, glob, hex, same_url, url_name};
+use crate::repo::{Export, Exported, PrivateFolder, Repository, hex, same_url, url_name};
+use artifact::{Stage, copy};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -42,6 +45,17 @@ impl Files {
 
     pub(crate) fn origins(&self) -> &Origins {
         self.origins.get_or_init(|| Origins::index(&self.root, &self.list))
+    }
+
+    /// All files, sorted.
+    pub(crate) fn list(&self) -> &[String] {
+        &self.list
+    }
+
+    /// As one calls it in a message.
+    pub(crate) fn name(&self) -> String {
+        let place = self.prefix.trim_end_matches(':');
+        if place.is_empty() { "the repository".to_owned() } else { place.to_owned() }
     }
 
     /// Text of a file by its path as shown.
@@ -85,6 +99,8 @@ struct Opened {
     repository: Repository,
     exported: Exported,
     prefix: String,
+    /// The commit, where a source asks for another one than the one that is read.
+    commit: Option<String>,
 }
 
 pub(crate) struct Sources {
@@ -94,6 +110,8 @@ pub(crate) struct Sources {
     opened: Vec<Opened>,
     entry: SourceId,
     entry_urls: Vec<String>,
+    /// Branches and tags that mean PATH as it is read.
+    entry_references: Vec<String>,
     declared: BTreeMap<SourceId, Resource>,
     generators: BTreeMap<(String, String), (Resource, Value)>,
     files: BTreeMap<SourceId, Arc<Files>>,
@@ -113,13 +131,21 @@ impl Sources {
             folder: Arc::clone(folder),
             revision: options.revision.clone(),
             mapped: options.sources.clone(),
-            opened: vec![Opened { repository, exported, prefix: String::new() }],
+            opened: vec![Opened { repository, exported, prefix: String::new(), commit: None }],
             entry,
             entry_urls,
+            entry_references: Vec::new(),
             declared: BTreeMap::new(),
             generators: BTreeMap::new(),
             files: BTreeMap::new(),
         })
+    }
+
+    /// All clones that are given, for remote bases.
+    pub(crate) fn clones(&mut self) -> Result<Bases, ReadError> {
+        let mapped = self.mapped.clone();
+        let open = |(name, path): (String, PathBuf)| Ok((name, self.open(&path).map(|index| self.opened[index].exported.root.clone())?));
+        mapped.into_iter().map(open).collect()
     }
 
     /// PATH.
@@ -141,6 +167,26 @@ impl Sources {
             self.declared.insert(id, declaration);
         }
         self.entry_urls.retain(|url| !url.is_empty() && !url.contains("${"));
+    }
+
+    /// URLs that mean PATH although nothing declares them as its source.
+    pub(crate) fn set_urls(&mut self, urls: Vec<String>, references: Vec<String>) {
+        self.entry_references = references;
+        let is_known = |url: &String| self.entry_urls.iter().any(|known| same_url(known, url));
+        // A remote of PATH is certain; another URL is a guess that is not needed then.
+        if !urls.iter().any(is_known) {
+            self.entry_urls.extend(urls);
+        }
+    }
+
+    /// Takes note of a source that has no object of its own.
+    pub(crate) fn declare_as(&mut self, id: &SourceId, declaration: Resource) {
+        self.declared.entry(id.clone()).or_insert(declaration);
+    }
+
+    /// Text of a file of PATH.
+    pub(crate) fn text(&self, file: &str) -> Option<String> {
+        std::fs::read_to_string(self.opened[0].exported.root.join(file)).ok()
     }
 
     /// Takes note of a rendered object, if it is a source or a generator.
@@ -205,7 +251,10 @@ impl Sources {
             let Some(declaration) = self.declared.get(id) else { return Ok(Found::NotYet) };
             let url = declaration.text("/spec/url").to_owned();
             if self.entry_urls.iter().any(|entry| same_url(entry, &url)) {
-                self.view(0, id, depth)?
+                match self.at_reference(id)? {
+                    Ok(index) => self.view(index, id, depth)?,
+                    Err(why) => Found::Elsewhere(format!("{url} {why}")),
+                }
             } else {
                 let what = if url.is_empty() { "what it holds".to_owned() } else { url };
                 Found::Elsewhere(format!("{what} is not on this machine"))
@@ -234,7 +283,8 @@ impl Sources {
         } else {
             Repository::open(path)?
         };
-        if let Some(index) = self.opened.iter().position(|opened| opened.repository.root() == repository.root()) {
+        if let Some(index) = self.opened.iter().position(|opened| opened.commit.is_none() && opened.repository.root() == repository.root())
+        {
             return Ok(index);
         }
         let index = self.opened.len();
@@ -248,8 +298,38 @@ impl Sources {
         let name = if path.is_file() { path.file_stem() } else { repository.root().file_name() };
         let name = name.unwrap_or_default().to_string_lossy();
         let prefix = format!("{}:", name.strip_suffix(".git").unwrap_or(&name));
-        self.opened.push(Opened { repository, exported, prefix });
+        self.opened.push(Opened { repository, exported, prefix, commit: None });
         Ok(index)
+    }
+
+    /// PATH's repository at what a source of the same URL asks for: PATH itself where that is what the entry's source asks for or what is
+    /// checked out, else another commit of it.
+    fn at_reference(&mut self, id: &SourceId) -> Result<Result<usize, String>, ReadError> {
+        let asked = |id: &SourceId| self.declared.get(id).and_then(reference);
+        let Some(wanted) = asked(id) else { return Ok(Ok(0)) };
+        let repository = &self.opened[0].repository;
+        if asked(&self.entry).as_ref() == Some(&wanted)
+            || self.entry_references.contains(&wanted.1)
+            || repository.branch().as_ref() == Some(&wanted.1)
+        {
+            return Ok(Ok(0));
+        }
+        let (kind, name) = wanted;
+        let Some(commit) = repository.find(&name) else {
+            let hint = if kind == "semver" { "(the newest tag of a range is not looked for)" } else { "in this clone" };
+            return Ok(Err(format!("has no {kind} {name} {hint}")));
+        };
+        if commit.id == self.opened[0].exported.revision {
+            return Ok(Ok(0));
+        }
+        if let Some(index) = self.opened.iter().position(|opened| opened.commit.as_ref() == Some(&commit.id)) {
+            return Ok(Ok(index));
+        }
+        let repository = repository.clone();
+        let index = self.opened.len();
+        let exported = repository.export(&Export::Commit(commit.clone()), &self.folder, &format!("source-{index}"))?;
+        self.opened.push(Opened { repository, exported, prefix: format!("{name}:"), commit: Some(commit.id) });
+        Ok(Ok(index))
     }
 
     /// A repository as the source object makes it: ignore rules, includes, revision.
@@ -259,7 +339,12 @@ impl Sources {
             declaration.as_ref().and_then(|source| source.value.pointer("/spec/ignore")).and_then(Value::as_str).map(str::to_owned);
         let opened = &self.opened[index];
         let name = format!("view-{}", self.files.len() + usize::try_from(depth).unwrap_or(0) * 1000);
-        let exported = opened.exported.view(ignore.as_deref(), &name)?;
+        // Ignore rules are source-controller's; Argo CD reads a repository whole.
+        let exported = if id.kind == "Git" || id.kind == "Chart" {
+            opened.exported.clone()
+        } else {
+            opened.exported.view(ignore.as_deref(), &name)?
+        };
         let branch = declaration
             .as_ref()
             .and_then(|source| {
@@ -355,123 +440,14 @@ impl Sources {
     }
 }
 
-/// A folder that is put together from others.
-struct Stage {
-    root: PathBuf,
-    writer: Writer,
-    files: BTreeMap<String, (String, String)>,
-    digest: Sha256,
-}
-
-impl Stage {
-    fn new(folder: &Arc<PrivateFolder>) -> Result<Self, ReadError> {
-        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let root = folder.path().join(format!("artifact-{}", NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)));
-        Ok(Self { writer: Writer::new(&root)?, root, files: BTreeMap::new(), digest: Sha256::new() })
-    }
-
-    fn copy(&mut self, from: &Files, file: &str, to: &str) -> Result<(), ReadError> {
-        let to = join("", to).unwrap_or_default();
-        self.writer.link(&from.root.join(file), &to)?;
-        self.digest.update(format!("{}\0{file}\0{to}\0", from.content));
-        let shown = from.shown(&Origin { file: file.to_owned(), line: 1 }).file;
-        self.files.insert(to, (String::new(), shown));
-        Ok(())
-    }
-
-    /// YAML values of the second over those of the first: maps are merged, everything else is replaced.
-    fn merge(&mut self, from: &Files, file: &str, to: &str) -> Result<(), ReadError> {
-        let to = join("", to).unwrap_or_default();
-        if !self.files.contains_key(&to) {
-            return self.copy(from, file, &to);
-        }
-        let load = |path: PathBuf| -> Value {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            yaml::documents(&text).ok().and_then(|found| found.into_iter().next()).map_or(Value::Null, |document| document.value)
-        };
-        let mut value = load(self.root.join(&to));
-        merge(&mut value, load(from.root.join(file)));
-        // The file is a link to the export's; it must not be written through.
-        let _ = std::fs::remove_file(self.root.join(&to));
-        self.writer.write(&to, write(&value).as_bytes(), false)?;
-        self.digest.update(format!("{}\0{file}\0{to}\0merge\0", from.content));
-        Ok(())
-    }
-
-    fn finish(self, revision: String, repository: PathBuf, prefix: String) -> Files {
-        Files {
-            root: self.root,
-            content: hex(&self.digest.finalize()),
-            revision,
-            repository,
-            prefix,
-            list: self.files.keys().cloned().collect(),
-            moved: self.files.into_iter().collect(),
-            origins: OnceLock::new(),
-        }
-    }
-}
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from,
-    }
-}
-
-/// One copy operation. The outer error is ours, the inner one the repository's.
-fn copy(operation: &Value, sources: &BTreeMap<String, Arc<Files>>, stage: &mut Stage) -> Result<Result<(), String>, ReadError> {
-    let text = |key: &str| operation.get(key).and_then(Value::as_str).unwrap_or_default();
-    let (from, to) = (text("from"), text("to"));
-    let Some((alias, pattern)) = from.strip_prefix('@').and_then(|from| from.split_once('/')) else {
-        return Ok(Err(format!("copy from `{from}`: must be @alias/pattern")));
-    };
-    let Some(files) = sources.get(alias) else { return Ok(Err(format!("copy from `{from}`: no source has this alias"))) };
-    let Some(target) = to.strip_prefix("@artifact/") else { return Ok(Err(format!("copy to `{to}`: must begin with @artifact/"))) };
-    let excludes: Vec<&str> = operation.get("exclude").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    let is_out = |path: &str| excludes.iter().any(|pattern| glob(pattern, path));
-    if text("strategy") == "Extract" {
-        return Ok(Err(format!("copy from `{from}`: strategy Extract takes a chart from a registry, which is not at hand")));
-    }
-
-    let mut pairs: Vec<(&String, String)> = Vec::new();
-    if pattern.contains(['*', '?', '[', ']']) {
-        let strip = pattern.strip_suffix("/**").map(|folder| format!("{folder}/")).unwrap_or_default();
-        for file in &files.list {
-            // A folder that matches is copied whole.
-            let matched =
-                std::iter::once(file.as_str()).chain(file.match_indices('/').map(|(end, _)| &file[..end])).find(|part| glob(pattern, part));
-            if matched.is_some_and(|part| !is_out(part)) && !is_out(file) {
-                pairs.push((file, format!("{target}/{}", file.strip_prefix(&strip).unwrap_or(file))));
-            }
-        }
-    } else {
-        let path = join("", pattern).unwrap_or_default();
-        let name = path.rsplit('/').next().unwrap_or_default();
-        for file in &files.list {
-            if *file == path {
-                let is_folder = to.ends_with('/') || stage.root.join(target).is_dir();
-                if !is_out(file) {
-                    pairs.push((file, if is_folder { format!("{target}/{name}") } else { target.to_owned() }));
-                }
-            } else if let Some(inside) = file.strip_prefix(&format!("{path}/")) {
-                let kept =
-                    std::iter::once(inside).chain(inside.match_indices('/').map(|(end, _)| &inside[..end])).all(|part| !is_out(part));
-                if kept {
-                    pairs.push((file, format!("{target}/{name}/{inside}")));
-                }
-            }
-        }
-    }
-    if pairs.is_empty() {
-        return Ok(Err(format!("copy from `{from}`: nothing matches")));
-    }
-    for (file, to) in pairs {
-        if text("strategy") == "Merge" { stage.merge(files, file, &to)? } else { stage.copy(files, file, &to)? }
-    }
-    Ok(Ok(()))
+/// What `spec.ref` asks for: kind and name, in the order in which source-controller looks (`name`, `commit`, `semver`, `tag`, `branch`).
+/// None where nothing is asked for, or a variable stands in it.
+fn reference(declaration: &Resource) -> Option<(&'static str, String)> {
+    let given = declaration.value.pointer("/spec/ref")?;
+    let text = |key: &str| given.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let found = [("name", "reference"), ("commit", "commit"), ("semver", "semver"), ("tag", "tag"), ("branch", "branch")];
+    let (kind, name) = found.into_iter().find_map(|(key, kind)| Some((kind, text(key)?)))?;
+    // A full reference is the branch or tag that it names.
+    let name = ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    (!name.contains("${")).then(|| (kind, name.to_owned()))
 }

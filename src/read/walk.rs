@@ -1,16 +1,27 @@
 //! The recursion: a layer is rendered as soon as its source is at hand, gets its variables as soon as those are known, and the
 //! Kustomizations among its objects are the next layers. Rendering runs on all cores; everything else is decided here, in one thread.
 
+mod argo;
+mod explain;
+mod operator;
+mod queue;
+
+pub(crate) use argo::Roots;
+
 use super::sources::{Files, Found, Sources};
 use super::variables::{Fault, Known, apply, undefined, variables};
 use super::{ReadError, ReadLayer, SecretValues, origins};
 use crate::layers::LayerId;
+use crate::layers::argo::Home;
 use crate::layers::flux::{Layer, is_kustomization, layer};
+use crate::layers::operator::{Providers, is_provider, is_resource_set};
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, Severity, Unknown, nearest};
 use crate::render::{RenderError, Rendered, Renderer, Request};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex};
+use explain::explain;
+use queue::{Answer, Close, Job, Queue};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// How far a layer is.
 enum State {
@@ -28,6 +39,8 @@ struct Item {
     layer: Layer,
     state: State,
     files: Option<Arc<Files>>,
+    /// Those of an Application's sources that are rendered.
+    parts: Vec<Arc<Files>>,
     objects: Vec<Resource>,
     rendered: bool,
     /// How often the entry layer was rendered again because it changes itself.
@@ -41,8 +54,13 @@ pub(crate) struct Walk<'a> {
     pub(crate) known: Known,
     pub(crate) problems: Vec<Problem>,
     pub(crate) unknowns: Vec<Unknown>,
+    /// The Argo CD whose Applications are read; none for Flux.
+    home: Option<Home>,
     items: Vec<Item>,
     ids: HashMap<LayerId, usize>,
+    /// ResourceSets whose inputs are not known yet, with the layer that holds each.
+    sets: Vec<(usize, Resource)>,
+    providers: Providers,
     /// By kind, namespace and name.
     lacking: BTreeMap<(String, String, String), Lack>,
 }
@@ -58,81 +76,6 @@ struct Lack {
     own: bool,
 }
 
-type Answer = (usize, Result<Rendered, RenderError>);
-
-/// Jobs for the workers, and their answers.
-#[derive(Default)]
-struct Queue {
-    state: Mutex<QueueState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct QueueState {
-    jobs: VecDeque<(usize, Request)>,
-    answers: Vec<Answer>,
-    running: usize,
-    closed: bool,
-}
-
-impl Queue {
-    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn wait<'g>(&self, guard: std::sync::MutexGuard<'g, QueueState>) -> std::sync::MutexGuard<'g, QueueState> {
-        self.changed.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn push(&self, index: usize, request: Request) {
-        let mut state = self.lock();
-        state.jobs.push_back((index, request));
-        state.running += 1;
-        self.changed.notify_all();
-    }
-
-    /// Answers that are there; waits for one while jobs run. Empty when nothing runs.
-    fn answers(&self) -> Vec<Answer> {
-        let mut state = self.lock();
-        while state.answers.is_empty() && state.running > 0 {
-            state = self.wait(state);
-        }
-        std::mem::take(&mut state.answers)
-    }
-
-    fn work(&self, renderer: &Renderer) {
-        loop {
-            let (index, request) = {
-                let mut state = self.lock();
-                loop {
-                    if let Some(job) = state.jobs.pop_front() {
-                        break job;
-                    }
-                    if state.closed {
-                        return;
-                    }
-                    state = self.wait(state);
-                }
-            };
-            let answer = renderer.render(&request);
-            let mut state = self.lock();
-            state.answers.push((index, answer));
-            state.running -= 1;
-            self.changed.notify_all();
-        }
-    }
-}
-
-/// Closes the queue however the walk ends, so that no worker waits for ever.
-struct Close<'q>(&'q Queue);
-
-impl Drop for Close<'_> {
-    fn drop(&mut self) {
-        self.0.lock().closed = true;
-        self.0.changed.notify_all();
-    }
-}
-
 impl<'a> Walk<'a> {
     pub(crate) fn new(sources: &'a mut Sources, renderer: &'a Renderer, secrets: &'a SecretValues, known: Known) -> Self {
         Self {
@@ -142,15 +85,22 @@ impl<'a> Walk<'a> {
             known,
             problems: Vec::new(),
             unknowns: Vec::new(),
+            home: None,
             items: Vec::new(),
             ids: HashMap::new(),
+            sets: Vec::new(),
+            providers: Providers::new(),
             lacking: BTreeMap::new(),
         }
     }
 
-    /// Walks from the entry layer to the end.
+    /// Walks from the entry layer of Flux to the end.
     pub(crate) fn run(&mut self, entry: Layer) -> Result<Vec<ReadLayer>, ReadError> {
         self.add(entry);
+        self.walk()
+    }
+
+    fn walk(&mut self) -> Result<Vec<ReadLayer>, ReadError> {
         let queue = Queue::default();
         let renderer = self.renderer;
         let workers = std::thread::available_parallelism().map_or(2, usize::from);
@@ -169,10 +119,14 @@ impl<'a> Walk<'a> {
         loop {
             let mut moved = self.start(queue)?;
             for (index, answer) in queue.answers() {
-                self.take(index, answer);
+                match answer {
+                    Answer::Layer(answer) => self.take(index, answer),
+                    Answer::Application(answers) => self.take_application(index, answers)?,
+                }
                 moved = true;
             }
             moved |= self.finish_ready(false);
+            moved |= self.resource_sets(false);
             if moved {
                 continue;
             }
@@ -180,7 +134,7 @@ impl<'a> Walk<'a> {
             if self.finish_ready(true) {
                 continue;
             }
-            if !self.give_up_sources() {
+            if !self.resource_sets(true) && !self.give_up_sources() {
                 self.tell_lacking();
                 return Ok(());
             }
@@ -189,7 +143,15 @@ impl<'a> Walk<'a> {
 
     fn add(&mut self, layer: Layer) {
         self.ids.insert(layer.id.clone(), self.items.len());
-        self.items.push(Item { layer, state: State::Source, files: None, objects: Vec::new(), rendered: false, again: 0 });
+        self.items.push(Item {
+            layer,
+            state: State::Source,
+            files: None,
+            parts: Vec::new(),
+            objects: Vec::new(),
+            rendered: false,
+            again: 0,
+        });
     }
 
     /// Hands every layer whose source is at hand to the workers.
@@ -199,10 +161,15 @@ impl<'a> Walk<'a> {
             if !matches!(self.items[index].state, State::Source) {
                 continue;
             }
+            if self.items[index].layer.spec.application.is_some() {
+                self.start_application(index, queue)?;
+                moved = true;
+                continue;
+            }
             let source = self.items[index].layer.source.clone();
             match self.sources.find(&source)? {
                 Found::Files(files) => {
-                    queue.push(index, self.request(index, &files));
+                    queue.push(index, Job::Layer(Box::new(self.request(index, &files))));
                     self.items[index].files = Some(files);
                     self.items[index].state = State::Rendering;
                 }
@@ -252,6 +219,11 @@ impl<'a> Walk<'a> {
     fn take(&mut self, index: usize, answer: Result<Rendered, RenderError>) {
         let Some(files) = self.items[index].files.clone() else { return };
         match answer {
+            Err(RenderError::Lacking { what }) => {
+                let layer = &self.items[index].layer;
+                self.unknowns.push(Unknown { node: layer.id.node(), needs: what, origin: layer.declaration.origin.clone() });
+                self.items[index].state = State::Done;
+            }
             Err(error) => {
                 let problem = explain(&self.items[index].layer, &files, error);
                 self.fail(index, problem);
@@ -380,6 +352,11 @@ impl<'a> Walk<'a> {
             self.known.declare(resource);
             if is_kustomization(resource) {
                 self.child(index, resource);
+            } else if is_resource_set(resource) {
+                self.sets.push((index, resource.clone()));
+            } else if is_provider(resource) {
+                let namespace = resource.namespace().unwrap_or("default").to_owned();
+                self.providers.insert((namespace, resource.name().to_owned()), resource.clone());
             }
         }
         // The entry layer may have been rendered again because of itself.
@@ -506,43 +483,5 @@ fn common_metadata(resource: &mut Resource, layer: &Layer) {
                 map.extend(wanted.iter().map(|(key, value)| (key.clone(), value.as_str().into())));
             }
         }
-    }
-}
-
-/// A render error as a problem at its place.
-fn explain(layer: &Layer, files: &Files, error: RenderError) -> Problem {
-    let declared = layer.declaration.origin.clone();
-    let subject = format!("Kustomization {}", layer.id);
-    match error {
-        RenderError::Yaml { path, error, excerpt } => {
-            let origin = files.shown(&Origin { file: path, line: error.line });
-            let mut problem = Problem::blocks("yaml-invalid", format!("{}: is not valid YAML: {}", origin.file, error.message));
-            problem.column = Some(error.column);
-            problem.excerpt = excerpt;
-            problem.at(Some(origin))
-        }
-        RenderError::NoFolder { path } => {
-            let message = format!("{subject}: spec.path {path} is no folder of its source {}", layer.source);
-            Problem::blocks("path-missing", message).at(declared)
-        }
-        RenderError::NoProgram { name } => Problem::blocks("program-missing", format!("{subject}: {}", RenderError::NoProgram { name }))
-            .at(declared)
-            .hint("blackstart sandbox install"),
-        RenderError::Decrypt { object, message, recipients } => {
-            let path = crate::render::join("", &layer.spec.path).unwrap_or_default();
-            let origin = files.place_of(&object, &path).map(|origin| files.shown(&origin)).or(declared);
-            let wanted = if recipients.is_empty() { String::new() } else { format!("; encrypted for {}", recipients.join(", ")) };
-            let secret =
-                layer.spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref()).map_or("", |secret| &secret.name);
-            Problem::blocks("decryption-failed", format!("{object} of layer {}: cannot be decrypted: {message}{wanted}", layer.id))
-                .at(origin)
-                .hint(format!(
-                    "give the private key of one of them as Secret {}/{secret} in spec.secrets of the environment file",
-                    layer.id.namespace
-                ))
-        }
-        error => Problem::blocks("render-failed", format!("{subject}: {error}"))
-            .at(declared)
-            .hint(format!("see it alone: kustomize build {}", layer.spec.path)),
     }
 }

@@ -3,7 +3,7 @@
 use super::program::cache_folder;
 use crate::layers::flux::Spec;
 use crate::repo::hex;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::Write as _;
@@ -33,7 +33,7 @@ impl Cache {
     }
 
     /// Names one build: content of the source, folder, and the parts of `spec` that reach kustomize.
-    pub(crate) fn key(content: &str, path: &str, spec: &Spec) -> String {
+    pub(crate) fn key(content: &str, path: &str, spec: &Spec, more: &Map<String, Value>) -> String {
         let asked = json!([
             content,
             path,
@@ -44,6 +44,7 @@ impl Cache {
             spec.images,
             spec.components,
             spec.ignore_missing_components,
+            more,
         ]);
         hex(&Sha256::digest(asked.to_string()))
     }

@@ -47,6 +47,19 @@ pub(crate) fn merge(own: Value, spec: &Spec, exists: impl Fn(&str) -> bool) -> V
     Value::Object(map)
 }
 
+/// Adds fields: maps are merged, lists are made longer.
+pub(crate) fn add(own: Value, more: &Map<String, Value>) -> Value {
+    let mut own = own;
+    for (key, value) in more {
+        match (own.get_mut(key), value) {
+            (Some(Value::Object(known)), Value::Object(more)) => known.extend(more.clone()),
+            (Some(Value::Array(known)), Value::Array(more)) => known.extend(more.iter().cloned()),
+            _ => own[key] = value.clone(),
+        }
+    }
+    own
+}
+
 fn append(map: &mut Map<String, Value>, key: &str, items: impl Iterator<Item = Value>) {
     let mut items = items.peekable();
     if items.peek().is_some() {

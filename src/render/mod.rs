@@ -4,13 +4,16 @@
 //! Folders of plain manifests are read directly (`native`); for everything else `kustomize` runs, or `kubectl kustomize` where that is
 //! all there is. Its output is cached by the content of the source and what the layer asks; decrypted content never is.
 
+pub mod argo;
 mod cache;
 pub mod envsubst;
+mod helm;
 mod keyring;
 mod kustomization;
 mod mirror;
 mod native;
 pub mod program;
+mod remote;
 mod sops;
 
 pub use keyring::Keyring;
@@ -20,17 +23,19 @@ pub use sops::is_encrypted;
 use crate::layers::flux::Spec;
 use crate::manifest::Resource;
 use crate::manifest::yaml::{SyntaxError, documents};
+use crate::problem::Origin;
 use crate::repo::PrivateFolder;
 use cache::Cache;
-use serde_json::Value;
+use remote::Remotes;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use zeroize::Zeroizing;
 
-pub(crate) use native::{is_yaml, join};
+pub(crate) use native::{is_yaml, join, kustomization_file};
 
 /// What can go wrong with one layer. Paths are from the root of its source.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +62,26 @@ pub enum RenderError {
     Kustomize {
         /// What it said.
         message: String,
+    },
+    /// helm refused.
+    #[error("helm: {message}")]
+    Helm {
+        /// What it said.
+        message: String,
+        /// Where.
+        place: Option<Origin>,
+    },
+    /// What is asked of the files cannot be done.
+    #[error("{message}")]
+    Tool {
+        /// What, and why.
+        message: String,
+    },
+    /// Something that is not in Git is needed.
+    #[error("{what} is not in Git")]
+    Lacking {
+        /// What.
+        what: String,
     },
     /// A program is not installed.
     #[error("{name} is needed and was found neither on PATH nor among the sandbox's components")]
@@ -133,6 +158,9 @@ pub struct Rendered {
     pub encrypted: bool,
 }
 
+/// Clones that stand for remote bases: URL or the last part of one, and a folder.
+pub type Bases = Vec<(String, PathBuf)>;
+
 /// Renders layers; may be used by several threads.
 #[derive(Debug)]
 pub struct Renderer {
@@ -140,6 +168,9 @@ pub struct Renderer {
     cache: Option<Cache>,
     folder: Arc<PrivateFolder>,
     mirrors: AtomicU32,
+    bases: Bases,
+    /// Looked for when the first chart comes.
+    helm: OnceLock<Option<(PathBuf, Option<Cache>)>>,
 }
 
 impl Renderer {
@@ -149,7 +180,14 @@ impl Renderer {
         let kubectl = || program::find("kubectl").map(|program| (program, &["kustomize"][..]));
         let program = kustomize().or_else(kubectl);
         let cache = program.as_ref().and_then(|(program, _)| Cache::open(program));
-        Self { program, cache, folder, mirrors: AtomicU32::new(0) }
+        Self { program, cache, folder, mirrors: AtomicU32::new(0), bases: Vec::new(), helm: OnceLock::new() }
+    }
+
+    /// With clones for remote bases.
+    #[must_use]
+    pub fn with_bases(mut self, bases: Bases) -> Self {
+        self.bases = bases;
+        self
     }
 
     /// Objects of one layer.
@@ -157,12 +195,7 @@ impl Renderer {
         let path = join("", &request.spec.path)
             .filter(|path| request.root.join(path).is_dir())
             .ok_or_else(|| RenderError::NoFolder { path: request.spec.path.clone() })?;
-        let changed = kustomization::changes(&request.spec);
-        let plain = if changed { None } else { native::build(&request.root, &path) };
-        let mut resources = match plain {
-            Some(resources) => resources,
-            None => self.kustomize(request, &path, changed)?,
-        };
+        let mut resources = self.build(request, &path, &Map::new())?;
         let mut encrypted = false;
         for resource in resources.iter_mut().filter(|resource| sops::holds_encrypted(resource)) {
             match &request.keys {
@@ -175,19 +208,28 @@ impl Renderer {
         Ok(Rendered { resources, encrypted })
     }
 
-    fn kustomize(&self, request: &Request, path: &str, changed: bool) -> Result<Vec<Resource>, RenderError> {
+    /// The objects as kustomize gives them; `more` is merged into the kustomization.
+    fn build(&self, request: &Request, path: &str, more: &Map<String, Value>) -> Result<Vec<Resource>, RenderError> {
+        let changed = kustomization::changes(&request.spec) || !more.is_empty();
+        let plain = if changed { None } else { native::build(&request.root, path) };
+        plain.map_or_else(|| self.kustomize(request, path, changed, more), Ok)
+    }
+
+    fn kustomize(&self, request: &Request, path: &str, changed: bool, more: &Map<String, Value>) -> Result<Vec<Resource>, RenderError> {
         let folder = request.root.join(path);
         let own = native::kustomization_file(&folder);
         let sources = request.keys.as_ref().filter(|keys| keys.may_open(true)).map(|keys| (keys, sops::Sources::find(&request.root, path)));
         let sources = sources.filter(|(_, sources)| !sources.is_empty());
         let cache = self.cache.as_ref().filter(|_| sources.is_none());
-        let key = cache.map(|_| Cache::key(&request.content, path, &request.spec));
+        let key = cache.map(|_| Cache::key(&request.content, path, &request.spec, more));
         let cached = cache.zip(key.as_ref()).and_then(|(cache, key)| cache.get(key));
         let text = if let Some(text) = cached {
             text
         } else {
-            let built = if changed || own.is_none() || sources.is_some() {
-                let mirror = self.mirror(request, path, own, sources)?;
+            let merged = Self::merged(request, path, own, changed, more)?;
+            let remotes = Remotes::find(&request.root, path, &self.bases, merged.as_ref())?;
+            let built = if merged.is_some() || sources.is_some() || !remotes.is_empty() {
+                let mirror = self.mirror(request, path, own, Inputs { merged, sources, remotes })?;
                 let built = self.run(&mirror.join(path), &[&mirror, &request.root]);
                 // Decrypted files must not stay longer than needed.
                 let _ = fs::remove_dir_all(&mirror);
@@ -205,29 +247,46 @@ impl Renderer {
         Ok(parsed.into_iter().map(|document| Resource { value: document.value, origin: None }).collect())
     }
 
-    /// A private view of the source in which the layer's kustomization is as the controller writes it, and encrypted files are in clear.
-    fn mirror(
-        &self,
+    /// The layer's kustomization as the controller writes it; none where it is the folder's own.
+    fn merged(
         request: &Request,
         path: &str,
         own: Option<&'static str>,
-        sources: Option<(&Keys, sops::Sources)>,
-    ) -> Result<PathBuf, RenderError> {
+        changed: bool,
+        more: &Map<String, Value>,
+    ) -> Result<Option<Value>, RenderError> {
+        if !changed && own.is_some() {
+            return Ok(None);
+        }
         let folder = request.root.join(path);
-        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
         let read = |source| RenderError::Read { path: path.to_owned(), source };
         let base = match own {
             None => kustomization::listing(&native::scan(&folder).map_err(read)?),
             Some(name) => {
                 let text = fs::read_to_string(folder.join(name)).map_err(read)?;
-                let found = documents(&text).map_err(|error| yaml_error(below(name), error, &text))?;
+                let file = join(path, name).unwrap_or_default();
+                let found = documents(&text).map_err(|error| yaml_error(file, error, &text))?;
                 found.into_iter().next().map_or(Value::Null, |document| document.value)
             }
         };
         let exists = |component: &str| join(path, component).is_some_and(|folder| request.root.join(folder).is_dir());
-        let merged = kustomization::merge(base, &request.spec, exists);
-        let mut files = BTreeMap::from([(below("kustomization.yaml"), merged.to_string().into_bytes())]);
-        let removed: BTreeSet<String> = own.map(below).into_iter().filter(|name| !files.contains_key(name)).collect();
+        Ok(Some(kustomization::add(kustomization::merge(base, &request.spec, exists), more)))
+    }
+
+    /// A private view of the source in which the layer's kustomization is as the controller writes it, encrypted files are in clear, and
+    /// remote bases are clones.
+    fn mirror(&self, request: &Request, path: &str, own: Option<&'static str>, inputs: Inputs<'_>) -> Result<PathBuf, RenderError> {
+        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+        let read = |source| RenderError::Read { path: path.to_owned(), source };
+        let Inputs { merged, sources, remotes } = inputs;
+        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        let mut removed = BTreeSet::new();
+        for (file, kustomization) in merged.map(|merged| (below("kustomization.yaml"), merged)).into_iter().chain(remotes.files) {
+            files.insert(file, kustomization.to_string().into_bytes());
+        }
+        if files.contains_key(&below("kustomization.yaml")) {
+            removed.extend(own.map(below).into_iter().filter(|name| !files.contains_key(name)));
+        }
         let mut real_folders = BTreeSet::new();
         if let Some((keys, sources)) = sources {
             if !self.folder.in_memory() {
@@ -236,8 +295,14 @@ impl Renderer {
             files.extend(sources.decrypt(&request.root, keys)?);
             real_folders = sources.folders;
         }
+        if !remotes.clones.is_empty() {
+            real_folders.extend(remotes.folders);
+        }
         let mirror = self.folder.path().join(format!("mirror-{}", self.mirrors.fetch_add(1, Ordering::Relaxed)));
         mirror::make(&request.root, &mirror, &files, &removed, &real_folders).map_err(read)?;
+        for (name, clone) in remotes.clones {
+            std::os::unix::fs::symlink(clone, mirror.join(name)).map_err(read)?;
+        }
         Ok(mirror)
     }
 
@@ -256,6 +321,13 @@ impl Renderer {
         }
         Err(RenderError::Kustomize { message: message.trim().trim_start_matches("Error: ").to_owned() })
     }
+}
+
+/// What a mirror changes.
+struct Inputs<'k> {
+    merged: Option<Value>,
+    sources: Option<(&'k Keys, sops::Sources)>,
+    remotes: Remotes,
 }
 
 fn yaml_error(path: String, error: SyntaxError, text: &str) -> RenderError {

@@ -326,7 +326,9 @@ mod tests {
                 }
                 let spec = crate::layers::flux::Spec { path: folder.clone(), ..Default::default() };
                 let request = Request { root: root.clone(), content: String::new(), spec, keys: None };
-                let built = renderer.kustomize(&request, &folder, false).unwrap_or_else(|error| panic!("{folder}: {error}"));
+                let built = renderer
+                    .kustomize(&request, &folder, false, &serde_json::Map::new())
+                    .unwrap_or_else(|error| panic!("{folder}: {error}"));
                 let values = |resources: Vec<Resource>| resources.into_iter().map(|resource| resource.value).collect::<Vec<_>>();
                 assert_eq!(values(plain), values(built), "{} {folder}", archive.path().display());
                 compared += 1;

@@ -172,6 +172,13 @@ impl Repository {
         Ok(Commit { id: commit.id().to_string(), tree: commit.tree_id().to_string() })
     }
 
+    /// The commit of a branch, tag or commit as a source names it: what the remote has comes before what is local.
+    pub fn find(&self, name: &str) -> Option<Commit> {
+        [format!("refs/remotes/origin/{name}"), format!("refs/tags/{name}"), format!("refs/heads/{name}"), name.to_owned()]
+            .iter()
+            .find_map(|name| self.resolve(name).ok())
+    }
+
     /// The commit of HEAD; none before the first commit.
     pub fn head(&self) -> Option<Commit> {
         self.resolve("HEAD").ok()

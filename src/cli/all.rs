@@ -1,0 +1,75 @@
+//! `plan --all`: every environment of a repository, or every entry point where no file names one.
+
+use super::start::read_all;
+use super::{Failure, InputArgs, Output, PlanArgs};
+use crate::plan::Plan;
+use crate::plan::estimate::estimate;
+use crate::read::{self, Revision};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// What `plan --all -o json` prints.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Plans {
+    api_version: &'static str,
+    kind: &'static str,
+    environments: Vec<Plan>,
+}
+
+/// Plans all of them; one that cannot be read does not stop the others.
+pub(super) async fn plan(args: &PlanArgs, quiet: bool) -> Result<ExitCode, Failure> {
+    let mut plans = Vec::new();
+    let mut failures = Vec::new();
+    for input in inputs(&args.input)? {
+        match read_all(&input, Revision::WorkingTree).await {
+            Ok((environment, reading)) => {
+                let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+                plan.expected = Some(estimate(&plan, &BTreeMap::new(), 1.0));
+                plans.push(plan);
+            }
+            Err(failure) => failures.push((input.environment.or(input.entrypoint).unwrap_or_default(), failure)),
+        }
+    }
+    let is_blocked = plans.iter().any(super::plan::is_blocked);
+    let text = match args.output {
+        Output::Human => {
+            let mut text = String::new();
+            for (at, plan) in plans.iter().enumerate() {
+                let _ = write!(text, "{}{}", if at > 0 { "\n" } else { "" }, super::plan::shown(plan, quiet));
+            }
+            text
+        }
+        Output::Json => {
+            let plans = Plans { api_version: "blackstart/v1alpha1", kind: "Plans", environments: plans };
+            let text = serde_json::to_string_pretty(&plans);
+            text.map_err(|error| Failure::new("the plans: cannot be written as JSON").because(&error).code(3))? + "\n"
+        }
+    };
+    super::start::print_out(&text)?;
+    let failed = !failures.is_empty();
+    for (name, failure) in failures {
+        failure.of(&name).show();
+    }
+    Ok(ExitCode::from(u8::from(is_blocked || failed)))
+}
+
+/// One input for each environment in `environments/`, else for each entry point.
+fn inputs(given: &InputArgs) -> Result<Vec<InputArgs>, Failure> {
+    let names = read::environments(&given.path)?;
+    if !names.is_empty() {
+        return Ok(names.into_iter().map(|name| InputArgs { environment: Some(name), ..given.clone() }).collect());
+    }
+    // A single file is the only environment.
+    if read::environment(&given.path, None)?.file.is_some() {
+        return Ok(vec![given.clone()]);
+    }
+    let revision = given.revision.clone().map_or(Revision::WorkingTree, Revision::Named);
+    let paths = read::entrypoints(&given.path, &revision)?;
+    if paths.is_empty() {
+        return Err(read::ReadError::NoEntrypoint { path: given.path.clone(), charts: Vec::new() }.into());
+    }
+    Ok(paths.into_iter().map(|path| InputArgs { entrypoint: Some(path), ..given.clone() }).collect())
+}

@@ -1,0 +1,220 @@
+//! ApplicationSets: parameters of all generators, each put into the template (argo-cd `applicationset/controllers/template`).
+
+use super::generators::{Fault, Generators, Parameters, Repositories, filled, matches, merge};
+use crate::layers::template::{Style, fill};
+use crate::manifest::Resource;
+use crate::manifest::yaml::documents;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+/// What an ApplicationSet gives.
+#[derive(Debug, Default)]
+pub struct Generated {
+    /// Applications, each with the step of a progressive sync.
+    pub applications: Vec<(Resource, Option<usize>)>,
+    /// What is not known or wrong; the generators that work are used all the same.
+    pub faults: Vec<Fault>,
+}
+
+/// All Applications of an ApplicationSet.
+pub fn generate(set: &Resource, repositories: &mut dyn Repositories) -> Generated {
+    let mut generated = Generated::default();
+    let spec = set.value.get("spec").cloned().unwrap_or_default();
+    let options = spec.get("goTemplateOptions").and_then(Value::as_array);
+    let strict = options.into_iter().flatten().any(|option| option == "missingkey=error");
+    let style = if spec.get("goTemplate") == Some(&Value::Bool(true)) { Style::Go { strict } } else { Style::Simple };
+    let mut generators = Generators { repositories, style };
+    let mut names = BTreeSet::new();
+    for generator in spec.get("generators").and_then(Value::as_array).into_iter().flatten() {
+        let sets = match generators.run(generator, 0) {
+            Ok(sets) => sets,
+            Err(fault) => {
+                generated.faults.push(fault);
+                continue;
+            }
+        };
+        for (parameters, own) in sets {
+            match application(set, &spec, &parameters, own, style) {
+                Ok(application) => {
+                    if !names.insert(application.name().to_owned()) {
+                        generated.faults.push(Fault::Wrong(format!("gives two Applications the name {}", application.name())));
+                        continue;
+                    }
+                    let step = step(&spec, &application);
+                    generated.applications.push((application, step));
+                }
+                Err(fault) => generated.faults.push(fault),
+            }
+        }
+    }
+    generated.faults.dedup();
+    generated
+}
+
+fn application(set: &Resource, spec: &Value, parameters: &Parameters, own: Option<Value>, style: Style) -> Result<Resource, Fault> {
+    let mut template = spec.get("template").cloned().unwrap_or_default();
+    if let Some(own) = own {
+        merge(&mut template, own);
+    }
+    let mut value = fill(&template, parameters, style)?;
+    if let Some(patch) = spec.get("templatePatch").and_then(Value::as_str).filter(|patch| !patch.trim().is_empty()) {
+        let text = filled(patch, parameters, style)?;
+        let found = documents(&text).map_err(|error| Fault::Wrong(format!("templatePatch is not valid YAML: {}", error.message)))?;
+        // Lists in an Application have no merge keys, so that a strategic merge is a plain one.
+        for document in found {
+            patched(&mut value, document.value);
+        }
+    }
+    let Value::Object(mut map) = value else { return Err(Fault::Wrong("has no template".to_owned())) };
+    map.insert("apiVersion".to_owned(), "argoproj.io/v1alpha1".into());
+    map.insert("kind".to_owned(), "Application".into());
+    let metadata = map.entry("metadata").or_insert_with(|| json!({}));
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.entry("namespace").or_insert_with(|| set.namespace().unwrap_or("argocd").into());
+    }
+    let resource = Resource { value: Value::Object(map), origin: set.origin.clone() };
+    if resource.name().is_empty() {
+        return Err(Fault::Wrong("template.metadata.name is missing".to_owned()));
+    }
+    Ok(resource)
+}
+
+/// A merge in which null deletes (RFC 7396).
+fn patched(value: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *value = patch;
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    if let Some(map) = value.as_object_mut() {
+        for (key, patch) in patch {
+            if patch.is_null() { drop(map.remove(&key)) } else { patched(map.entry(key).or_insert(Value::Null), patch) }
+        }
+    }
+}
+
+/// Where `strategy.rollingSync` puts an Application; one that no step takes is not synced by it.
+fn step(spec: &Value, application: &Resource) -> Option<usize> {
+    if spec.pointer("/strategy/type").and_then(Value::as_str) != Some("RollingSync") {
+        return None;
+    }
+    let steps = spec.pointer("/strategy/rollingSync/steps")?.as_array()?;
+    steps.iter().position(|step| {
+        let expressions = step.get("matchExpressions").and_then(Value::as_array);
+        expressions.is_some_and(|expressions| expressions.iter().all(|expression| matches(expression, |key| application.label(key))))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    struct Files(BTreeMap<&'static str, &'static str>);
+
+    impl Repositories for Files {
+        fn files(&mut self, url: &str, _: &str) -> Result<Vec<String>, String> {
+            if url == "gone" { Err("it is not on this machine".into()) } else { Ok(self.0.keys().map(|file| (*file).to_owned()).collect()) }
+        }
+
+        fn text(&mut self, _: &str, _: &str, path: &str) -> Option<String> {
+            self.0.get(path).map(|text| (*text).to_owned())
+        }
+    }
+
+    /// YAML of `spec` in; a line for each Application and fault out.
+    fn check(spec: &str, files: &[(&'static str, &'static str)], wanted: &[&str]) {
+        let value = json!({"kind": "ApplicationSet", "metadata": {"name": "set", "namespace": "argocd"}, "spec": documents(spec).expect("YAML")[0].value});
+        let generated = generate(&Resource { value, origin: None }, &mut Files(files.iter().copied().collect()));
+        let mut lines: Vec<String> = Vec::new();
+        for (application, step) in &generated.applications {
+            let step = step.map(|step| format!(" step {step}")).unwrap_or_default();
+            lines.push(format!("{} {}{step}", application.name(), application.text("/spec/source/path")));
+        }
+        lines.extend(generated.faults.iter().map(|fault| format!("{fault:?}")));
+        assert_eq!(lines, wanted, "{spec}");
+    }
+
+    const APPS: &[(&str, &str)] = &[
+        ("apps/a/x.yaml", ""),
+        ("apps/b/deep/y.yaml", ""),
+        ("apps/old/x.yaml", ""),
+        (".github/x", ""),
+        ("apps/config.json", "{\"c\": {\"name\": \"one\", \"replicas\": 2}}"),
+    ];
+
+    #[test]
+    fn directories_of_git_with_both_styles() {
+        let generator = "[{git: {repoURL: r, directories: [{path: 'apps/*'}, {path: apps/old, exclude: true}]}}]";
+        check(
+            &format!(
+                "generators: {generator}\ntemplate: {{metadata: {{name: '{{{{path.basename}}}}-{{{{path[0]}}}}'}}, spec: {{source: {{path: '{{{{path}}}}'}}}}}}"
+            ),
+            APPS,
+            &["a-apps apps/a", "b-apps apps/b"],
+        );
+        check(
+            &format!(
+                "goTemplate: true\ngoTemplateOptions: [missingkey=error]\ngenerators: {generator}\ntemplate: {{metadata: {{name: '{{{{.path.basename}}}}-{{{{index .path.segments 0}}}}'}}, spec: {{source: {{path: '{{{{.path.path}}}}'}}}}}}"
+            ),
+            APPS,
+            &["a-apps apps/a", "b-apps apps/b"],
+        );
+    }
+
+    #[test]
+    fn files_of_git_give_their_content() {
+        let generator = "[{git: {repoURL: r, files: [{path: 'apps/**/config.json'}], values: {who: '{{c.name}}!'}}}]";
+        check(
+            &format!(
+                "generators: {generator}\ntemplate: {{metadata: {{name: '{{{{c.name}}}}-{{{{c.replicas}}}}'}}, spec: {{source: {{path: '{{{{path}}}}/{{{{path.filename}}}}/{{{{values.who}}}}'}}}}}}"
+            ),
+            APPS,
+            &["one-2 apps/config.json/one!"],
+        );
+    }
+
+    #[test]
+    fn a_matrix_hands_its_first_parameters_to_the_second_generator() {
+        check(
+            "goTemplate: true\ngenerators:\n- matrix:\n    generators:\n    - list: {elements: [{env: dev, dir: a}, {env: prod, dir: b}]}\n    - git: {repoURL: r, directories: [{path: 'apps/{{.dir}}'}]}\ntemplate: {metadata: {name: '{{.env}}-{{.path.basename}}'}, spec: {source: {path: '{{.path.path}}'}}}",
+            APPS,
+            &["dev-a apps/a", "prod-b apps/b"],
+        );
+    }
+
+    #[test]
+    fn a_merge_changes_what_has_the_same_keys() {
+        check(
+            "generators:\n- merge:\n    mergeKeys: [env]\n    generators:\n    - list: {elements: [{env: dev, path: a}, {env: prod, path: b}]}\n    - list: {elements: [{env: prod, path: c}, {env: test, path: d}]}\ntemplate: {metadata: {name: '{{env}}'}, spec: {source: {path: '{{path}}'}}}",
+            &[],
+            &["dev a", "prod c"],
+        );
+    }
+
+    #[test]
+    fn selectors_own_templates_patches_and_steps() {
+        check(
+            "goTemplate: true\ngenerators:\n- list: {elements: [{env: dev}, {env: prod}, {env: old}], template: {metadata: {}, spec: {source: {path: own}}}}\n  selector: {matchExpressions: [{key: env, operator: NotIn, values: [old]}]}\ntemplate: {metadata: {name: '{{.env}}', labels: {env: '{{.env}}'}}, spec: {source: {path: x}}}\ntemplatePatch: |\n  {{- if eq .env \"prod\" }}\n  spec: {source: {path: patched}}\n  {{- end }}\nstrategy: {type: RollingSync, rollingSync: {steps: [{matchExpressions: [{key: env, operator: In, values: [dev]}]}, {matchExpressions: [{key: env, operator: In, values: [prod]}]}]}}",
+            &[],
+            &["dev own step 0", "prod patched step 1"],
+        );
+    }
+
+    #[test]
+    fn what_git_does_not_say_is_unknown_and_the_rest_is_used() {
+        check(
+            "generators: [{clusters: {}}, {list: {elements: [{n: a}, {n: a}]}}, {git: {repoURL: gone, directories: [{path: '*'}]}}, {matrix: {generators: [{list: {elements: [{n: b}]}}]}}]\ntemplate: {metadata: {name: '{{n}}'}, spec: {source: {path: p}}}",
+            &[],
+            &[
+                "a p",
+                "Unknown(\"the clusters that are registered with Argo CD (generator clusters)\")",
+                "Wrong(\"gives two Applications the name a\")",
+                "Unknown(\"the files of gone (generator git): it is not on this machine\")",
+                "Wrong(\"matrix: takes two generators\")",
+            ],
+        );
+    }
+}

@@ -1,0 +1,345 @@
+//! Functions of templates: Go's own, and those of Sprig and Argo CD that ApplicationSets use. None looks at the machine or the clock.
+
+use super::eval::{Fault, is_true, printed};
+use crate::manifest::yaml::documents;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use std::cmp::Ordering;
+
+pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
+    let count = arguments.len();
+    let text = |at: usize| arguments.get(at).map(plain).unwrap_or_default();
+    let last = || text(count.saturating_sub(1));
+    let value = |at: usize| arguments.get(at).cloned().unwrap_or_default();
+    let needs = |wanted: usize| if count < wanted { Err(wrong(name, &format!("needs {wanted} arguments"))) } else { Ok(()) };
+    needs(least(name).ok_or_else(|| Fault::Function(name.to_owned()))?)?;
+    Ok(match name {
+        // Logic.
+        "not" | "empty" => (!is_true(&value(0))).into(),
+        "and" => arguments.iter().find(|value| !is_true(value)).cloned().unwrap_or_else(|| value(count.saturating_sub(1))),
+        "or" | "coalesce" => arguments
+            .iter()
+            .find(|value| is_true(value))
+            .cloned()
+            .unwrap_or_else(|| if name == "or" { value(count.saturating_sub(1)) } else { Value::Null }),
+        "eq" => arguments[1..].iter().any(|other| same(&arguments[0], other)).into(),
+        "ne" => (!same(&arguments[0], &arguments[1])).into(),
+        "lt" => (compare(name, arguments)? == Ordering::Less).into(),
+        "le" => (compare(name, arguments)? != Ordering::Greater).into(),
+        "gt" => (compare(name, arguments)? == Ordering::Greater).into(),
+        "ge" => (compare(name, arguments)? != Ordering::Less).into(),
+        "default" => {
+            if is_true(&value(count - 1)) {
+                value(count - 1)
+            } else {
+                value(0)
+            }
+        }
+        "ternary" => {
+            if is_true(&value(2)) {
+                value(0)
+            } else {
+                value(1)
+            }
+        }
+        "fail" => return Err(Fault::Wrong(text(0))),
+        // Texts.
+        "print" => arguments.iter().map(printed).collect::<String>().into(),
+        "printf" => format(&text(0), &arguments[1..]).into(),
+        "toString" => text(0).into(),
+        "quote" => arguments
+            .iter()
+            .filter(|value| !value.is_null())
+            .map(|value| Value::from(plain(value)).to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+            .into(),
+        "squote" => arguments
+            .iter()
+            .filter(|value| !value.is_null())
+            .map(|value| format!("'{}'", plain(value)))
+            .collect::<Vec<_>>()
+            .join(" ")
+            .into(),
+        "upper" => text(0).to_uppercase().into(),
+        "lower" => text(0).to_lowercase().into(),
+        "title" => title(&text(0)).into(),
+        "trim" => text(0).trim().into(),
+        "trimAll" => last().trim_matches(|c| text(0).contains(c)).into(),
+        "trimPrefix" => last().strip_prefix(&text(0)).map_or_else(last, str::to_owned).into(),
+        "trimSuffix" => last().strip_suffix(&text(0)).map_or_else(last, str::to_owned).into(),
+        "replace" => last().replace(&text(0), &text(1)).into(),
+        "contains" => last().contains(&text(0)).into(),
+        "hasPrefix" => last().starts_with(&text(0)).into(),
+        "hasSuffix" => last().ends_with(&text(0)).into(),
+        "repeat" => last().repeat(usize::try_from(whole(&value(0))).unwrap_or(0).min(10_000)).into(),
+        "trunc" => cut(&last(), whole(&value(0))).into(),
+        "substr" => {
+            let (from, to) = (usize::try_from(whole(&value(0))).unwrap_or(0), usize::try_from(whole(&value(1))).unwrap_or(usize::MAX));
+            last().chars().take(to).skip(from).collect::<String>().into()
+        }
+        "nospace" => text(0).split_whitespace().collect::<String>().into(),
+        "indent" | "nindent" => {
+            let pad = " ".repeat(usize::try_from(whole(&value(0))).unwrap_or(0).min(200));
+            let body = last().split('\n').map(|line| format!("{pad}{line}")).collect::<Vec<_>>().join("\n");
+            (if name == "nindent" { format!("\n{body}") } else { body }).into()
+        }
+        "b64enc" => STANDARD.encode(text(0)).into(),
+        "b64dec" => STANDARD
+            .decode(text(0))
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .ok_or_else(|| wrong(name, "is given no base64"))?
+            .into(),
+        "normalize" => normalized(&text(0)).into(),
+        "slugify" => slug(&text(count - 1), 50).into(),
+        // Lists and maps.
+        "list" => Value::Array(arguments.to_vec()),
+        "first" => value(0).as_array().and_then(|items| items.first().cloned()).unwrap_or_default(),
+        "last" => value(0).as_array().and_then(|items| items.last().cloned()).unwrap_or_default(),
+        "rest" => Value::Array(items(&value(0)).into_iter().skip(1).collect()),
+        "initial" => {
+            let all = items(&value(0));
+            Value::Array(all[..all.len().saturating_sub(1)].to_vec())
+        }
+        "append" => {
+            let mut all = items(&value(0));
+            all.push(value(1));
+            Value::Array(all)
+        }
+        "concat" => Value::Array(arguments.iter().flat_map(items).collect()),
+        "uniq" => {
+            let mut found: Vec<Value> = Vec::new();
+            for item in items(&value(0)) {
+                if !found.contains(&item) {
+                    found.push(item);
+                }
+            }
+            Value::Array(found)
+        }
+        "has" => items(&value(1)).contains(&value(0)).into(),
+        "join" => items(&value(count - 1)).iter().map(plain).collect::<Vec<_>>().join(&text(0)).into(),
+        "splitList" => Value::Array(last().split(text(0).as_str()).map(Value::from).collect()),
+        "split" => Value::Object(last().split(text(0).as_str()).enumerate().map(|(at, part)| (format!("_{at}"), part.into())).collect()),
+        "sortAlpha" => {
+            let mut all: Vec<String> = items(&value(0)).iter().map(plain).collect();
+            all.sort();
+            all.into()
+        }
+        "len" => match &arguments[0] {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.len(),
+            Value::Object(map) => map.len(),
+            _ => return Err(wrong(name, "is given neither text, list nor map")),
+        }
+        .into(),
+        "index" => index(arguments)?,
+        "dict" => Value::Object(arguments.chunks(2).map(|pair| (plain(&pair[0]), pair.get(1).cloned().unwrap_or_default())).collect()),
+        "get" => value(0).get(text(1)).cloned().unwrap_or_else(|| "".into()),
+        "hasKey" => value(0).get(text(1)).is_some().into(),
+        "keys" => {
+            let mut all: Vec<String> = arguments.iter().filter_map(Value::as_object).flat_map(Map::keys).cloned().collect();
+            all.sort();
+            all.into()
+        }
+        "values" => value(0).as_object().map(|map| Value::Array(map.values().cloned().collect())).unwrap_or_default(),
+        "pick" => value(0)
+            .as_object()
+            .map(|map| {
+                map.iter()
+                    .filter(|(key, _)| arguments[1..].iter().any(|wanted| plain(wanted) == **key))
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect::<Map<_, _>>()
+                    .into()
+            })
+            .unwrap_or_default(),
+        "omit" => value(0)
+            .as_object()
+            .map(|map| {
+                map.iter()
+                    .filter(|(key, _)| !arguments[1..].iter().any(|other| plain(other) == **key))
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect::<Map<_, _>>()
+                    .into()
+            })
+            .unwrap_or_default(),
+        "dig" => {
+            let keys = &arguments[..count - 2];
+            keys.iter().try_fold(value(count - 1), |at, key| at.get(plain(key)).cloned()).unwrap_or_else(|| value(count - 2))
+        }
+        "toJson" => value(0).to_string().into(),
+        "toPrettyJson" => serde_json::to_string_pretty(&value(0)).unwrap_or_default().into(),
+        "fromJson" => serde_json::from_str(&text(0)).unwrap_or_default(),
+        "toYaml" => crate::manifest::write(&value(0)).trim_end().into(),
+        "fromYaml" | "fromYamlArray" => documents(&text(0))
+            .map_err(|error| wrong(name, &error.message))?
+            .into_iter()
+            .next()
+            .map(|document| document.value)
+            .unwrap_or_default(),
+        "kindIs" => (text(0) == kind(&value(1))).into(),
+        // Numbers.
+        "int" | "int64" => whole(&value(0)).into(),
+        "atoi" => text(0).parse::<i64>().unwrap_or(0).into(),
+        "add" => arguments.iter().map(whole).fold(0_i64, i64::wrapping_add).into(),
+        "add1" => whole(&value(0)).wrapping_add(1).into(),
+        "sub" => whole(&value(0)).wrapping_sub(whole(&value(1))).into(),
+        "mul" => arguments.iter().map(whole).fold(1_i64, i64::wrapping_mul).into(),
+        "div" => whole(&value(0)).checked_div(whole(&value(1))).ok_or_else(|| wrong(name, "divides by 0"))?.into(),
+        "mod" => whole(&value(0)).checked_rem(whole(&value(1))).ok_or_else(|| wrong(name, "divides by 0"))?.into(),
+        "max" => arguments.iter().map(whole).max().unwrap_or_default().into(),
+        "min" => arguments.iter().map(whole).min().unwrap_or_default().into(),
+        _ => return Err(Fault::Function(name.to_owned())),
+    })
+}
+
+/// Fewest arguments of each function that is known.
+fn least(name: &str) -> Option<usize> {
+    Some(match name {
+        "and" | "or" | "coalesce" | "print" | "list" | "dict" | "concat" | "quote" | "squote" | "add" | "mul" | "keys" => 0,
+        "not" | "empty" | "fail" | "printf" | "toString" | "upper" | "lower" | "title" | "trim" | "nospace" | "b64enc" | "b64dec"
+        | "normalize" | "slugify" | "first" | "last" | "rest" | "initial" | "uniq" | "sortAlpha" | "len" | "values" | "toJson"
+        | "toPrettyJson" | "fromJson" | "toYaml" | "fromYaml" | "fromYamlArray" | "int" | "int64" | "atoi" | "add1" | "max" | "min"
+        | "index" | "default" | "pick" | "omit" => 1,
+        "eq" | "ne" | "lt" | "le" | "gt" | "ge" | "trimAll" | "trimPrefix" | "trimSuffix" | "contains" | "hasPrefix" | "hasSuffix"
+        | "repeat" | "trunc" | "indent" | "nindent" | "append" | "has" | "join" | "splitList" | "split" | "get" | "hasKey" | "kindIs"
+        | "sub" | "div" | "mod" => 2,
+        "ternary" | "replace" | "substr" | "dig" => 3,
+        _ => return None,
+    })
+}
+
+fn wrong(name: &str, why: &str) -> Fault {
+    Fault::Wrong(format!("{name} {why}"))
+}
+
+/// The text of a value; nothing is the empty one.
+fn plain(value: &Value) -> String {
+    if value.is_null() { String::new() } else { printed(value) }
+}
+
+fn items(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+fn whole(value: &Value) -> i64 {
+    match value {
+        // As Go casts: the fraction is cut.
+        #[expect(clippy::cast_possible_truncation, reason = "so does Sprig")]
+        Value::Number(number) => number.as_i64().unwrap_or_else(|| number.as_f64().unwrap_or_default() as i64),
+        Value::String(text) => text.trim().parse().unwrap_or_default(),
+        Value::Bool(on) => i64::from(*on),
+        _ => 0,
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "invalid",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    }
+}
+
+fn same(one: &Value, other: &Value) -> bool {
+    match (one.as_f64(), other.as_f64()) {
+        (Some(one), Some(other)) => one.total_cmp(&other) == Ordering::Equal,
+        _ => one == other,
+    }
+}
+
+fn compare(name: &str, arguments: &[Value]) -> Result<Ordering, Fault> {
+    match (&arguments[0], &arguments[1]) {
+        (Value::String(one), Value::String(other)) => Ok(one.cmp(other)),
+        (one, other) => match (one.as_f64(), other.as_f64()) {
+            (Some(one), Some(other)) => Ok(one.total_cmp(&other)),
+            _ => Err(wrong(name, "compares what has no order")),
+        },
+    }
+}
+
+fn index(arguments: &[Value]) -> Result<Value, Fault> {
+    let mut at = arguments[0].clone();
+    for key in &arguments[1..] {
+        at = match &at {
+            Value::Array(items) => {
+                let number = whole(key);
+                let found = usize::try_from(number).ok().and_then(|number| items.get(number));
+                found.cloned().ok_or_else(|| Fault::Wrong(format!("index {number} is out of range")))?
+            }
+            Value::Object(map) => map.get(&plain(key)).cloned().unwrap_or_default(),
+            _ => return Err(Fault::Wrong(format!("index {}: of neither list nor map", plain(key)))),
+        };
+    }
+    Ok(at)
+}
+
+/// The verbs that texts are built with; flags and widths are left out.
+fn format(pattern: &str, arguments: &[Value]) -> String {
+    let mut out = String::new();
+    let mut arguments = arguments.iter();
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('q') => out.push_str(&Value::from(arguments.next().map(plain).unwrap_or_default()).to_string()),
+            Some(verb @ ('s' | 'v' | 'd' | 't')) => match arguments.next() {
+                Some(value) => out.push_str(&printed(value)),
+                None => out.extend("%!".chars().chain([verb]).chain("(MISSING)".chars())),
+            },
+            Some('%') | None => out.push('%'),
+            Some(other) => out.extend(['%', other]),
+        }
+    }
+    out
+}
+
+fn title(text: &str) -> String {
+    let mut is_start = true;
+    text.chars()
+        .flat_map(|c| {
+            let changed: Vec<char> = if is_start { c.to_uppercase().collect() } else { vec![c] };
+            is_start = c.is_whitespace();
+            changed
+        })
+        .collect()
+}
+
+/// The first characters, or the last ones for a negative count.
+fn cut(text: &str, count: i64) -> String {
+    let size = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    let length = text.chars().count();
+    if count < 0 { text.chars().skip(length.saturating_sub(size)).collect() } else { text.chars().take(size).collect() }
+}
+
+/// A name that Kubernetes takes (argo-cd `SanitizeName`): lower case, `-` for what is not allowed, 253 characters.
+pub(in crate::layers) fn normalized(text: &str) -> String {
+    let plain: String = text
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.' { c } else { '-' })
+        .collect();
+    let cut: String = plain.chars().take(253).collect();
+    cut.trim_matches(['-', '.']).to_owned()
+}
+
+fn slug(text: &str, most: usize) -> String {
+    let mut out = String::new();
+    for c in text.to_lowercase().chars() {
+        if c.is_ascii_alphanumeric() {
+            out.push(c);
+        } else if !out.ends_with('-') && !out.is_empty() {
+            out.push('-');
+        }
+    }
+    let cut: String = out.chars().take(most).collect();
+    cut.trim_end_matches('-').to_owned()
+}

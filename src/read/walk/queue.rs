@@ -1,0 +1,96 @@
+//! Rendering on all cores: layers go to the workers, and come back rendered.
+
+use crate::manifest::Resource;
+use crate::render::argo::Part;
+use crate::render::{RenderError, Rendered, Renderer, Request};
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex};
+
+/// What a worker renders.
+pub(super) enum Job {
+    Layer(Box<Request>),
+    /// The sources of an Application.
+    Application(Vec<Part>),
+}
+
+/// What became of it.
+pub(super) enum Answer {
+    Layer(Result<Rendered, RenderError>),
+    Application(Vec<Result<Vec<Resource>, RenderError>>),
+}
+
+/// Jobs for the workers, and their answers.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    jobs: VecDeque<(usize, Job)>,
+    answers: Vec<(usize, Answer)>,
+    running: usize,
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn wait<'g>(&self, guard: std::sync::MutexGuard<'g, QueueState>) -> std::sync::MutexGuard<'g, QueueState> {
+        self.changed.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, index: usize, job: Job) {
+        let mut state = self.lock();
+        state.jobs.push_back((index, job));
+        state.running += 1;
+        self.changed.notify_all();
+    }
+
+    /// Answers that are there; waits for one while jobs run. Empty when nothing runs.
+    pub(super) fn answers(&self) -> Vec<(usize, Answer)> {
+        let mut state = self.lock();
+        while state.answers.is_empty() && state.running > 0 {
+            state = self.wait(state);
+        }
+        std::mem::take(&mut state.answers)
+    }
+
+    pub(super) fn work(&self, renderer: &Renderer) {
+        loop {
+            let (index, job) = {
+                let mut state = self.lock();
+                loop {
+                    if let Some(job) = state.jobs.pop_front() {
+                        break job;
+                    }
+                    if state.closed {
+                        return;
+                    }
+                    state = self.wait(state);
+                }
+            };
+            let answer = match job {
+                Job::Layer(request) => Answer::Layer(renderer.render(&request)),
+                Job::Application(parts) => Answer::Application(parts.iter().map(|part| renderer.render_application(part)).collect()),
+            };
+            let mut state = self.lock();
+            state.answers.push((index, answer));
+            state.running -= 1;
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// Closes the queue however the walk ends, so that no worker waits for ever.
+pub(super) struct Close<'q>(pub(super) &'q Queue);
+
+impl Drop for Close<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_all();
+    }
+}
