@@ -202,8 +202,15 @@ pub trait Dice {
 }
 
 impl Resources {
-    /// Which of these nodes go: never one without all that needs it. `always` are those that go with the cluster.
-    pub fn doomed(&self, nodes: &[String], always: &BTreeSet<String>, edges: &[Edge], dice: &mut impl Dice) -> BTreeSet<String> {
+    /// Which of these nodes go: never one without all that needs it. `always` are those that go with the cluster, `kept` are never drawn.
+    pub fn doomed(
+        &self,
+        nodes: &[String],
+        always: &BTreeSet<String>,
+        kept: &BTreeSet<String>,
+        edges: &[Edge],
+        dice: &mut impl Dice,
+    ) -> BTreeSet<String> {
         let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for edge in edges {
             users.entry(&edge.from).or_default().push(&edge.to);
@@ -231,7 +238,7 @@ impl Resources {
                     let node = open.swap_remove(dice.below(open.len()));
                     let mut more = doomed.clone();
                     close(node, &mut more);
-                    if more.len() <= nodes.len() / 2 {
+                    if more.len() <= nodes.len() / 2 && more.is_disjoint(kept) {
                         doomed = more;
                     }
                 }
@@ -265,10 +272,10 @@ mod tests {
         let nodes: Vec<String> = ["vpc", "subnet", "cluster", "queue", "table", "bucket"].map(str::to_owned).into();
         let edges = [edge("vpc", "subnet"), edge("subnet", "cluster")];
         let none = BTreeSet::new();
-        let named = Resources::Named(vec!["subnet".into()]).doomed(&nodes, &none, &edges, &mut Next(0));
+        let named = Resources::Named(vec!["subnet".into()]).doomed(&nodes, &none, &none, &edges, &mut Next(0));
         assert_eq!(named.into_iter().collect::<Vec<_>>(), ["cluster", "subnet"]);
         for seed in 0..50 {
-            let half = Resources::Half.doomed(&nodes, &none, &edges, &mut Next(seed));
+            let half = Resources::Half.doomed(&nodes, &none, &none, &edges, &mut Next(seed));
             assert!(!half.is_empty() && half.len() <= 3, "{half:?}");
             assert!(!half.contains("vpc") || half.contains("cluster"), "{half:?}");
         }

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, ClusterError, Preconditions, wait};
 use crate::execute::Events;
 use crate::execute::destroy::{self, Demolition};
 use crate::layers::infrastructure::{Change, Declared, Difference, at, put};
-use crate::manifest::ObjectId;
+use crate::manifest::{ObjectId, Resource};
 use crate::plan::Plan;
 use crate::read::Reading;
 use crate::restore::claims::Claim;
@@ -22,6 +22,16 @@ use tokio::sync::{mpsc, watch};
 
 /// How long a namespace may take to go.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Kinds of the agent that hold their namespace by a finalizer.
+const AGENT: [(&str, &str); 7] = [
+    ("kustomize.toolkit.fluxcd.io/v1", "Kustomization"),
+    ("helm.toolkit.fluxcd.io/v2", "HelmRelease"),
+    ("source.toolkit.fluxcd.io/v1", "GitRepository"),
+    ("source.toolkit.fluxcd.io/v1", "OCIRepository"),
+    ("source.toolkit.fluxcd.io/v1", "HelmRepository"),
+    ("source.toolkit.fluxcd.io/v1", "HelmChart"),
+    ("source.toolkit.fluxcd.io/v1", "Bucket"),
+];
 /// Fields that protect a resource against its deletion.
 const PROTECTIONS: [&str; 3] = ["deletionProtection", "deletionProtectionEnabled", "disableAPITermination"];
 
@@ -107,13 +117,10 @@ pub async fn strike(disaster: &Disaster, sandbox: &mut Sandbox, before: Before<'
         sandbox.lose_cluster().await?;
     } else {
         gone.namespaces = namespaces(disaster, &before, &mut dice);
-        if disaster.agent {
-            sandbox.stop_agent().await?;
-            gone.namespaces.push("flux-system".to_owned());
-        }
         delete_namespaces(before.cluster, &gone.namespaces).await?;
         if disaster.agent {
-            gone.namespaces.retain(|name| name != "flux-system");
+            sandbox.stop_agent().await?;
+            uninstall(before.cluster).await?;
         }
     }
     if let Some(cloud) = &before.cloud {
@@ -135,7 +142,13 @@ fn doomed(disaster: &Disaster, before: &Before<'_>, dice: &mut impl Dice) -> BTr
     let members = |edge: &&crate::plan::Edge| !edge.from.starts_with("aws/eks/Cluster/") || edge.to.starts_with("aws/eks/");
     let edges: Vec<crate::plan::Edge> = before.plan.edges.iter().filter(members).cloned().collect();
     let resources = if disaster.resources == Resources::None && clusters.is_empty() { &Resources::None } else { &disaster.resources };
-    resources.doomed(&living, &clusters, &edges, dice)
+    resources.doomed(&living, &clusters, &only_once(&before.plan.declared), &edges, dice)
+}
+
+/// What moto cannot make twice: it keeps the address of an instance that is gone.
+fn only_once(declared: &[Declared]) -> BTreeSet<String> {
+    let is_fixed = |one: &&Declared| one.schema.kind == "Instance" && at(one.spec(), "privateIPAddress").is_some();
+    declared.iter().filter(is_fixed).map(Declared::node).collect()
 }
 
 fn namespaces(disaster: &Disaster, before: &Before<'_>, dice: &mut impl Dice) -> Vec<String> {
@@ -161,6 +174,21 @@ fn namespaces(disaster: &Disaster, before: &Before<'_>, dice: &mut impl Dice) ->
             drawn
         }
     }
+}
+
+/// As `flux uninstall` does it: what the agent manages stays, and its own objects let go of their namespace.
+async fn uninstall(cluster: &Cluster) -> Result<(), StrikeError> {
+    for (api_version, kind) in AGENT {
+        let objects = match cluster.list(api_version, kind, None, None).await {
+            Err(ClusterError::KindUnknown { .. }) => continue,
+            objects => objects?,
+        };
+        for object in objects {
+            let id = Resource { value: object, origin: None }.id();
+            cluster.merge_patch(&id, None, &json!({"metadata": {"finalizers": null}}), "blackstart-disaster").await?;
+        }
+    }
+    delete_namespaces(cluster, &["flux-system".to_owned()]).await
 }
 
 async fn delete_namespaces(cluster: &Cluster, names: &[String]) -> Result<(), StrikeError> {

@@ -23,6 +23,7 @@ mod faults;
 mod fresh;
 mod holds;
 mod moto;
+mod records;
 mod states;
 mod tables;
 mod tokens;
@@ -216,7 +217,10 @@ async fn carry_out(asked: &Asked, shared: &Shared) -> Result<Answer, String> {
     if let Some(refusal) = holds::refusal(asked, &shared.moto, &shared.eks).await? {
         return Ok(refusal);
     }
-    let answer = shared.moto.forward(asked).await?;
+    let mut answer = shared.moto.forward(asked).await?;
+    if let Some(better) = records::again(asked, &answer, &shared.moto).await? {
+        answer = better;
+    }
     if answer.status.is_success() {
         holds::let_go(asked, &shared.moto).await?;
         shared.tables.remember(asked);
