@@ -97,12 +97,13 @@ fn numbers(report: &Report) -> Markup {
     let all = report.layers.iter().filter(|layer| layer.result != Some(Outcome::Skipped)).count();
     let objects: usize = report.layers.iter().map(|layer| layer.objects).sum();
     let number = |value: String, words: &str| html! { div { b { (value) } span { (words) } } };
+    let named = |id: &str, value: String, words: &str| html! { div { b id=(id) { (value) } span { (words) } } };
     html! {
         div.numbers {
-            @if let Some(ready) = report.ready_seconds { (number(seconds(ready), "until everything was ready")) }
+            @if let Some(ready) = report.ready_seconds { (named("ready", seconds(ready), "until everything was ready")) }
             @if let Some(handover) = report.handover_seconds { (number(seconds(handover), "until all was handed over")) }
             @if report.ready_seconds.is_none() { (number(seconds(report.total_seconds), "until the end")) }
-            (number(format!("{ready} of {all}"), "layers ready"))
+            (named("layers", format!("{ready} of {all}"), "layers ready"))
             (number(objects.to_string(), "objects"))
             @if report.done.states_restored + report.done.states_kept + report.done.states_lost > 0 {
                 (number((report.done.states_restored + report.done.states_kept).to_string(), "states are back"))
