@@ -7,6 +7,7 @@ use super::plain::{moment, short_revision};
 use super::shown;
 use super::text::{count, seconds};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Names as a person says them: without the namespace where all layers share one.
@@ -23,12 +24,19 @@ impl Names {
         Self { namespace: first.filter(|first| namespaces.all(|namespace| namespace == *first)).map(str::to_owned) }
     }
 
-    /// Of a node id, or of a layer's `namespace/name`.
-    pub(crate) fn short<'a>(&self, id: &'a str) -> &'a str {
+    /// Of a node id, or of a layer's `namespace/name`; `Subnet private-a` of a cloud resource.
+    pub(crate) fn short<'a>(&self, id: &'a str) -> Cow<'a, str> {
+        if let Some(("aws", rest)) = id.split_once('/') {
+            let parts: Vec<&str> = rest.split('/').collect();
+            return match parts.as_slice() {
+                [_, kind, .., name] => format!("{kind} {name}").into(),
+                _ => rest.into(),
+            };
+        }
         let layer = id.strip_prefix("layer/").unwrap_or(id);
         match (&self.namespace, layer.split_once('/')) {
-            (Some(only), Some((namespace, name))) if only == namespace => name,
-            _ => layer,
+            (Some(only), Some((namespace, name))) if only == namespace => name.into(),
+            _ => layer.into(),
         }
     }
 }
@@ -122,13 +130,14 @@ fn spent(report: &Report) -> Markup {
         @if let (Some(spent), Some(ready)) = (report.spent, report.ready_seconds.filter(|ready| *ready > 0.0)) {
             h2 { "What the time was spent on" }
             div.spent {
-                @for (class, value, word) in [("provider", spent.provider, "provider"), ("settling", spent.waiting, "waiting"), ("applying", spent.own, "own")] {
+                @for (class, value, word) in [("handover", spent.sandbox, "the sandbox"), ("provider", spent.provider, "provider"), ("settling", spent.waiting, "waiting"), ("applying", spent.own, "own")] {
                     @if value > 0.0 { span class=(class) style=(format!("width:{:.2}%", value / ready * 100.0)) title=(format!("{word} {}", seconds(value))) {} }
                 }
             }
             div.legend {
                 span { i.key.provider {} b #spent-provider { (seconds(spent.provider)) } " providers made something" }
                 span { i.key.settling {} b #spent-waiting { (seconds(spent.waiting)) } " waiting until healthy" }
+                @if spent.sandbox > 0.0 { span { i.key.sandbox {} b { (seconds(spent.sandbox)) } " the sandbox's start" } }
                 span { i.key.applying {} b #spent-own { (seconds(spent.own)) } " the tool itself" }
             }
         }
@@ -195,7 +204,7 @@ fn path(report: &Report, names: &Names) -> Markup {
                 tbody {
                     @for step in &report.critical_path {
                         tr {
-                            td.name { (names.short(&step.node)) }
+                            td.name title=(step.node) { (names.short(&step.node)) }
                             td.n { (seconds(step.end)) }
                             td.n { (seconds(step.seconds)) }
                             td.bar.wide { span.share style=(format!("width:{:.1}%", step.seconds / longest * 100.0)) {} }

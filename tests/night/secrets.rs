@@ -99,14 +99,17 @@ async fn a_planted_secret_is_in_the_cluster_and_nowhere_else() {
     let remote = registry(git.path(), "PLANTED7f3a-git").await;
 
     let pull = format!("{{\"auths\": {{\"ghcr.io\": {{\"auth\": \"{MARK}-pull\"}}}}}}");
+    let program = tempfile::tempdir().unwrap();
+    let planted = program.path().join("command");
+    std::fs::write(&planted, format!("{MARK}-command\n")).unwrap();
     let environment = Environment::new(
         "apiVersion: sqs.services.k8s.aws/v1alpha1\nkind: Queue\nmetadata: {name: q, namespace: infra}\nspec: {queueName: q}\n",
-        "  agent: {flux: {components: agent.yaml}}
+        &"  agent: {flux: {components: agent.yaml}}
   secrets:
     - {namespace: flux-system, name: sops-age, key: age.agekey, from: {ssm: /planted/age}}
     - {namespace: flux-system, name: planted, key: file, from: {file: .git/planted}}
     - {namespace: flux-system, name: planted, key: env, from: {env: PLANTED}}
-    - {namespace: flux-system, name: planted, key: command, from: {command: [cat, .git/command]}}
+    - {namespace: flux-system, name: planted, key: command, from: {command: [cat, PLACE]}}
     - {namespace: flux-system, name: planted, key: secretsmanager, from: {secretsManager: planted}}
     - {namespace: flux-system, name: planted, key: ssm, from: {ssm: /planted/token}}
     - {namespace: flux-system, name: pull, key: .dockerconfigjson, from: {file: .git/pull}}
@@ -114,7 +117,8 @@ async fn a_planted_secret_is_in_the_cluster_and_nowhere_else() {
     - {namespace: flux-system, name: sealed, key: tls.crt, from: {file: .git/tls.crt}}
     - {namespace: flux-system, name: git, key: username, from: {file: .git/user}}
     - {namespace: flux-system, name: git, key: password, from: {ssm: /planted/git}}
-",
+"
+        .replace("PLACE", &planted.display().to_string()),
     );
     let pem = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
     for (path, text) in [
@@ -225,10 +229,14 @@ fn pgp_keys_decrypt_from_a_keyring_of_their_own() {
         println!("skipped: sops and gpg are not at hand");
         return;
     };
-    let home = tempfile::Builder::new().prefix("g").tempdir_in("/dev/shm").unwrap();
+    let home = tempfile::Builder::new()
+        .prefix("g")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .tempdir_in("/dev/shm")
+        .unwrap();
     let place = home.path().display().to_string();
     let own = [("GNUPGHOME", place.as_str())];
-    run(&gpg, &["--batch", "--passphrase", "", "--quick-generate-key", "tests@example.com", "rsa2048", "default", "never"], &own, "");
+    run(&gpg, &["--batch", "--passphrase", "", "--quick-generate-key", "tests@example.com", "rsa2048", "sign,encr", "never"], &own, "");
     let listed = run(&gpg, &["--batch", "--with-colons", "--list-keys"], &own, "");
     let fingerprint = listed.lines().find_map(|line| line.strip_prefix("fpr:")).unwrap().trim_matches(':').to_owned();
     let armoured = run(&gpg, &["--batch", "--armor", "--export-secret-keys", &fingerprint], &own, "");
