@@ -2,6 +2,9 @@
 
 use crate::account::Account;
 use crate::account::environment::Environment;
+use crate::cluster_server::server;
+use blackstart::cluster::Cluster;
+use blackstart::manifest::ObjectId;
 use blackstart::plan::Action;
 use blackstart::report::event::{self, Commit, Context, Event, Fate, Happening, Outcome, State};
 use blackstart::report::{self, Mode, Options, Verbosity};
@@ -193,6 +196,23 @@ async fn a_report_is_kept_in_a_bucket_even_of_a_run_that_was_refused() {
     assert_eq!(names, ["report.html", "report.json", "report.md"]);
     let refused = environment.run(&account.edge.endpoint(), None, &["recover", "--report", "s3://"]).await;
     refused.has(&["names no bucket"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_kept_in_the_cluster() {
+    let Some(account) = Account::open(1).await else { return };
+    let Some(server) = tokio::task::spawn_blocking(server).await.unwrap() else { return };
+    let kubeconfig = server.kubeconfig("kept", "admin-token", server.port);
+    let environment = Environment::new("", "");
+    let place = "configmap://default/last-recovery";
+    let said = environment.run(&account.edge.endpoint(), Some(&kubeconfig), &["recover", "--timeout", "2s", "--report", place]).await;
+    said.has(&["report: configmap://default/last-recovery"], 1);
+    let id =
+        ObjectId { api_version: "v1".into(), kind: "ConfigMap".into(), namespace: Some("default".into()), name: "last-recovery".into() };
+    let kept = Cluster::connect(Some(&kubeconfig), None).await.unwrap().get(&id).await.unwrap().unwrap();
+    let report: Value = serde_json::from_str(kept["data"]["report.json"].as_str().unwrap()).unwrap();
+    assert_eq!((report["kind"].as_str(), report["success"].as_bool()), (Some("Report"), Some(false)));
+    assert!(kept["data"]["report.html"].as_str().unwrap().starts_with("<!DOCTYPE html>"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
