@@ -223,6 +223,12 @@ impl Cloud {
         if self.sandbox { Duration::from_millis(100) } else { Duration::from_secs(u64::from(seconds)) }
     }
 
+    /// IAM for questions that a run can do without: where the answer does not come, it does not wait for it.
+    pub fn iam_that_gives_up(&self) -> aws_sdk_iam::Client {
+        let retry = RetryConfig::standard().with_max_attempts(3);
+        aws_sdk_iam::Client::from_conf(aws_sdk_iam::config::Builder::from(&self.config).retry_config(retry).build())
+    }
+
     /// S3; addressed by path in a sandbox, which has one host name.
     pub fn s3(&self) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::config::Builder::from(&self.config).force_path_style(self.sandbox).build();

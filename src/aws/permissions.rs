@@ -1,7 +1,7 @@
 //! The IAM actions of each kind's calls, for `preflight`: which of them a plan needs follows from what happens to each resource.
 //!
 //! Names as in the Service Authorization Reference; those of S3 differ from its operations. Which operations a kind calls stands in its file;
-//! `tests/preflight.rs` makes every kind and compares.
+//! `tests/night` makes every kind and compares.
 
 use crate::preflight::permissions::Calls;
 

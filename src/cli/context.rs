@@ -12,7 +12,7 @@ pub(super) fn tell(events: &Events, verb: &str, environment: &Environment, revis
     let name = |variable: &str| std::env::var(variable).ok().filter(|name| !name.is_empty());
     let context = Context {
         verb: verb.to_owned(),
-        user: name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| rustix::process::getuid().as_raw().to_string()),
+        user: name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw())),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         account: aws.map(|aws| aws.account_id.clone()),

@@ -58,6 +58,12 @@ impl Failure {
         &self.message
     }
 
+    /// The head line and the causes, on one line; without what holds for every failure.
+    pub(super) fn reason(&self) -> String {
+        let message = self.message.trim_end_matches("; nothing was written");
+        std::iter::once(message).chain(self.causes.iter().map(String::as_str)).collect::<Vec<_>>().join(": ")
+    }
+
     /// What to do next.
     pub(super) fn advice(&self) -> Option<&str> {
         self.hint.as_deref()

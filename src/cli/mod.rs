@@ -412,6 +412,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // A core file would hold the secrets that are in memory; programs that are started inherit this.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     match cli.color {
         Color::Auto => anstream::ColorChoice::Auto,
         Color::Always => anstream::ColorChoice::Always,

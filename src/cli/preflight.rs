@@ -49,7 +49,7 @@ pub(super) async fn preflight(args: PreflightArgs, show: Show) -> Result<ExitCod
     checks.push(match remote {
         Ok(()) => Check::ok(Group::Source, "remote", "has this commit, or is not asked for one"),
         Err(failure) => {
-            let check = Check::blocker(Group::Source, "remote", failure.message().trim_end_matches("; nothing was written"));
+            let check = Check::blocker(Group::Source, "remote", failure.reason());
             match failure.advice() {
                 Some(advice) => check.fix(advice),
                 None => check,
@@ -80,7 +80,7 @@ async fn look(
                 Some(observation)
             }
             Err(failure) => {
-                checks.push(Check::blocker(Group::Permissions, "account", failure.message().trim_end_matches("; nothing was written")));
+                checks.push(Check::blocker(Group::Permissions, "account", failure.reason()));
                 None
             }
         },
@@ -170,8 +170,11 @@ fn human(all: &Preflight, verbosity: Verbosity) -> String {
             continue;
         }
         let _ = writeln!(text, "\n{TITLE}{}{TITLE:#}", group.heading());
-        for check in shown {
-            line(check, &mut text);
+        // What nobody could tell for the same reason is one line.
+        for alike in
+            shown.chunk_by(|one, other| one.verdict == Verdict::NotChecked && (one.verdict, &one.found) == (other.verdict, &other.found))
+        {
+            line(alike, &mut text);
         }
         if is_counted && verbosity != Verbosity::Quiet {
             let _ = writeln!(text, "  {GOOD}ok{GOOD:#}           {well} more {FAINT}(-v lists them){FAINT:#}");
@@ -197,16 +200,23 @@ fn human(all: &Preflight, verbosity: Verbosity) -> String {
     text
 }
 
-fn line(check: &Check, text: &mut String) {
+/// Names of one line; more are counted.
+const MOST: usize = 4;
+
+fn line(alike: &[&&Check], text: &mut String) {
+    let Some(check) = alike.first() else { return };
+    let names: Vec<&str> = alike.iter().take(MOST).map(|check| check.name.as_str()).collect();
+    let more = if alike.len() > MOST { format!(" and {} more", alike.len() - MOST) } else { String::new() };
+    let names = format!("{}{more}", names.join(", "));
     let (style, word) = match check.verdict {
         Verdict::Blocker => (BAD, "blocker"),
         Verdict::Warning => (WARN, "warning"),
         Verdict::NotChecked => (FAINT, "not checked"),
         Verdict::Ok => (GOOD, "ok"),
     };
-    let origin = check.origin.as_ref().filter(|_| check.verdict != Verdict::Ok);
+    let origin = check.origin.as_ref().filter(|_| check.verdict != Verdict::Ok && alike.len() == 1);
     let origin = origin.map(|origin| format!("  {FAINT}{origin}{FAINT:#}")).unwrap_or_default();
-    let _ = writeln!(text, "  {style}{word}{style:#}{} {}: {}{origin}", " ".repeat(12 - word.len()), check.name, check.found);
+    let _ = writeln!(text, "  {style}{word}{style:#}{} {}: {}{origin}", " ".repeat(12 - word.len()), names, check.found);
     if let Some(fix) = &check.fix {
         let _ = writeln!(text, "               {GOOD}fix:{GOOD:#} {fix}");
     }

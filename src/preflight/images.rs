@@ -121,9 +121,7 @@ pub fn charts(objects: &[&Resource]) -> Vec<(Chart, Pulled)> {
                 None
             });
             let reference = tag.and_then(|tag| oci(url, tag));
-            found.extend(
-                reference.map(|reference| (Chart::Oci(reference), Pulled::by(object, text("/spec/secretRef/name").is_some()))),
-            );
+            found.extend(reference.map(|reference| (Chart::Oci(reference), Pulled::by(object, text("/spec/secretRef/name").is_some()))));
             continue;
         }
         if object.kind() != "HelmRelease" {

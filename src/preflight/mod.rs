@@ -104,7 +104,7 @@ pub struct Check {
 
 impl Check {
     fn new(group: Group, name: impl Into<String>, verdict: Verdict, found: impl Into<String>) -> Self {
-        Self { group, name: name.into(), verdict, found: found.into(), fix: None, origin: None }
+        Self { group, name: name.into(), verdict, found: one_line(&found.into()), fix: None, origin: None }
     }
 
     /// It is well.
@@ -142,6 +142,18 @@ impl Check {
     }
 }
 
+/// Longest that a finding says, in characters.
+const LONGEST: usize = 300;
+
+/// What a server says may be a page.
+fn one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
 /// All findings: what `preflight -o json` prints.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -168,7 +180,10 @@ impl Preflight {
     /// Sorted, each finding once.
     pub fn new(environment: &str, revision: &str, mut checks: Vec<Check>) -> Self {
         checks.sort_by(|one, other| {
-            let key = |check: &Check| (check.group, check.verdict, check.origin.clone(), check.name.clone(), check.found.clone());
+            // What is not checked for the same reason stands together.
+            let why = |check: &Check| (check.verdict == Verdict::NotChecked).then(|| check.found.clone());
+            let key =
+                |check: &Check| (check.group, check.verdict, why(check), check.origin.clone(), check.name.clone(), check.found.clone());
             key(one).cmp(&key(other))
         });
         checks.dedup();
@@ -194,13 +209,14 @@ mod tests {
     fn the_worst_of_a_group_comes_first_and_nothing_twice() {
         let checks = vec![
             Check::ok(Group::Tools, "kustomize", "v5"),
-            Check::not_checked(Group::Account, "clock", "no answer"),
+            Check::not_checked(Group::Account, "clock", "no\n  answer"),
             Check::blocker(Group::Tools, "sops", "is missing"),
             Check::ok(Group::Tools, "kustomize", "v5"),
         ];
         let all = Preflight::new("shop", "abc", checks);
         let told: Vec<&str> = all.checks.iter().map(|check| check.name.as_str()).collect();
         assert_eq!(told, ["clock", "sops", "kustomize"]);
+        assert_eq!(all.checks[0].found, "no answer");
         assert_eq!((all.blockers, all.warnings, all.not_checked), (1, 0, 1));
     }
 }

@@ -319,11 +319,7 @@ impl Report {
             expected_seconds: model.expected.map(|(_, expected)| round(expected)),
             handover_seconds: model.handover_seconds().map(round),
             total_seconds: model.latest.map_or(0.0, |time| round(model.since_began(time))),
-            spent: spent(model, &steps).map(|all| Spent {
-                provider: round(all.provider),
-                waiting: round(all.waiting),
-                own: round(all.own),
-            }),
+            spent: spent(model, &steps).map(|all| all.each(round)),
             by: by(model),
             commit: model.context.as_ref().and_then(|context| context.commit.clone()),
             done: done(model),

@@ -27,12 +27,12 @@ pub(crate) fn text(report: &Report) -> String {
         add(&mut out, &cell(summary));
     }
     for failure in &report.failures {
-        add(&mut out, &format!("## Failed: {}", cell(names.short(&failure.node))));
+        add(&mut out, &format!("## Failed: {}", cell(&names.short(&failure.node))));
         // Indented, so that nothing in the message can be taken for Markdown.
         let lines: Vec<String> = failure.error.lines().map(|line| format!("    {line}")).collect();
         add(&mut out, &lines.join("\n"));
         if !failure.blocked.is_empty() {
-            let blocked: Vec<String> = failure.blocked.iter().map(|node| cell(names.short(node))).collect();
+            let blocked: Vec<String> = failure.blocked.iter().map(|node| cell(&names.short(node))).collect();
             add(&mut out, &format!("Blocks {}: {}", blocked.len(), blocked.join(", ")));
         }
     }
@@ -40,7 +40,7 @@ pub(crate) fn text(report: &Report) -> String {
         out.push_str("## Critical path\n\n| what | until | took | why after the one above |\n|---|--:|--:|---|\n");
         for step in &report.critical_path {
             let reason = step.reason.as_deref().map(cell).unwrap_or_default();
-            let _ = writeln!(out, "| {} | {} | {} | {reason} |", cell(names.short(&step.node)), seconds(step.end), seconds(step.seconds));
+            let _ = writeln!(out, "| {} | {} | {} | {reason} |", cell(&names.short(&step.node)), seconds(step.end), seconds(step.seconds));
         }
         out.push('\n');
     }
@@ -53,11 +53,11 @@ pub(crate) fn text(report: &Report) -> String {
         for layer in layers {
             let time = |time: Option<f64>| time.map(seconds).unwrap_or_default();
             let waited =
-                layer.waited_last_for.as_ref().map(|waited| format!("{} ({})", cell(names.short(&waited.node)), cell(&waited.reason)));
+                layer.waited_last_for.as_ref().map(|waited| format!("{} ({})", cell(&names.short(&waited.node)), cell(&waited.reason)));
             let _ = writeln!(
                 out,
                 "| {} | {} | {} | {} | {} | {} | {} |",
-                cell(names.short(&layer.id)),
+                cell(&names.short(&layer.id)),
                 time(layer.start),
                 time(layer.applied),
                 ready(layer),
@@ -80,18 +80,18 @@ pub(crate) fn text(report: &Report) -> String {
     }
     let mut warnings: Vec<String> = Vec::new();
     for warning in &report.warnings {
-        let node = warning.node.as_ref().map(|node| format!("{}: ", cell(names.short(node)))).unwrap_or_default();
+        let node = warning.node.as_ref().map(|node| format!("{}: ", cell(&names.short(node)))).unwrap_or_default();
         warnings.push(format!("- {node}{}", cell(&warning.message)));
     }
     for layer in report.layers.iter().filter(|layer| !layer.changed_by_agent.is_empty()) {
         let objects: Vec<String> = layer.changed_by_agent.iter().map(|object| cell(object)).collect();
-        warnings.push(format!("- {}: the agent changed what was as declared: {}", cell(names.short(&layer.id)), objects.join(", ")));
+        warnings.push(format!("- {}: the agent changed what was as declared: {}", cell(&names.short(&layer.id)), objects.join(", ")));
     }
     if report.retries > 0 {
         warnings.push(format!("- calls tried again: {}", report.retries));
     }
     for fault in &report.faults {
-        warnings.push(format!("  - {} times, {}: {}", fault.times, cell(names.short(&fault.node)), cell(&fault.error)));
+        warnings.push(format!("  - {} times, {}: {}", fault.times, cell(&names.short(&fault.node)), cell(&fault.error)));
     }
     if !warnings.is_empty() {
         add(&mut out, "## Warnings");

@@ -7,6 +7,7 @@ use super::plain::{moment, short_revision};
 use super::shown;
 use super::text::{count, seconds};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Names as a person says them: without the namespace where all layers share one.
@@ -23,12 +24,19 @@ impl Names {
         Self { namespace: first.filter(|first| namespaces.all(|namespace| namespace == *first)).map(str::to_owned) }
     }
 
-    /// Of a node id, or of a layer's `namespace/name`.
-    pub(crate) fn short<'a>(&self, id: &'a str) -> &'a str {
+    /// Of a node id, or of a layer's `namespace/name`; `Subnet private-a` of a cloud resource.
+    pub(crate) fn short<'a>(&self, id: &'a str) -> Cow<'a, str> {
+        if let Some(("aws", rest)) = id.split_once('/') {
+            let parts: Vec<&str> = rest.split('/').collect();
+            return match parts.as_slice() {
+                [_, kind, .., name] => format!("{kind} {name}").into(),
+                _ => rest.into(),
+            };
+        }
         let layer = id.strip_prefix("layer/").unwrap_or(id);
         match (&self.namespace, layer.split_once('/')) {
-            (Some(only), Some((namespace, name))) if only == namespace => name,
-            _ => layer,
+            (Some(only), Some((namespace, name))) if only == namespace => name.into(),
+            _ => layer.into(),
         }
     }
 }
@@ -97,12 +105,13 @@ fn numbers(report: &Report) -> Markup {
     let all = report.layers.iter().filter(|layer| layer.result != Some(Outcome::Skipped)).count();
     let objects: usize = report.layers.iter().map(|layer| layer.objects).sum();
     let number = |value: String, words: &str| html! { div { b { (value) } span { (words) } } };
+    let named = |id: &str, value: String, words: &str| html! { div { b id=(id) { (value) } span { (words) } } };
     html! {
         div.numbers {
-            @if let Some(ready) = report.ready_seconds { (number(seconds(ready), "until everything was ready")) }
+            @if let Some(ready) = report.ready_seconds { (named("ready", seconds(ready), "until everything was ready")) }
             @if let Some(handover) = report.handover_seconds { (number(seconds(handover), "until all was handed over")) }
             @if report.ready_seconds.is_none() { (number(seconds(report.total_seconds), "until the end")) }
-            (number(format!("{ready} of {all}"), "layers ready"))
+            (named("layers", format!("{ready} of {all}"), "layers ready"))
             (number(objects.to_string(), "objects"))
             @if report.done.states_restored + report.done.states_kept + report.done.states_lost > 0 {
                 (number((report.done.states_restored + report.done.states_kept).to_string(), "states are back"))
@@ -121,13 +130,14 @@ fn spent(report: &Report) -> Markup {
         @if let (Some(spent), Some(ready)) = (report.spent, report.ready_seconds.filter(|ready| *ready > 0.0)) {
             h2 { "What the time was spent on" }
             div.spent {
-                @for (class, value, word) in [("provider", spent.provider, "provider"), ("settling", spent.waiting, "waiting"), ("applying", spent.own, "own")] {
+                @for (class, value, word) in [("handover", spent.sandbox, "the sandbox"), ("provider", spent.provider, "provider"), ("settling", spent.waiting, "waiting"), ("applying", spent.own, "own")] {
                     @if value > 0.0 { span class=(class) style=(format!("width:{:.2}%", value / ready * 100.0)) title=(format!("{word} {}", seconds(value))) {} }
                 }
             }
             div.legend {
                 span { i.key.provider {} b #spent-provider { (seconds(spent.provider)) } " providers made something" }
                 span { i.key.settling {} b #spent-waiting { (seconds(spent.waiting)) } " waiting until healthy" }
+                @if spent.sandbox > 0.0 { span { i.key.sandbox {} b { (seconds(spent.sandbox)) } " the sandbox's start" } }
                 span { i.key.applying {} b #spent-own { (seconds(spent.own)) } " the tool itself" }
             }
         }
@@ -194,7 +204,7 @@ fn path(report: &Report, names: &Names) -> Markup {
                 tbody {
                     @for step in &report.critical_path {
                         tr {
-                            td.name { (names.short(&step.node)) }
+                            td.name title=(step.node) { (names.short(&step.node)) }
                             td.n { (seconds(step.end)) }
                             td.n { (seconds(step.seconds)) }
                             td.bar.wide { span.share style=(format!("width:{:.1}%", step.seconds / longest * 100.0)) {} }

@@ -4,6 +4,7 @@ use super::document::Report;
 use super::event::Fate;
 use super::page::Names;
 use super::plain::{moment, short_revision, told};
+use super::spent::Spent;
 use super::text::{Line, Tone, count, fold, seconds};
 
 /// Nodes of the critical path, and entries of other lists, that are shown.
@@ -118,7 +119,9 @@ pub(super) fn revision(report: &Report) -> String {
 pub(super) fn time(report: &Report) -> String {
     let Some(ready) = report.ready_seconds else { return format!("{} until the end", seconds(report.total_seconds)) };
     let spent = report.spent.map(|spent| {
-        format!(": provider {}, waiting {}, the tool itself {}", seconds(spent.provider), seconds(spent.waiting), seconds(spent.own))
+        let sandbox = if spent.sandbox > 0.0 { format!("the sandbox {}, ", seconds(spent.sandbox)) } else { String::new() };
+        let Spent { provider, waiting, own, .. } = spent;
+        format!(": provider {}, waiting {}, {sandbox}the tool itself {}", seconds(provider), seconds(waiting), seconds(own))
     });
     let handed = report.handover_seconds.map(|handed| format!("; handed over after {}", seconds(handed)));
     let expected = report.expected_seconds.map(|expected| format!("; {} were expected", seconds(expected)));

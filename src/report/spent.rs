@@ -13,8 +13,18 @@ pub struct Spent {
     pub provider: f64,
     /// Objects were written and became healthy: images, probes, elections.
     pub waiting: f64,
+    /// A rehearsal's sandbox was started.
+    pub sandbox: f64,
     /// The tool's own: reading, planning, looking, writing, and the pauses between two steps.
     pub own: f64,
+}
+
+impl Spent {
+    /// With each figure changed alike.
+    pub(crate) fn each(self, change: impl Fn(f64) -> f64) -> Self {
+        let Self { provider, waiting, sandbox, own } = self;
+        Self { provider: change(provider), waiting: change(waiting), sandbox: change(sandbox), own: change(own) }
+    }
 }
 
 /// Of a run whose nodes are all ready.
@@ -33,7 +43,9 @@ pub(crate) fn spent(model: &RunModel, steps: &[Step]) -> Option<Spent> {
             spent.waiting += within(node.applied, step.until);
         }
     }
-    spent.own = (whole - spent.provider - spent.waiting).max(0.0);
+    let phases = model.phase_times();
+    spent.sandbox = phases.iter().filter(|(phase, ..)| phase.name == "sandbox").map(|(_, from, to)| to - from).sum();
+    spent.own = (whole - spent.provider - spent.waiting - spent.sandbox).max(0.0);
     Some(spent)
 }
 

@@ -246,6 +246,8 @@ fn writes_a_report_for_a_ticket() {
 
     Revision `4f0c2d6a91b3`, started 2026-11-21 03:00:00 UTC. Times count from the start of the command.
 
+    - Done: objects: 15 created
+
     The same command goes on from here.
 
     ## Failed: operator

@@ -118,19 +118,23 @@ fn place(source: &SecretSource) -> String {
 fn commands(environment: &Environment, facts: &Facts, out: &mut String) {
     let flags = &facts.flags;
     out.push_str("## 2. What to type\n\n```console\n");
+    let mut lines = Vec::new();
     if environment.spec.aws.is_some() {
-        out.push_str("$ export AWS_PROFILE=…                 # then: aws sts get-caller-identity\n");
+        lines.push(("export AWS_PROFILE=…".to_owned(), "then look: aws sts get-caller-identity"));
     }
     for (command, why) in [
         ("preflight", "all that is missing, with fixes"),
         ("plan --live", "what will be made, and what survived"),
         ("recover --report report", "does it"),
+        ("status", "whether all is as declared"),
     ] {
-        let line = format!("$ blackstart {command}{flags}");
-        let _ = writeln!(out, "{line:<39}# {why}");
+        lines.push((format!("blackstart {command}{flags}"), why));
     }
-    let line = format!("$ blackstart status{flags}");
-    let _ = writeln!(out, "{line:<39}# whether all is as declared\n```\n");
+    let width = lines.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
+    for (command, why) in lines {
+        let _ = writeln!(out, "$ {command:<width$}  # {why}");
+    }
+    out.push_str("```\n\n");
     out.push_str(
         "`recover` may be interrupted (Ctrl-C) and run again: what is there is kept, it goes on with the rest. It deletes nothing. \
          `report/report.html` tells afterwards what took how long.\n\n",
@@ -270,7 +274,7 @@ mod tests {
             "account **111122223333**",
             "| [ ] | flux-system/sops-age | age.agekey | AWS Systems Manager, parameter `/shop/age` |",
             "$ blackstart recover --report report --environment shop",
-            "eks/Cluster/infra/shop",
+            "eks Cluster shop",
             "cannot be decrypted",
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");

@@ -26,7 +26,7 @@ pub(super) fn time(seconds: f64) -> String {
 pub(super) fn order(plan: &Plan, out: &mut String) {
     let Some(expected) = &plan.expected else { return };
     let took: HashMap<&str, f64> = expected.nodes.iter().map(|(id, seconds)| (id.as_str(), *seconds)).collect();
-    let begins = begins(plan, &took);
+    let (begins, shared) = (begins(plan, &took), shared(plan));
     let mut rows: Vec<(f64, &str, f64)> = plan
         .nodes
         .iter()
@@ -39,15 +39,17 @@ pub(super) fn order(plan: &Plan, out: &mut String) {
         let first = rows[at].0;
         let group: Vec<&(f64, &str, f64)> = rows[at..].iter().take_while(|row| row.0 - first < CLOSE).collect();
         at += group.len();
-        let mut kinds: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (_, id, _) in &group {
-            let (kind, name) = parts(id);
-            kinds.entry(kind).or_default().push(name);
+        let mut kinds: BTreeMap<&str, Vec<(f64, String)>> = BTreeMap::new();
+        for (_, id, took) in &group {
+            let (kind, name) = parts(id, shared.as_deref());
+            kinds.entry(kind).or_default().push((*took, name));
         }
         let longest = group.iter().map(|row| row.2).fold(0.0, f64::max);
-        for (number, (kind, names)) in kinds.iter().enumerate() {
+        for (number, (kind, names)) in kinds.iter_mut().enumerate() {
+            // What takes longest is what one waits for.
+            names.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
             let more = names.len().saturating_sub(MOST);
-            let shown = names.iter().take(MOST).copied().collect::<Vec<_>>().join(", ");
+            let shown = names.iter().take(MOST).map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(", ");
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let (begins, longest) = if number == 0 { (time(first), time(longest)) } else { Default::default() };
             let _ = writeln!(out, "| {begins} | {kind}: {shown}{more} | {longest} |");
@@ -56,15 +58,32 @@ pub(super) fn order(plan: &Plan, out: &mut String) {
     let _ = writeln!(out, "| {} | everything is ready | |\n", time(expected.seconds));
 }
 
-/// What a person calls a node: its kind, and its name.
-fn parts(id: &str) -> (&str, &str) {
-    match id.split_once('/') {
-        Some(("aws", rest)) => ("AWS", rest),
-        Some(("layer", rest)) => ("layer", rest),
-        Some(("secret" | "variables", _)) => ("secrets and variables", id),
-        Some((kind, rest)) => (kind, rest),
-        None => ("", id),
+/// What a person calls a node: its kind, and its name. `shared` is the namespace of all layers.
+fn parts<'i>(id: &'i str, shared: Option<&str>) -> (&'i str, String) {
+    let Some((kind, rest)) = id.split_once('/') else { return ("", id.to_owned()) };
+    match kind {
+        "aws" => {
+            let words: Vec<&str> = rest.split('/').collect();
+            let name = match words.as_slice() {
+                [service, kind, _, name] => format!("{service} {kind} {name}"),
+                _ => rest.to_owned(),
+            };
+            ("AWS", name)
+        }
+        "layer" => {
+            let own = rest.split_once('/').filter(|(namespace, _)| Some(*namespace) == shared).map_or(rest, |(_, name)| name);
+            ("layers", own.to_owned())
+        }
+        "secret" | "variables" | "outputs" => ("secrets and variables", rest.to_owned()),
+        kind => (kind, rest.to_owned()),
     }
+}
+
+/// The one namespace of all layers.
+fn shared(plan: &Plan) -> Option<String> {
+    let mut namespaces = plan.nodes.iter().filter_map(|node| Some(node.id.strip_prefix("layer/")?.split_once('/')?.0));
+    let first = namespaces.next()?;
+    namespaces.all(|namespace| namespace == first).then(|| first.to_owned())
 }
 
 /// Seconds after which each node begins: what holds it back is over then.
@@ -114,8 +133,8 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "| 0 seconds | AWS: eks/Cluster/i/c, sqs/Queue/i/q | 14 minutes |",
-                "| 14 minutes | layer: n/apps | 20 seconds |",
+                "| 0 seconds | AWS: eks Cluster c, sqs Queue q | 14 minutes |",
+                "| 14 minutes | layers: apps | 20 seconds |",
                 "| 15 minutes | everything is ready | |",
             ]
         );

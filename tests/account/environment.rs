@@ -75,7 +75,7 @@ impl Environment {
         self.folder.path()
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.folder.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
@@ -107,6 +107,14 @@ impl Environment {
 
     /// Runs the program; where there is no kubeconfig, no cluster is reachable.
     pub(crate) async fn run(&self, endpoint: &str, kubeconfig: Option<&Path>, arguments: &[&str]) -> Said {
+        let mut command = self.command(endpoint, kubeconfig, arguments);
+        // The edge answers from this process: it must go on while the program runs.
+        let output: Output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        Said { out: String::from_utf8(output.stdout).unwrap(), err: String::from_utf8(output.stderr).unwrap(), code: output.status.code() }
+    }
+
+    /// The same, not yet started.
+    pub(crate) fn command(&self, endpoint: &str, kubeconfig: Option<&Path>, arguments: &[&str]) -> Command {
         let (verb, rest) = arguments.split_first().unwrap();
         let kubeconfig = kubeconfig.map_or_else(|| PathBuf::from("/nonexistent/kubeconfig"), Path::to_path_buf);
         let mut command = Command::new(env!("CARGO_BIN_EXE_blackstart"));
@@ -129,8 +137,6 @@ impl Environment {
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null());
-        // The edge answers from this process: it must go on while the program runs.
-        let output: Output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-        Said { out: String::from_utf8(output.stdout).unwrap(), err: String::from_utf8(output.stderr).unwrap(), code: output.status.code() }
+        command
     }
 }

@@ -36,7 +36,13 @@ async fn bucket(cloud: &Cloud, declared: &Declared) -> Option<Check> {
     });
     let blocked = |found: &str, fix: &str| Check::blocker(Group::Names, &object, found).fix(fix);
     let check = match head {
-        Ok(_) => blocked("is there, and is not listed as ours: another account lets us see it", "name another bucket in Git"),
+        // A bucket that a killed run has made is listed a moment later.
+        Ok(_) => Check::warning(
+            Group::Names,
+            &object,
+            "is there and is not listed as ours: it is seconds old, or another account lets us see it",
+        )
+        .fix("look again in a minute; if it stays so, name another bucket in Git"),
         Err((_, error)) if error.is_absent() => Check::ok(Group::Names, &object, "the name is free"),
         Err((Some(301), _)) => blocked("is there in another region", "correct spec.aws.region, or name another bucket in Git"),
         Err((Some(403), _)) => blocked("the name belongs to another account", "name another bucket in Git; bucket names are everyone's"),

@@ -59,7 +59,7 @@ pub(super) async fn charts(web: &Web, charts: Vec<(Chart, Pulled)>) -> Vec<Check
         let name = format!("oci://{}/{}:{}", reference.registry, reference.repository, reference.tag);
         told(Group::Charts, name, manifest(web, &reference).await, &pulled)
     });
-    let indexed = iter(indexes).map(|(url, charts)| async move {
+    let from_lists = iter(indexes).map(|(url, charts)| async move {
         let index = index(web, &url).await;
         let one = |(chart, version, pulled): (String, Option<String>, Pulled)| {
             let name = format!("{chart} {} of {url}", version.as_deref().unwrap_or("(newest)"));
@@ -71,9 +71,9 @@ pub(super) async fn charts(web: &Web, charts: Vec<(Chart, Pulled)>) -> Vec<Check
         };
         charts.into_iter().map(one).collect::<Vec<_>>()
     });
-    let (mut checks, indexed): (Vec<Check>, Vec<Vec<Check>>) =
-        futures::future::join(artifacts.buffer_unordered(AT_ONCE).collect(), indexed.buffer_unordered(AT_ONCE).collect()).await;
-    checks.extend(indexed.into_iter().flatten());
+    let (mut checks, more): (Vec<Check>, Vec<Vec<Check>>) =
+        futures::future::join(artifacts.buffer_unordered(AT_ONCE).collect(), from_lists.buffer_unordered(AT_ONCE).collect()).await;
+    checks.extend(more.into_iter().flatten());
     checks
 }
 

@@ -54,9 +54,10 @@ pub(super) async fn look(given: Given<'_>) -> Vec<Check> {
     looked.await.unwrap_or_else(|_| vec![Check::not_checked(Group::Tools, "programs", "looking was stopped")])
 }
 
+/// What cannot go on without it is a problem of the plan, or of the remote, and told there.
 fn tool(tool: &Tool) -> Check {
     let Some(file) = program::find(tool.name) else {
-        return Check::blocker(Group::Tools, tool.name, "was found neither on PATH nor among the sandbox's components").fix(tool.fix);
+        return Check::warning(Group::Tools, tool.name, "was found neither on PATH nor among the sandbox's components").fix(tool.fix);
     };
     match program::run(&file, tool.version, &[], None) {
         Ok(output) if output.success => {
@@ -66,9 +67,9 @@ fn tool(tool: &Tool) -> Check {
         }
         Ok(output) => {
             let why = output.stderr.lines().next().unwrap_or("no word").to_owned();
-            Check::blocker(Group::Tools, tool.name, format!("{} does not run: {why}", file.display())).fix(tool.fix)
+            Check::warning(Group::Tools, tool.name, format!("{} does not run: {why}", file.display())).fix(tool.fix)
         }
-        Err(error) => Check::blocker(Group::Tools, tool.name, format!("{} does not run: {error}", file.display())).fix(tool.fix),
+        Err(error) => Check::warning(Group::Tools, tool.name, format!("{} does not run: {error}", file.display())).fix(tool.fix),
     }
 }
 

@@ -1,12 +1,8 @@
 //! `preflight`: the real program against moto, a registry, a chart repository, a Git server and a resolver on the loopback.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and tells what it skips")]
-
-mod account;
-
-use account::environment::{Environment, Said};
-use account::wall::{Asked, says, serve};
-use account::{Account, declared, manifests};
+use crate::account::environment::{Environment, Said};
+use crate::account::wall::{Asked, says, serve};
+use crate::account::{Account, declared, manifests};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blackstart::aws::permissions::CALLS;
@@ -83,7 +79,7 @@ fn iam(denied: &'static str) -> impl Fn(&Asked) -> Option<Response<Full<Bytes>>>
 }
 
 /// A registry, a chart repository and a Git server in one. `repository` is what the Git server has, for this password alone.
-async fn registry(repository: &Path, password: &'static str) -> String {
+pub(crate) async fn registry(repository: &Path, password: &'static str) -> String {
     let refs = Command::new("git").args(["upload-pack", "--stateless-rpc", "--advertise-refs"]).arg(repository).output().unwrap().stdout;
     let refs = [b"001e# service=git-upload-pack\n0000".as_slice(), &refs].concat();
     let basic = format!("Basic {}", STANDARD.encode(format!("flux:{password}")));
@@ -255,7 +251,6 @@ async fn everything_is_checked_and_told_with_a_fix() {
     account.cloud.ssm().put_parameter().name("/git/token").value("old-token").overwrite(true).send().await.unwrap();
     account.edge.take_calls();
     let human = environment.run(&front, None, &["preflight", "--resolver", &resolver]).await;
-    println!("{}", human.out);
     human.has(&["password or token of Secret flux-system/git does not read it", "fix: renew it", "blockers", "not checked"], 1);
 
     // A run stops for what stands against it, and leaves images to itself.
