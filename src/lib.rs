@@ -7,6 +7,8 @@
 //!             ├→ render    kustomize, substitution, SOPS
 //!             └→ layers    what the repository declares, and what a layer holds
 //!       plan  ──→ graph    nodes, edges with reasons, order
+//!       verify             does a start from nothing converge, by rules
+//!       forms              plan and verification as JSON, Markdown, a graph, a page
 //!       execute ─┬→ agent  Flux: install, suspend, hand over
 //!                ├→ cluster  the Kubernetes API: apply, watch, discover
 //!                └→ health   is it ready, by rules
@@ -15,7 +17,7 @@
 //! ```
 //!
 //! Invariants, held by the imports of each room:
-//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `health` and `execute::queue` are pure: no tokio, kube, files or terminal.
+//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `verify`, `forms`, `health` and `execute::queue` are pure: no tokio, kube, files or terminal.
 //! - `manifest` is the only room that parses YAML.
 //! - `execute` never prints; `report` never decides.
 //! - Nothing but `cluster` and `agent` writes to a cluster, and nothing is written before all problems of the input are known.
@@ -26,6 +28,7 @@ pub mod cli;
 pub mod cluster;
 pub mod environment;
 pub mod execute;
+pub mod forms;
 pub mod graph;
 pub mod health;
 pub mod layers;
@@ -37,3 +40,4 @@ pub mod render;
 pub mod repo;
 pub mod report;
 pub mod sandbox;
+pub mod verify;

@@ -11,9 +11,11 @@ mod origins;
 mod sources;
 mod variables;
 mod walk;
+mod written;
 
 pub use components::agent_components;
 pub use environment::{SecretValues, Unavailable, environment, held_by_aws, local, place, secrets};
+pub use written::written;
 
 use crate::environment::{Command, Environment};
 use crate::layers::flux::{Layer, is_kustomization};

@@ -1,0 +1,42 @@
+//! A custom resource stands in a layer that is applied before anything defines its kind.
+
+use super::{Finding, Rule};
+use crate::problem::Severity;
+use crate::verify::facts::Facts;
+use crate::verify::objects::count;
+use crate::verify::simulate::Lacking;
+
+pub(crate) const RULE: Rule = Rule {
+    id: "definition-too-late",
+    severity: Severity::Blocks,
+    title: "A kind is used before anything defines it",
+    why: "The agent tries all objects of a layer in a dry run before it writes any. On an empty cluster the dry run of a custom resource \
+          fails until its definition is there. Where the definition comes from a chart in the same layer, or from a layer that waits for this \
+          one or that this one declares, it never comes. A living cluster hides it: the definition is still there from earlier.",
+    fix: "put the custom resources into a layer of their own that depends on the layer with the definition",
+    check: Some(check),
+};
+
+fn check(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for lack in &facts.start.lacks {
+        let Lacking::Kind { kind: (group, kind), objects, first, by } = &lack.what else { continue };
+        let (layer, other) = (facts.layer(lack.layer), facts.layer(by.layer));
+        let what = if by.is_definition() { by.object.id().to_string() } else { format!("the chart of {}", by.object.id()) };
+        let why = if by.layer == lack.layer {
+            "of the same layer, which is not written before the dry run of the whole layer succeeds".to_owned()
+        } else if other.parent.as_ref() == Some(&layer.id) {
+            format!("in layer {}, which this layer itself declares", other.id)
+        } else {
+            format!("in layer {}, which starts only after this layer", other.id)
+        };
+        let message = format!(
+            "layer {}: the start stops in step {}: {} of kind {kind} ({group}), which only {what} defines, {why}",
+            layer.id,
+            lack.step,
+            count(*objects, "object")
+        );
+        found.push(Finding::new(&RULE, message).of(layer).at(first.origin.clone()));
+    }
+    found
+}

@@ -1,0 +1,85 @@
+//! A layer needs a definition or a namespace of another one, and nothing says that the other one comes first.
+
+use super::{Finding, Rule};
+use crate::graph::Graph;
+use crate::plan::{Constraint, Edge};
+use crate::problem::Severity;
+use crate::verify::facts::{Facts, Provider};
+use crate::verify::objects::list;
+use crate::verify::simulate::is_declared;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) const RULE: Rule = Rule {
+    id: "order-undeclared",
+    severity: Severity::Risk,
+    title: "An order that the cluster needs is not declared",
+    why: "Plain Flux applies both layers at once, fails, and tries again after the layer's retry interval, often several times in a chain. \
+          blackstart adds the order by itself where the definition or the namespace is an object of a layer.",
+    fix: "add the other layer to dependsOn",
+    check: Some(check),
+};
+
+fn check(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut graph = Graph::default();
+    for edge in facts.subject.plan.edges.iter().filter(|edge| is_declared(edge)) {
+        graph.add(edge);
+    }
+    // A start that stops is told by another rule, at the place where it stops.
+    let stopped: BTreeSet<usize> = facts.start.lacks.iter().map(|lack| lack.layer).chain(facts.start.stopped.iter().copied()).collect();
+    let mut missing: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
+    for (position, _, objects) in facts.layers().filter(|(position, ..)| !stopped.contains(position)) {
+        let mut seen: BTreeSet<String> = BTreeSet::new();
+        for object in objects {
+            let kind = (object.group().to_owned(), object.kind().to_owned());
+            if let Some(providers) = facts.kinds.get(&kind).filter(|_| seen.insert(format!("{} ({})", kind.1, kind.0))) {
+                let layers: Vec<usize> = providers.iter().map(|provider| provider.layer).collect();
+                let by = providers.iter().find(|provider| provider.is_definition()).or(providers.first());
+                note(facts, &mut graph, &mut missing, &layers, position, || named(&kind.1, by));
+            }
+            let Some(namespace) = object.namespace().filter(|namespace| !facts.is_given_namespace(namespace)) else { continue };
+            if let Some(layers) = facts.namespaces.get(namespace).filter(|_| seen.insert(namespace.to_owned())) {
+                note(facts, &mut graph, &mut missing, layers, position, || format!("Namespace {namespace}"));
+            }
+        }
+    }
+    let finding = |((layer, other), reasons): ((usize, usize), Vec<String>)| {
+        let (layer, other) = (facts.layer(layer), facts.layer(other));
+        let message = format!("layer {}: needs {} of layer {}, which nothing puts before it", layer.id, list(&reasons, 3), other.id);
+        let hint = format!("add to spec.dependsOn: {{name: {}, namespace: {}}}", other.id.name, other.id.namespace);
+        Finding::new(&RULE, message).of(layer).hint(hint)
+    };
+    missing.into_iter().map(finding).collect()
+}
+
+fn named(kind: &str, by: Option<&Provider<'_>>) -> String {
+    match by {
+        Some(by) if by.is_definition() => format!("the definition of {kind}"),
+        Some(by) => format!("{kind} (from the chart of {})", by.object.id()),
+        None => kind.to_owned(),
+    }
+}
+
+fn note(
+    facts: &Facts<'_>,
+    graph: &mut Graph,
+    missing: &mut BTreeMap<(usize, usize), Vec<String>>,
+    from: &[usize],
+    to: usize,
+    what: impl Fn() -> String,
+) {
+    let ordered = |graph: &mut Graph, from: usize| {
+        let edge = Edge {
+            from: facts.layer(from).id.node(),
+            to: facts.layer(to).id.node(),
+            constraint: Constraint::AppliedBeforeStart,
+            reason: String::new(),
+            origin: None,
+        };
+        from == to || graph.holds(&edge)
+    };
+    if !from.iter().any(|&from| ordered(graph, from))
+        && let Some(&first) = from.first()
+    {
+        missing.entry((to, first)).or_default().push(what());
+    }
+}
