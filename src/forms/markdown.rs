@@ -150,7 +150,10 @@ pub fn verified(found: &Verification) -> String {
 }
 
 fn item(finding: &Finding) -> String {
-    let hint = finding.problem.hint.as_ref().map(|hint| format!("<br>{}", escaped(hint))).unwrap_or_default();
+    // The rule's own advice stands above all its findings.
+    let own = rules::find(finding.problem.rule).map(|rule| rule.fix);
+    let hint = finding.problem.hint.as_deref().filter(|hint| Some(*hint) != own);
+    let hint = hint.map(|hint| format!("<br>{}", escaped(hint))).unwrap_or_default();
     format!("- {} {}{hint}\n", code(&place(finding.problem.origin.as_ref())), escaped(&finding.problem.message))
 }
 

@@ -11,6 +11,9 @@ mod html;
 mod markdown;
 mod mermaid;
 mod sarif;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::print_stdout)]
+mod tests;
 mod verification;
 
 pub use compare::{Comparison, compare, comparison};

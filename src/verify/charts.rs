@@ -54,6 +54,20 @@ const CHARTS: &[(&str, &[&str])] = &[
     ("volsync", &["volsync.backube"]),
 ];
 
+/// EKS add-ons, and the groups of the kinds that they define.
+const ADDONS: &[(&str, &[&str])] = &[
+    ("adot", &["opentelemetry.io"]),
+    ("aws-secrets-store-csi-driver-provider", &["secrets-store.csi.x-k8s.io"]),
+    ("cert-manager", &["cert-manager.io", "acme.cert-manager.io"]),
+    ("external-dns", &["externaldns.k8s.io"]),
+    ("snapshot-controller", &["snapshot.storage.k8s.io"]),
+];
+
+/// Groups that an EKS add-on brings.
+pub(super) fn of_addon(name: &str) -> &'static [&'static str] {
+    ADDONS.iter().find(|(addon, _)| *addon == name).map_or(&[], |(_, groups)| *groups)
+}
+
 /// Whether a chart brings the kinds of a group: by the table, as ACK names its charts, or because the group is called after the chart.
 pub(super) fn brings(chart: &str, group: &str) -> bool {
     if let Some((_, groups)) = CHARTS.iter().find(|(name, _)| *name == chart) {

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub(crate) struct Facts<'a> {
     pub(crate) subject: Subject<'a>,
     by_id: HashMap<&'a LayerId, usize>,
+    given: BTreeSet<&'a str>,
     /// What brings a kind: (layer, what brings it there).
     pub(crate) kinds: BTreeMap<Kind, Vec<Provider<'a>>>,
     /// Layers that declare a namespace, or have it made by a HelmRelease.
@@ -43,7 +44,9 @@ impl Provider<'_> {
 impl<'a> Facts<'a> {
     pub(crate) fn new(subject: Subject<'a>) -> Self {
         let by_id = subject.reading.layers.iter().enumerate().map(|(position, read)| (&read.layer.id, position)).collect();
-        let mut facts = Self { subject, by_id, kinds: BTreeMap::new(), namespaces: BTreeMap::new(), start: Start::default() };
+        let (given, kinds, namespaces) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        let mut facts = Self { subject, by_id, given, kinds, namespaces, start: Start::default() };
+        facts.given = facts.given_by_eks();
         facts.kinds = facts.providers();
         facts.namespaces = facts.namespaces();
         facts.start = start(&facts);
@@ -107,24 +110,30 @@ impl<'a> Facts<'a> {
         all.filter(|object| object.annotation(super::ANNOTATION).is_some())
     }
 
-    /// Whether the agent's own installation brings a group, or Kubernetes itself.
+    /// Whether the agent's own installation brings a group, or Kubernetes itself, or what an EKS cluster comes with.
     pub(crate) fn is_given(&self, group: &str) -> bool {
-        is_own_group(group) || group.ends_with(".fluxcd.io") || self.is_given_by_eks(group)
+        is_own_group(group) || group.ends_with(".fluxcd.io") || group == "fluxcd.controlplane.io" || self.given.contains(group)
     }
 
-    /// What every EKS cluster has, and what its ACK capability adds.
-    fn is_given_by_eks(&self, group: &str) -> bool {
-        let eks = self.environment().spec.cluster.as_ref().is_some_and(|cluster| cluster.eks.is_some())
-            || self.subject.plan.declared.iter().any(|declared| declared.schema.service == "eks");
-        let capability = || {
-            let all = self.objects().map(|(_, object)| object).chain(&self.subject.reading.infrastructure);
-            all.filter(|object| object.kind() == "Capability").any(|object| object.group() == "eks.services.k8s.aws")
-        };
-        match group {
-            "vpcresources.k8s.aws" | "crd.k8s.amazonaws.com" | "networking.k8s.aws" | "eks.amazonaws.com" => eks,
-            group if group.ends_with("services.k8s.aws") => capability(),
-            _ => false,
+    /// Groups that come with an EKS cluster: always, by Auto Mode, by its add-ons, by its ACK capability.
+    fn given_by_eks(&self) -> BTreeSet<&'a str> {
+        let all = || self.objects().map(|(_, object)| object).chain(&self.subject.reading.infrastructure);
+        let eks = || all().filter(|object| object.group() == "eks.services.k8s.aws");
+        let mut given = BTreeSet::new();
+        if self.environment().spec.cluster.as_ref().is_some_and(|cluster| cluster.eks.is_some()) || eks().next().is_some() {
+            given.extend(["vpcresources.k8s.aws", "crd.k8s.amazonaws.com", "networking.k8s.aws"]);
         }
+        for object in eks() {
+            match object.kind() {
+                "Cluster" if object.value.pointer("/spec/computeConfig/enabled") == Some(&Value::Bool(true)) => {
+                    given.extend(["karpenter.sh", "eks.amazonaws.com"]);
+                }
+                "Addon" => given.extend(charts::of_addon(object.text("/spec/name"))),
+                "Capability" => given.extend(all().map(Resource::group).filter(|group| group.ends_with("services.k8s.aws"))),
+                _ => {}
+            }
+        }
+        given
     }
 
     /// Namespaces that are there without any layer: Kubernetes' own, the agent's, those of the environment's Secrets.

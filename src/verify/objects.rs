@@ -83,6 +83,9 @@ fn in_values(value: &Value, found: &mut BTreeSet<String>) {
                 let digest = if text("digest").is_empty() { String::new() } else { format!("@{}", text("digest")) };
                 found.insert(format!("{registry}{repository}:{tag}{digest}"));
             }
+            // A whole image in one text: it has a registry or a folder, and a tag or a digest.
+            let whole = map.iter().filter(|(key, _)| *key == "image" || key.ends_with("Image")).filter_map(|(_, value)| value.as_str());
+            found.extend(whole.filter(|text| text.contains('/') && text.contains(':') && !text.contains("://")).map(str::to_owned));
             map.values().for_each(|value| in_values(value, found));
         }
         Value::Array(list) => list.iter().for_each(|value| in_values(value, found)),

@@ -34,7 +34,7 @@ pub(crate) struct Start<'a> {
 /// Something that a layer needs, and that comes too late.
 pub(crate) struct Lack<'a> {
     pub(crate) layer: usize,
-    /// The step in which it would start, from 1.
+    /// The step in which it would start, from 1; after the first stop, the step of that.
     pub(crate) step: usize,
     pub(crate) what: Lacking<'a>,
 }
@@ -43,7 +43,7 @@ pub(crate) enum Lacking<'a> {
     /// A kind: how many objects need it, the first of them, and what would bring it.
     Kind { kind: Kind, objects: usize, first: &'a Resource, by: Provider<'a> },
     /// A namespace: the first object in it, and the layer that declares it.
-    Namespace { name: String, first: &'a Resource, by: usize },
+    Namespace { name: &'a str, first: &'a Resource, by: usize },
     /// It waits for the health of this object, which needs another one of a layer that never starts.
     Health { object: &'a Resource, needs: &'a Resource, by: usize },
 }
@@ -77,105 +77,128 @@ pub(super) fn is_declared(edge: &Edge) -> bool {
     edge.constraint != Constraint::AppliedBeforeStart || edge.reason == "declared there" || edge.reason.starts_with("source ")
 }
 
-/// Runs it to the end.
+/// Where a start stands.
+struct State<'a> {
+    applied: Vec<bool>,
+    ready: Vec<bool>,
+    kinds: BTreeSet<Kind>,
+    namespaces: BTreeSet<&'a str>,
+    /// Objects whose health does not hold anything back any more.
+    mended: BTreeSet<usize>,
+}
+
+/// Runs it to the end. Where it stops, what is lacking is noted, and it goes on as if that were mended, so that all is told at once; its
+/// steps end where it stops first.
 pub(super) fn start<'a>(facts: &Facts<'a>) -> Start<'a> {
     let count = facts.subject.reading.layers.len();
     let needs = needs(facts);
-    let mut there: BTreeSet<Kind> = BTreeSet::new();
-    let mut namespaces: BTreeSet<&str> = BTreeSet::new();
-    let skipped = |layer: usize| !facts.is_applied(layer);
-    let (mut applied, mut ready): (Vec<bool>, Vec<bool>) = ((0..count).map(skipped).collect(), (0..count).map(skipped).collect());
-    let mut steps = Vec::new();
+    let skipped: Vec<bool> = (0..count).map(|layer| !facts.is_applied(layer)).collect();
+    let mut state =
+        State { applied: skipped.clone(), ready: skipped, kinds: BTreeSet::new(), namespaces: BTreeSet::new(), mended: BTreeSet::new() };
+    let (mut steps, mut stopped, mut lacks) = (Vec::new(), None, Vec::new());
     loop {
-        let reached = |until: &(usize, Until), applied: &[bool], ready: &[bool]| match until.1 {
-            Until::Applied => applied[until.0],
-            Until::Ready => ready[until.0],
-        };
-        let can = |layer: &usize| {
-            let needs = &needs[*layer];
-            !applied[*layer]
-                && needs.start.iter().all(|until| reached(until, &applied, &ready))
-                && lacking(facts, *layer, needs, &there, &namespaces).is_empty()
-        };
-        let next: Vec<usize> = (0..count).filter(can).collect();
-        for &layer in &next {
-            applied[layer] = true;
+        let next = state.step(facts, &needs);
+        if let Some(next) = next {
+            if stopped.is_none() && !next.is_empty() {
+                let layers = next.iter().map(|&layer| facts.layer(layer).id.clone()).collect();
+                steps.push(Step { layers, kinds: state.kinds.len() });
+            }
+            continue;
         }
-        // What becomes ready lets others become so.
+        stopped.get_or_insert_with(|| (0..count).filter(|&layer| !state.applied[layer]).collect::<Vec<_>>());
+        let found = state.lacks(facts, &needs, steps.len());
+        if found.is_empty() {
+            break;
+        }
+        for lack in &found {
+            match &lack.what {
+                Lacking::Kind { kind, .. } => {
+                    state.kinds.insert(kind.clone());
+                }
+                Lacking::Namespace { name, .. } => {
+                    state.namespaces.insert(name);
+                }
+                Lacking::Health { .. } => {
+                    state.mended.insert(lack.layer);
+                }
+            }
+        }
+        lacks.extend(found);
+    }
+    Start { steps, stopped: stopped.unwrap_or_default(), lacks }
+}
+
+impl<'a> State<'a> {
+    fn reached(&self, (layer, until): (usize, Until)) -> bool {
+        match until {
+            Until::Applied => self.applied[layer],
+            Until::Ready => self.ready[layer],
+        }
+    }
+
+    /// Applies every layer that nothing holds back; gives them. None where nothing moves any more.
+    fn step(&mut self, facts: &Facts<'a>, needs: &[Needs<'a>]) -> Option<Vec<usize>> {
+        let all = 0..needs.len();
+        let can = |&layer: &usize| {
+            !self.applied[layer]
+                && needs[layer].start.iter().all(|&until| self.reached(until))
+                && self.lacking(facts, layer, &needs[layer]).is_empty()
+        };
+        let next: Vec<usize> = all.clone().filter(can).collect();
+        next.iter().for_each(|&layer| self.applied[layer] = true);
         let mut moved = !next.is_empty();
+        // What becomes ready lets others become so.
         loop {
-            let settled = |layer: &usize| {
-                let needs = &needs[*layer];
-                applied[*layer]
-                    && !ready[*layer]
-                    && needs.ready.iter().all(|until| reached(until, &applied, &ready))
-                    && needs.health.iter().all(|(.., by)| applied[*by])
+            let settled = |&layer: &usize| {
+                let healthy = self.mended.contains(&layer) || needs[layer].health.iter().all(|(.., by)| self.applied[*by]);
+                self.applied[layer] && !self.ready[layer] && healthy && needs[layer].ready.iter().all(|&until| self.reached(until))
             };
-            let settled: Vec<usize> = (0..count).filter(settled).collect();
+            let settled: Vec<usize> = all.clone().filter(settled).collect();
             if settled.is_empty() {
                 break;
             }
-            settled.into_iter().for_each(|layer| ready[layer] = true);
+            settled.into_iter().for_each(|layer| self.ready[layer] = true);
             moved = true;
         }
-        for (kind, by) in &facts.kinds {
-            if by.iter().any(|provider| applied[provider.layer]) {
-                there.insert(kind.clone());
-            }
-        }
-        for (namespace, by) in &facts.namespaces {
-            if by.iter().any(|layer| applied[*layer]) {
-                namespaces.insert(namespace);
-            }
-        }
-        if !moved {
-            break;
-        }
-        if !next.is_empty() {
-            steps.push(Step { layers: next.iter().map(|&layer| facts.layer(layer).id.clone()).collect(), kinds: there.len() });
-        }
+        let brought = facts.kinds.iter().filter(|(_, by)| by.iter().any(|provider| self.applied[provider.layer]));
+        self.kinds.extend(brought.map(|(kind, _)| kind.clone()));
+        let made = facts.namespaces.iter().filter(|(_, by)| by.iter().any(|layer| self.applied[*layer]));
+        self.namespaces.extend(made.map(|(namespace, _)| *namespace));
+        moved.then_some(next)
     }
-    let mut lacks = Vec::new();
-    for layer in 0..count {
-        let needs = &needs[layer];
-        let free = needs.start.iter().all(|(other, until)| match until {
-            Until::Applied => applied[*other],
-            Until::Ready => ready[*other],
-        });
-        if !applied[layer] && free {
-            let whats = lacking(facts, layer, needs, &there, &namespaces);
-            lacks.extend(whats.into_iter().map(|what| Lack { layer, step: steps.len() + 1, what }));
-        } else if applied[layer] && !ready[layer] {
-            let late = needs.health.iter().filter(|(.., by)| !applied[*by]).take(1);
-            lacks.extend(late.map(|&(object, needs, by)| Lack { layer, step: steps.len(), what: Lacking::Health { object, needs, by } }));
-        }
-    }
-    let stopped = (0..count).filter(|&layer| !applied[layer]).collect();
-    Start { steps, stopped, lacks }
-}
 
-/// Kinds and namespaces of a layer that are not there, although something in Git brings them.
-fn lacking<'a>(
-    facts: &Facts<'a>,
-    layer: usize,
-    needs: &Needs<'a>,
-    there: &BTreeSet<Kind>,
-    namespaces: &BTreeSet<&str>,
-) -> Vec<Lacking<'a>> {
-    let mut found = Vec::new();
-    for (kind, (objects, first)) in needs.kinds.iter().filter(|(kind, _)| !there.contains(*kind)) {
-        let Some(providers) = facts.kinds.get(kind) else { continue };
-        let own = providers.iter().any(|provider| provider.layer == layer && provider.is_definition());
-        if let (false, Some(&by), Some(first)) = (own, providers.first(), first) {
-            found.push(Lacking::Kind { kind: kind.clone(), objects: *objects, first, by });
+    /// What stops layers that nothing else holds back.
+    fn lacks(&self, facts: &Facts<'a>, needs: &[Needs<'a>], steps: usize) -> Vec<Lack<'a>> {
+        let mut lacks = Vec::new();
+        for (layer, needs) in needs.iter().enumerate() {
+            if !self.applied[layer] && needs.start.iter().all(|&until| self.reached(until)) {
+                let whats = self.lacking(facts, layer, needs).into_iter();
+                lacks.extend(whats.map(|what| Lack { layer, step: steps + 1, what }));
+            } else if self.applied[layer] && !self.ready[layer] && !self.mended.contains(&layer) {
+                let late = needs.health.iter().find(|(.., by)| !self.applied[*by]);
+                lacks.extend(late.map(|&(object, needs, by)| Lack { layer, step: steps, what: Lacking::Health { object, needs, by } }));
+            }
         }
+        lacks
     }
-    for (name, first) in needs.namespaces.iter().filter(|(name, _)| !namespaces.contains(*name)) {
-        if let Some(by) = facts.namespaces.get(name).filter(|by| !by.contains(&layer)) {
-            found.push(Lacking::Namespace { name: (*name).to_owned(), first, by: by[0] });
+
+    /// Kinds and namespaces of a layer that are not there, although something in Git brings them.
+    fn lacking(&self, facts: &Facts<'a>, layer: usize, needs: &Needs<'a>) -> Vec<Lacking<'a>> {
+        let mut found = Vec::new();
+        for (kind, (objects, first)) in needs.kinds.iter().filter(|(kind, _)| !self.kinds.contains(*kind)) {
+            let Some(providers) = facts.kinds.get(kind) else { continue };
+            let own = providers.iter().any(|provider| provider.layer == layer && provider.is_definition());
+            if let (false, Some(&by), Some(first)) = (own, providers.first(), first) {
+                found.push(Lacking::Kind { kind: kind.clone(), objects: *objects, first, by });
+            }
         }
+        for (&name, first) in needs.namespaces.iter().filter(|(name, _)| !self.namespaces.contains(*name)) {
+            if let Some(by) = facts.namespaces.get(name).filter(|by| !by.contains(&layer)) {
+                found.push(Lacking::Namespace { name, first, by: by[0] });
+            }
+        }
+        found
     }
-    found
 }
 
 fn needs<'a>(facts: &Facts<'a>) -> Vec<Needs<'a>> {

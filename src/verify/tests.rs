@@ -327,7 +327,7 @@ fn the_pod_network_behind_the_agent() {
     check(
         "network-behind-agent",
         (&[layer("one", ""), cilium.clone()], ""),
-        &["Risk apps/one/a.yaml:6 HelmRelease default/cilium: installs cilium, which the agent that installs it needs itself"],
+        &["Risk apps/one/a.yaml:7 HelmRelease default/cilium: installs cilium, which the agent that installs it needs itself"],
         (&[layer("one", ""), cilium.clone()], "  cluster: {eks: {name: a}}\n"),
     );
     let behind = [
@@ -442,7 +442,7 @@ fn a_password_that_is_drawn() {
 
 #[test]
 fn variables_from_an_object_of_a_controller() {
-    let from = "  postBuild: {substituteFrom: [{kind: Secret, name: vars, optional: true}]}\n";
+    let from = "  postBuild:\n    substituteFrom:\n      - {kind: Secret, name: vars, optional: true}\n";
     let config = file("one/a.yaml", &object("v1", "ConfigMap", "{name: a, namespace: default}", ""));
     let files = |name: &str| {
         let maker = object("external-secrets.io/v1", "ExternalSecret", &format!("{{name: {name}, namespace: flux-system}}"), "spec: {}");
@@ -452,7 +452,7 @@ fn variables_from_an_object_of_a_controller() {
         "value-at-run-time",
         (&files("vars"), ""),
         &[
-            "Differs clusters/a/one.yaml:9 layer flux-system/one: takes variables from Secret flux-system/vars (optional), which ExternalSecret flux-system/vars makes at run time",
+            "Differs clusters/a/one.yaml:11 layer flux-system/one: takes variables from Secret flux-system/vars (optional), which ExternalSecret flux-system/vars makes at run time",
         ],
         (&files("others"), ""),
     );

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 /// Letters of a name that fit into a box.
-const LETTERS: usize = 25;
+const LETTERS: usize = 22;
 
 /// The page of a plan, with what `verify` finds where it was asked for.
 pub fn html(plan: &Plan, reading: &Reading, found: Option<&Verification>) -> String {
@@ -95,7 +95,7 @@ fn side(placed: &[Placed<'_>], worst: &BTreeMap<String, Severity>) -> Markup {
     }
     markup! {
         nav aria-label="Nodes" {
-            input #search type="search" placeholder="Search layers, objects, files  ( / )" aria-label="Search layers, objects and files" autocomplete="off";
+            input #search type="search" placeholder="Search ( / )" aria-label="Search layers, objects and files" autocomplete="off";
             div #list {
                 @for (heading, nodes) in columns {
                     section {

@@ -26,6 +26,15 @@ function zoom(by, at) {
 }
 const middle = () => ({ x: whole.x + whole.width / 2, y: whole.y + whole.height / 2 });
 function fit() { x = y = 0; scale = 1; move(true); }
+// Where all of it would be too small to read, it begins at its beginning.
+function begin() {
+  const pixels = map.getScreenCTM().a;
+  if (pixels >= 0.35) return;
+  scale = 0.7 / pixels;
+  x = whole.x * (1 - scale);
+  y = whole.y * (1 - scale) - (map.clientHeight / pixels - whole.height) / 2;
+  move();
+}
 // So large that a box can be read, with this one in the middle.
 function show(box) {
   const pixels = map.getScreenCTM().a;
@@ -225,4 +234,5 @@ document.addEventListener('keydown', event => {
 });
 
 const asked = decodeURIComponent(location.hash.slice(1));
+begin();
 if (data.nodes[asked]) choose(asked, true); else choose(null);

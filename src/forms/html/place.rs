@@ -9,7 +9,9 @@ pub(super) const HEIGHT: u32 = 46;
 /// Space between boxes, between folds of a column, and between columns.
 const ROW: u32 = 14;
 const FOLD: u32 = 18;
-const COLUMN: u32 = 110;
+const COLUMN: u32 = 80;
+/// So few nodes below the layers stand in one column, in their order.
+const FEW: usize = 12;
 /// A column is at least so many boxes high before it is folded.
 const LEAST_ROWS: usize = 10;
 
@@ -26,11 +28,16 @@ pub(super) struct Placed<'p> {
 /// All nodes, column by column.
 pub(super) fn place(plan: &Plan) -> Vec<Placed<'_>> {
     let depths = depths(plan);
-    let below = depths.values().max().map_or(0, |deepest| deepest + 1);
+    let few = depths.len() <= FEW;
+    let below = if few { depths.len().min(1).try_into().unwrap_or(1) } else { depths.values().max().map_or(0, |deepest| deepest + 1) };
     let waves: BTreeMap<String, u32> = plan.layers.iter().map(|layer| (layer.id.node(), layer.wave)).collect();
     let mut columns: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
     for node in &plan.nodes {
-        let column = waves.get(&node.id).map(|wave| below + wave).or_else(|| depths.get(node.id.as_str()).copied()).unwrap_or_default();
+        let column = waves
+            .get(&node.id)
+            .map(|wave| below + wave)
+            .or_else(|| depths.get(node.id.as_str()).filter(|_| !few).copied())
+            .unwrap_or_default();
         columns.entry(column).or_default().push(&node.id);
     }
     // About as wide as high, as far as the waves allow.
@@ -38,7 +45,7 @@ pub(super) fn place(plan: &Plan) -> Vec<Placed<'_>> {
     let mut placed = Vec::new();
     let mut left = 0;
     for (column, mut ids) in columns {
-        ids.sort_unstable();
+        ids.sort_unstable_by_key(|id| (depths.get(id).copied(), *id));
         let heading = match column.checked_sub(below) {
             Some(wave) => format!("wave {wave}"),
             None if below == 1 => "before the layers".to_owned(),
@@ -60,7 +67,7 @@ fn rows(columns: impl Iterator<Item = usize> + Clone) -> usize {
     let tallest = columns.clone().max().unwrap_or(1);
     let is_wide = |rows: usize| {
         let folds: usize = columns.clone().map(|length| length.div_ceil(rows)).sum();
-        folds * (WIDTH + FOLD) as usize + columns.clone().count() * (COLUMN - FOLD) as usize <= 2 * rows * (HEIGHT + ROW) as usize
+        folds * (WIDTH + FOLD) as usize + columns.clone().count() * (COLUMN - FOLD) as usize <= rows * (HEIGHT + ROW) as usize * 6 / 5
     };
     (LEAST_ROWS..=tallest.max(LEAST_ROWS)).find(|rows| is_wide(*rows)).unwrap_or(tallest.max(LEAST_ROWS))
 }

@@ -17,9 +17,6 @@ pub(crate) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    if !facts.is_complete() {
-        return found;
-    }
     for (_, layer, _) in facts.layers() {
         for check in &layer.spec.health_checks {
             let namespace = check.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(&layer.id.namespace);
@@ -41,7 +38,9 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
             if !declared && !could_be_made {
                 let message =
                     format!("layer {}: its health check names {} {namespace}/{}, which nothing declares", layer.id, check.kind, check.name);
-                found.push(Finding::new(&RULE, message).of(layer));
+                let finding = Finding::new(&RULE, message).of(layer);
+                // It may stand in a layer that could not be rendered.
+                found.push(if facts.is_complete() { finding } else { finding.severity(Severity::Risk) });
             }
         }
     }

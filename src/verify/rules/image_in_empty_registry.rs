@@ -12,7 +12,7 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Blocks,
     title: "An image comes from a registry that the start creates empty",
     why: "The repository is declared in Git, so a start from nothing makes it; nobody has pushed anything into it. Its pods never start. A \
-          repository that a pull-through cache fills is fine.",
+          repository that a pull-through cache or a Job of the layers fills is fine.",
     fix: "pull from a registry that survives, through a pull-through cache rule, or push the images with a command in spec.infrastructure",
     check: Some(check),
 };
@@ -35,7 +35,10 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
             }
             let path = path.split(['@', ':']).next().unwrap_or(path);
             let cached = prefixes.iter().any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')));
-            let Some(repository) = repositories.iter().find(|repository| repository.text("/spec/name") == path).filter(|_| !cached) else {
+            if cached || is_filled(facts, path) {
+                continue;
+            }
+            let Some(repository) = repositories.iter().find(|repository| repository.text("/spec/name") == path) else {
                 continue;
             };
             let place = repository.origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default();
@@ -45,4 +48,13 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Whether a Job of the repository looks as if it pushed the image: it names the registry's program and the repository, or its folder.
+fn is_filled(facts: &Facts<'_>, path: &str) -> bool {
+    let folder = path.split_once('/').map_or_else(|| path.to_owned(), |(first, _)| format!("{first}/"));
+    facts.objects().filter(|(_, object)| matches!(object.kind(), "Job" | "CronJob")).any(|(_, job)| {
+        let text = job.value.to_string();
+        text.contains("ecr") && text.contains(&folder)
+    })
 }

@@ -24,10 +24,10 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     for edge in facts.subject.plan.edges.iter().filter(|edge| is_declared(edge)) {
         graph.add(edge);
     }
-    // A start that stops is told by another rule, at the place where it stops.
-    let stopped: BTreeSet<usize> = facts.start.lacks.iter().map(|lack| lack.layer).chain(facts.start.stopped.iter().copied()).collect();
+    // What stops a start is told by another rule, at the place where it stops.
+    let stops: BTreeSet<usize> = facts.start.lacks.iter().map(|lack| lack.layer).collect();
     let mut missing: BTreeMap<(usize, usize), Vec<String>> = BTreeMap::new();
-    for (position, _, objects) in facts.layers().filter(|(position, ..)| !stopped.contains(position)) {
+    for (position, _, objects) in facts.layers().filter(|(position, ..)| !stops.contains(position)) {
         let mut seen: BTreeSet<String> = BTreeSet::new();
         for object in objects {
             let kind = (object.group().to_owned(), object.kind().to_owned());

@@ -19,9 +19,6 @@ pub(crate) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    if !facts.is_complete() {
-        return found;
-    }
     let spec = &facts.environment().spec;
     let mut known: BTreeSet<(String, String)> = spec.secrets.iter().map(|secret| (secret.namespace.clone(), secret.name.clone())).collect();
     known.extend(spec.variables.iter().filter(|given| given.kind == "Secret").map(|given| (given.namespace.clone(), given.name.clone())));
@@ -55,9 +52,13 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
         let message = format!("{}: needs Secret {namespace}/{name}, which neither Git nor the environment brings", list(&who, 3));
         let hint = format!("add to spec.secrets of the environment: {{namespace: {namespace}, name: {name}, key: …, from: {{…}}}}");
         let finding = Finding::new(&RULE, message).of(facts.layer(layer)).about(first).hint(hint);
-        // Alerts that cannot be sent hold nothing back.
-        let harmless = first.group() == "notification.toolkit.fluxcd.io";
-        found.push(if harmless { finding.severity(Severity::Differs) } else { finding });
+        found.push(match first.group() {
+            // Alerts that cannot be sent hold nothing back.
+            "notification.toolkit.fluxcd.io" => finding.severity(Severity::Differs),
+            // It may stand in a layer that could not be rendered.
+            _ if !facts.is_complete() => finding.severity(Severity::Risk),
+            _ => finding,
+        });
     }
     found
 }

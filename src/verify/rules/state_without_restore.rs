@@ -31,7 +31,8 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     }
     let below = facts.subject.reading.infrastructure.iter();
     for object in below.filter(|object| keeps_state(object)) {
-        if !rules.iter().any(|rule| covers(rule, object.kind(), object.namespace().unwrap_or("default"), object.name(), object)) {
+        let seen = found.iter().any(|finding: &Finding| finding.object == Some(object.id()));
+        if !seen && !rules.iter().any(|rule| covers(rule, object.kind(), object.namespace().unwrap_or("default"), object.name(), object)) {
             let message = format!("{}: keeps data, and nothing says what becomes of it", object.id());
             found.push(Finding::new(&RULE, message).about(object));
         }
