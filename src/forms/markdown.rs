@@ -118,9 +118,12 @@ pub fn verified(found: &Verification) -> String {
     let steps = count(found.steps.len(), "step");
     let start = match found.stopped.len() {
         0 => format!("Simulated: all {} start in {steps}.", count(found.layers, "layer")),
-        stopped => format!("Simulated: **stops after {steps}**, {stopped} of {} never start.", count(found.layers, "layer")),
+        stopped => {
+            format!("Simulated: **{stopped} of {} never start**; nothing moves any more after {steps}.", count(found.layers, "layer"))
+        }
     };
-    let counts = [(Severity::Blocks, "blocks the start"), (Severity::Differs, "another result"), (Severity::Risk, "risk")];
+    let counts =
+        [(Severity::Blocks, "the start stops"), (Severity::Differs, "it comes up other than before"), (Severity::Risk, "it may go wrong")];
     let rows: String =
         counts.iter().map(|(severity, what)| format!("| {} | {what} | {} |\n", word(*severity), found.count(*severity))).collect();
     out.add(&format!("{start}\n\n| | | |\n|---|---|--:|\n{rows}| accepted | | {} |\n\n", found.accepted.len()), 0);

@@ -7,6 +7,9 @@ use crate::verify::{Finding, Verification};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+/// So many findings of a rule are shown without --verbose.
+const MOST: usize = 10;
+
 /// The text; `verbose` adds why each rule matters, the steps of the simulated start and what is accepted in full.
 pub fn verification(found: &Verification, verbose: bool) -> String {
     let mut text = String::new();
@@ -24,7 +27,7 @@ pub fn verification(found: &Verification, verbose: bool) -> String {
         0 => writeln!(text, "{FAINT}a start from nothing, simulated:{FAINT:#} {GOOD}all layers start{GOOD:#} in {steps}"),
         stopped => writeln!(
             text,
-            "{FAINT}a start from nothing, simulated:{FAINT:#} {BAD}stops after {steps}{BAD:#}: {stopped} of {} never start",
+            "{FAINT}a start from nothing, simulated:{FAINT:#} {BAD}{stopped} of {} never start{BAD:#}; nothing moves any more after {steps}",
             count(found.layers, "layer")
         ),
     };
@@ -73,13 +76,17 @@ fn group(id: &str, severity: Severity, findings: &[&Finding], verbose: bool, tex
         let _ = writeln!(text, "  {FAINT}{}{FAINT:#}", rule.why);
     }
     let same = findings.iter().all(|finding| finding.problem.hint == findings[0].problem.hint);
-    for finding in findings {
+    let most = if verbose || findings.len() <= MOST + 2 { findings.len() } else { MOST };
+    for finding in &findings[..most] {
         let origin = place(finding.problem.origin.as_ref());
         let origin = if origin.is_empty() { origin } else { format!("{NAME}{origin}{NAME:#} ") };
         let _ = writeln!(text, "  {origin}{}", finding.problem.message);
         if let (false, Some(hint)) = (same, &finding.problem.hint) {
             let _ = writeln!(text, "    {GOOD}hint:{GOOD:#} {hint}");
         }
+    }
+    if most < findings.len() {
+        let _ = writeln!(text, "  {FAINT}and {} more; --verbose shows all{FAINT:#}", findings.len() - most);
     }
     if let (true, Some(hint)) = (same, &findings[0].problem.hint) {
         let _ = writeln!(text, "  {GOOD}hint:{GOOD:#} {hint}");

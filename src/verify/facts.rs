@@ -88,9 +88,14 @@ impl<'a> Facts<'a> {
         self.layers().flat_map(|(position, _, objects)| objects.iter().map(move |object| (position, object)))
     }
 
+    /// Whether the objects of a layer are known.
+    pub(crate) fn is_read(&self, position: usize) -> bool {
+        self.subject.reading.layers[position].rendered || !self.is_applied(position)
+    }
+
     /// Whether all layers are known; what is missing may stand in one that is not.
     pub(crate) fn is_complete(&self) -> bool {
-        self.subject.reading.layers.iter().all(|read| read.rendered || read.layer.spec.suspend)
+        (0..self.subject.reading.layers.len()).all(|position| self.is_read(position))
     }
 
     /// An object by its id, in a layer or among the cloud resources.

@@ -83,7 +83,7 @@ struct State<'a> {
     ready: Vec<bool>,
     kinds: BTreeSet<Kind>,
     namespaces: BTreeSet<&'a str>,
-    /// Objects whose health does not hold anything back any more.
+    /// Layers that what was noted of them does not hold back any more.
     mended: BTreeSet<usize>,
 }
 
@@ -107,9 +107,12 @@ pub(super) fn start<'a>(facts: &Facts<'a>) -> Start<'a> {
         }
         stopped.get_or_insert_with(|| (0..count).filter(|&layer| !state.applied[layer]).collect::<Vec<_>>());
         let found = state.lacks(facts, &needs, steps.len());
-        if found.is_empty() {
+        // A layer whose objects are not known is told by other rules.
+        let unread: Vec<usize> = (0..count).filter(|&layer| !facts.is_read(layer) && !state.mended.contains(&layer)).collect();
+        if found.is_empty() && unread.is_empty() {
             break;
         }
+        state.mended.extend(unread);
         for lack in &found {
             match &lack.what {
                 Lacking::Kind { kind, .. } => {
@@ -141,6 +144,7 @@ impl<'a> State<'a> {
         let all = 0..needs.len();
         let can = |&layer: &usize| {
             !self.applied[layer]
+                && (facts.is_read(layer) || self.mended.contains(&layer))
                 && needs[layer].start.iter().all(|&until| self.reached(until))
                 && self.lacking(facts, layer, &needs[layer]).is_empty()
         };
@@ -167,19 +171,33 @@ impl<'a> State<'a> {
         moved.then_some(next)
     }
 
-    /// What stops layers that nothing else holds back.
+    /// What stops the start: of all that is lacking, what comes only from the layer itself or from one that waits for it. The rest follows.
     fn lacks(&self, facts: &Facts<'a>, needs: &[Needs<'a>], steps: usize) -> Vec<Lack<'a>> {
         let mut lacks = Vec::new();
-        for (layer, needs) in needs.iter().enumerate() {
-            if !self.applied[layer] && needs.start.iter().all(|&until| self.reached(until)) {
-                let whats = self.lacking(facts, layer, needs).into_iter();
-                lacks.extend(whats.map(|what| Lack { layer, step: steps + 1, what }));
-            } else if self.applied[layer] && !self.ready[layer] && !self.mended.contains(&layer) {
-                let late = needs.health.iter().find(|(.., by)| !self.applied[*by]);
-                lacks.extend(late.map(|&(object, needs, by)| Lack { layer, step: steps, what: Lacking::Health { object, needs, by } }));
+        let mut waits: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); needs.len()];
+        for (layer, needs) in needs.iter().enumerate().filter(|(layer, _)| !self.ready[*layer]) {
+            let (until, step) = if self.applied[layer] { (&needs.ready, steps) } else { (&needs.start, steps + 1) };
+            waits[layer].extend(until.iter().filter(|&&until| !self.reached(until)).map(|(other, _)| *other));
+            let whats = if self.applied[layer] { self.unhealthy(layer, needs) } else { self.lacking(facts, layer, needs) };
+            for what in whats {
+                waits[layer].extend(match &what {
+                    Lacking::Kind { kind, .. } => facts.kinds[kind].iter().map(|provider| provider.layer).collect(),
+                    Lacking::Namespace { by, .. } | Lacking::Health { by, .. } => vec![*by],
+                });
+                lacks.push(Lack { layer, step, what });
             }
         }
+        lacks.retain(|lack| match &lack.what {
+            Lacking::Kind { by, .. } => leads(&waits, by.layer, lack.layer),
+            Lacking::Namespace { by, .. } | Lacking::Health { by, .. } => leads(&waits, *by, lack.layer),
+        });
         lacks
+    }
+
+    /// The first object of an applied layer whose health needs what is not there.
+    fn unhealthy(&self, layer: usize, needs: &Needs<'a>) -> Vec<Lacking<'a>> {
+        let late = needs.health.iter().find(|(.., by)| !self.applied[*by] && !self.mended.contains(&layer));
+        late.map(|&(object, needs, by)| Lacking::Health { object, needs, by }).into_iter().collect()
     }
 
     /// Kinds and namespaces of a layer that are not there, although something in Git brings them.
@@ -199,6 +217,18 @@ impl<'a> State<'a> {
         }
         found
     }
+}
+
+/// Whether one layer waits for another, however many stand between; each waits for itself.
+fn leads(waits: &[BTreeSet<usize>], from: usize, to: usize) -> bool {
+    let (mut seen, mut left) = (BTreeSet::from([from]), vec![from]);
+    while let Some(at) = left.pop() {
+        if at == to {
+            return true;
+        }
+        left.extend(waits[at].iter().filter(|&&next| seen.insert(next)));
+    }
+    false
 }
 
 fn needs<'a>(facts: &Facts<'a>) -> Vec<Needs<'a>> {

@@ -120,7 +120,7 @@ fn a_custom_resource_beside_the_chart_that_defines_it() {
         "definition-too-late",
         (&[layer("one", ""), file("one/a.yaml", &both)], ""),
         &[
-            "Blocks apps/one/a.yaml:12 layer flux-system/one: the start stops in step 2: 1 object of kind ClusterIssuer (cert-manager.io), which only the chart of HelmRelease default/cert-manager defines, of the same layer",
+            "Blocks apps/one/a.yaml:12 layer flux-system/one: the start stops in step 2: it holds 1 object of ClusterIssuer (cert-manager.io), defined only by the chart of HelmRelease default/cert-manager of the same layer",
         ],
         (
             &[
@@ -132,6 +132,23 @@ fn a_custom_resource_beside_the_chart_that_defines_it() {
             "",
         ),
     );
+}
+
+#[test]
+fn what_only_follows_from_a_stop_is_not_told() {
+    let behind = object("cert-manager.io/v1", "Certificate", "{name: a, namespace: default}", "");
+    let both = release("cert-manager", "cert-manager", "{}") + ISSUER;
+    let files = [
+        layer("one", ""),
+        file("one/a.yaml", &both),
+        layer("two", ""),
+        file("two/a.yaml", &behind),
+        layer("six", "  dependsOn: [{name: two}]\n"),
+        file("six/a.yaml", &object("v1", "ConfigMap", "{name: six, namespace: default}", "")),
+    ];
+    let Some(found) = report(&files, "") else { return };
+    assert_eq!(lines(&found, "definition-too-late").len(), 1, "{:#?}", found.findings);
+    assert_eq!(found.stopped.iter().map(|id| id.name.as_str()).collect::<Vec<_>>(), ["one", "six", "two"]);
 }
 
 #[test]
@@ -149,7 +166,7 @@ fn a_definition_in_a_layer_that_waits_for_its_user() {
             "",
         ),
         &[
-            "layer flux-system/base: the start stops in step 2: 1 object of kind Thing (x.example.com), which only CustomResourceDefinition things.x.example.com defines, in layer flux-system/one, which starts only after this layer",
+            "layer flux-system/base: the start stops in step 2: it holds 1 object of Thing (x.example.com), defined only by CustomResourceDefinition things.x.example.com in layer flux-system/one, which starts only after this layer",
         ],
         (&[layer("one", ""), file("one/a.yaml", &(definition("x.example.com", "Thing") + &user))], ""),
     );

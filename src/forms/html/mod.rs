@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
-/// Letters of a name that fit into a box.
-const LETTERS: usize = 22;
+/// Letters that fit into a box, of the name and of the line below it.
+const LETTERS: (usize, usize) = (21, 28);
 
 /// The page of a plan, with what `verify` finds where it was asked for.
 pub fn html(plan: &Plan, reading: &Reading, found: Option<&Verification>) -> String {
@@ -134,8 +134,8 @@ fn graph(plan: &Plan, placed: &[Placed<'_>], worst: &BTreeMap<String, Severity>)
                             data-node=(node.id) transform=(format!("translate({} {})", node.x, node.y)) {
                             title { (short(node.id)) }
                             rect width=(WIDTH) height=(HEIGHT) rx="6" {}
-                            text.name x="12" y="19" { (cut(name(node.id))) }
-                            text.more x="12" y="35" { (cut(&more(node.id, &objects))) }
+                            text.name x="12" y="19" { (cut(name(node.id), LETTERS.0)) }
+                            text.more x="12" y="35" { (cut(&more(node.id, &objects), LETTERS.1)) }
                         }
                     }
                 }
@@ -172,11 +172,15 @@ fn more(id: &str, objects: &BTreeMap<String, usize>) -> String {
     }
 }
 
-fn cut(text: &str) -> String {
-    if text.chars().count() <= LETTERS { text.to_owned() } else { text.chars().take(LETTERS - 1).chain(['…']).collect() }
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most { text.to_owned() } else { text.chars().take(most - 1).chain(['…']).collect() }
 }
 
 fn curve(from: &Placed<'_>, to: &Placed<'_>) -> String {
+    if from.x == to.x {
+        let (x, down) = (from.x + WIDTH / 2, to.y > from.y);
+        return format!("M{x} {}L{x} {}", from.y + if down { HEIGHT } else { 0 }, to.y + if down { 0 } else { HEIGHT });
+    }
     let (x1, y1, x2, y2) = (from.x + WIDTH, from.y + HEIGHT / 2, to.x, to.y + HEIGHT / 2);
     let bend = (x2.saturating_sub(x1) / 2).max(40);
     format!("M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}", x1 + bend, i64::from(x2) - i64::from(bend))

@@ -105,9 +105,12 @@ function part(title, items, open) {
 }
 function finding(one, withNode) {
   const box = element('div', null, `finding ${one.severity}`);
-  const head = element('p');
-  head.append(element('b', one.severity), ' ', element('code', one.rule));
-  box.append(head, element('p', one.message));
+  if (!withNode) {
+    const head = element('p');
+    head.append(element('b', one.severity), ' ', element('code', one.rule));
+    box.append(head);
+  }
+  box.append(element('p', one.message));
   if (one.place) box.append(element('p', one.place, 'file faint'));
   if (one.hint) box.append(element('p', one.hint));
   if (withNode && one.node) box.append(link(one.node));
@@ -123,8 +126,18 @@ function reason(edge, other) {
 function summary() {
   about.replaceChildren(element('h3', data.findings.length ? `${data.findings.length} to look at` : 'Nothing to look at'));
   about.append(element('p', 'Choose a node to see why it stands where it stands, what it holds and what waits for it.', 'faint'));
-  const order = ['blocks', 'differs', 'risk'];
-  for (const severity of order) for (const one of data.findings.filter(one => one.severity === severity)) about.append(finding(one, true));
+  for (const severity of ['blocks', 'differs', 'risk']) {
+    const rules = new Map();
+    for (const one of data.findings.filter(one => one.severity === severity)) rules.set(one.rule, [...(rules.get(one.rule) || []), one]);
+    for (const [rule, found] of rules) {
+      const fold = element('details', null, severity);
+      fold.open = found.length < 4;
+      const head = element('summary');
+      head.append(element('b', severity), ' ', element('code', rule), ` ${found.length}`);
+      fold.append(head, ...found.map(one => finding(one, true)));
+      about.append(fold);
+    }
+  }
 }
 function describe(id) {
   const node = data.nodes[id];

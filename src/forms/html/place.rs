@@ -4,12 +4,12 @@ use crate::plan::Plan;
 use std::collections::BTreeMap;
 
 /// Size of a box.
-pub(super) const WIDTH: u32 = 210;
+pub(super) const WIDTH: u32 = 236;
 pub(super) const HEIGHT: u32 = 46;
 /// Space between boxes, between folds of a column, and between columns.
 const ROW: u32 = 14;
 const FOLD: u32 = 18;
-const COLUMN: u32 = 80;
+const COLUMN: u32 = 74;
 /// So few nodes below the layers stand in one column, in their order.
 const FEW: usize = 12;
 /// A column is at least so many boxes high before it is folded.

@@ -21,9 +21,9 @@ const KEY: &str = "resource.customizations.health.argoproj.io_Application";
 
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let is_app = |object: &Resource| object.kind() == "Application" && object.group() == "argoproj.io";
-    let waved = |(_, object): &(usize, &Resource)| is_app(object) && wave(object) != "0";
+    let is_later = |(_, object): &(usize, &Resource)| is_app(object) && wave(object) != "0";
     let waves: BTreeSet<&str> = facts.objects().filter(|(_, object)| is_app(object)).map(|(_, object)| wave(object)).collect();
-    let Some((layer, first)) = facts.objects().find(waved).filter(|_| waves.len() > 1) else { return Vec::new() };
+    let Some((layer, first)) = facts.objects().find(is_later).filter(|_| waves.len() > 1) else { return Vec::new() };
     if facts.objects().any(|(_, object)| judges(object)) {
         return Vec::new();
     }

@@ -1,10 +1,12 @@
 //! A custom resource stands in a layer that is applied before anything defines its kind.
 
 use super::{Finding, Rule};
+use crate::manifest::ObjectId;
 use crate::problem::Severity;
 use crate::verify::facts::Facts;
-use crate::verify::objects::count;
-use crate::verify::simulate::Lacking;
+use crate::verify::objects::{count, list};
+use crate::verify::simulate::{Lack, Lacking};
+use std::collections::BTreeMap;
 
 pub(crate) const RULE: Rule = Rule {
     id: "definition-too-late",
@@ -18,9 +20,16 @@ pub(crate) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
-    let mut found = Vec::new();
+    // All kinds that one thing brings to one layer are one finding.
+    let mut groups: BTreeMap<(usize, ObjectId), (&Lack<'_>, usize, Vec<String>)> = BTreeMap::new();
     for lack in &facts.start.lacks {
-        let Lacking::Kind { kind: (group, kind), objects, first, by } = &lack.what else { continue };
+        let Lacking::Kind { kind: (group, kind), objects, by, .. } = &lack.what else { continue };
+        let entry = groups.entry((lack.layer, by.object.id())).or_insert_with(|| (lack, 0, Vec::new()));
+        entry.1 += objects;
+        entry.2.push(format!("{kind} ({group})"));
+    }
+    let finding = |(lack, objects, kinds): (&Lack<'_>, usize, Vec<String>)| {
+        let Lacking::Kind { first, by, .. } = &lack.what else { return None };
         let (layer, other) = (facts.layer(lack.layer), facts.layer(by.layer));
         let what = if by.is_definition() { by.object.id().to_string() } else { format!("the chart of {}", by.object.id()) };
         let why = if by.layer == lack.layer {
@@ -31,12 +40,13 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
             format!("in layer {}, which starts only after this layer", other.id)
         };
         let message = format!(
-            "layer {}: the start stops in step {}: {} of kind {kind} ({group}), which only {what} defines, {why}",
+            "layer {}: the start stops in step {}: it holds {} of {}, defined only by {what} {why}",
             layer.id,
             lack.step,
-            count(*objects, "object")
+            count(objects, "object"),
+            list(&kinds, 3)
         );
-        found.push(Finding::new(&RULE, message).of(layer).at(first.origin.clone()));
-    }
-    found
+        Some(Finding::new(&RULE, message).of(layer).at(first.origin.clone()))
+    };
+    groups.into_values().filter_map(finding).collect()
 }

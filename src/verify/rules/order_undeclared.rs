@@ -42,19 +42,24 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
             }
         }
     }
-    let finding = |((layer, other), reasons): ((usize, usize), Vec<String>)| {
-        let (layer, other) = (facts.layer(layer), facts.layer(other));
-        let message = format!("layer {}: needs {} of layer {}, which nothing puts before it", layer.id, list(&reasons, 3), other.id);
-        let hint = format!("add to spec.dependsOn: {{name: {}, namespace: {}}}", other.id.name, other.id.namespace);
-        Finding::new(&RULE, message).of(layer).hint(hint)
+    let mut layers: BTreeMap<usize, (Vec<String>, Vec<String>)> = BTreeMap::new();
+    for ((layer, other), reasons) in missing {
+        let (entry, other) = (layers.entry(layer).or_default(), facts.layer(other));
+        entry.0.push(format!("{} of layer {}", list(&reasons, 3), other.id));
+        entry.1.push(format!("{{name: {}, namespace: {}}}", other.id.name, other.id.namespace));
+    }
+    let finding = |(layer, (needs, others)): (usize, (Vec<String>, Vec<String>))| {
+        let layer = facts.layer(layer);
+        let message = format!("layer {}: needs {}, which nothing puts before it", layer.id, needs.join("; "));
+        Finding::new(&RULE, message).of(layer).hint(format!("add to spec.dependsOn: {}", others.join(", ")))
     };
-    missing.into_iter().map(finding).collect()
+    layers.into_iter().map(finding).collect()
 }
 
 fn named(kind: &str, by: Option<&Provider<'_>>) -> String {
     match by {
         Some(by) if by.is_definition() => format!("the definition of {kind}"),
-        Some(by) => format!("{kind} (from the chart of {})", by.object.id()),
+        Some(by) => format!("{kind} from the chart of {}", by.object.id()),
         None => kind.to_owned(),
     }
 }

@@ -5,6 +5,7 @@ use crate::manifest::Resource;
 use crate::problem::Severity;
 use crate::verify::facts::Facts;
 use crate::verify::objects::{is_release, list, makes_secret, secrets};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const RULE: Rule = Rule {
@@ -29,6 +30,8 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
         }
         known.extend(makes_secret(object));
     }
+    // Kyverno copies them to namespaces that it finds, by name or by label.
+    let policies: Vec<&Resource> = facts.objects().map(|(_, object)| object).filter(|object| object.group() == "kyverno.io").collect();
     // Charts and operators make Secrets, and some are copied into every namespace.
     let charts: BTreeSet<&str> =
         facts.objects().filter(|(_, object)| is_release(object)).filter_map(|(_, release)| release.namespace()).collect();
@@ -41,7 +44,10 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
         for name in secrets(object).into_iter().filter(|_| agents || !charts.contains(namespace)) {
             let key = (namespace.to_owned(), name);
             let users = missing.entry(key.clone()).or_default();
-            if !known.contains(&key) && !users.iter().any(|(_, user)| user.id() == object.id()) {
+            if !known.contains(&key)
+                && !policies.iter().any(|policy| copies(policy, &key))
+                && !users.iter().any(|(_, user)| user.id() == object.id())
+            {
                 users.push((layer, object));
             }
         }
@@ -61,4 +67,16 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
         });
     }
     found
+}
+
+/// Whether a Kyverno policy may make a Secret (namespace, name) as a copy.
+fn copies(policy: &Resource, (namespace, name): &(String, String)) -> bool {
+    let text = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let rules = policy.value.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten();
+    rules.filter_map(|rule| rule.get("generate")).any(|generate| {
+        let kinds = generate.pointer("/cloneList/kinds").and_then(Value::as_array).into_iter().flatten();
+        let by_label =
+            kinds.filter_map(Value::as_str).any(|kind| kind == "v1/Secret") && text(generate, "/cloneList/namespace") != *namespace;
+        by_label || text(generate, "/kind") == "Secret" && text(generate, "/name") == *name
+    })
 }
