@@ -140,6 +140,26 @@ pub(super) fn secrets(object: &Resource) -> BTreeSet<String> {
     found
 }
 
+/// Secrets (namespace, name) by which a store of External Secrets is opened: the fields that end with `SecretRef` below its provider.
+pub(super) fn opens_store(object: &Resource) -> BTreeSet<(String, String)> {
+    fn collect(value: &Value, namespace: Option<&str>, found: &mut BTreeSet<(String, String)>) {
+        for (key, value) in value.as_object().into_iter().flatten() {
+            let text = |name: &str| value.get(name).and_then(Value::as_str);
+            // A cluster-wide store says the namespace itself.
+            if let (true, Some(name), Some(namespace)) = (key.ends_with("SecretRef"), text("name"), text("namespace").or(namespace)) {
+                found.insert((namespace.to_owned(), name.to_owned()));
+            } else {
+                collect(value, namespace, found);
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    if object.group() == "external-secrets.io" && object.kind().ends_with("SecretStore") {
+        collect(object.value.pointer("/spec/provider").unwrap_or(&Value::Null), object.namespace(), &mut found);
+    }
+    found
+}
+
 /// Secrets that a controller makes of an object: (namespace, name).
 pub(super) fn makes_secret(object: &Resource) -> Option<(String, String)> {
     let text = |pointer: &str| Some(object.text(pointer)).filter(|text| !text.is_empty());

@@ -179,12 +179,16 @@ impl<'a> State<'a> {
             let (until, step) = if self.applied[layer] { (&needs.ready, steps) } else { (&needs.start, steps + 1) };
             waits[layer].extend(until.iter().filter(|&&until| !self.reached(until)).map(|(other, _)| *other));
             let whats = if self.applied[layer] { self.unhealthy(layer, needs) } else { self.lacking(facts, layer, needs) };
+            // What still comes before it may bring what it lacks.
+            let free = self.applied[layer] || needs.start.iter().all(|&until| self.reached(until));
             for what in whats {
                 waits[layer].extend(match &what {
                     Lacking::Kind { kind, .. } => facts.kinds[kind].iter().map(|provider| provider.layer).collect(),
                     Lacking::Namespace { by, .. } | Lacking::Health { by, .. } => vec![*by],
                 });
-                lacks.push(Lack { layer, step, what });
+                if free {
+                    lacks.push(Lack { layer, step, what });
+                }
             }
         }
         lacks.retain(|lack| match &lack.what {

@@ -243,9 +243,7 @@ fn an_order_that_only_objects_need() {
     check(
         "order-undeclared",
         (&[base[0].clone(), base[1].clone(), layer("one", ""), user.clone()], ""),
-        &[
-            "Risk clusters/a/one.yaml:1 layer flux-system/one: needs the definition of Thing of layer flux-system/base, which nothing puts before it",
-        ],
+        &["Risk clusters/a/one.yaml:1 layer flux-system/one: needs Thing of layer flux-system/base, which nothing puts before it"],
         (&[base[0].clone(), base[1].clone(), layer("one", DEPENDS_ON_BASE), user], ""),
     );
 }
@@ -400,6 +398,53 @@ fn a_secret_that_only_the_lost_cluster_held() {
 
 const SEALED: &str =
     "---\napiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: a, namespace: default}\nspec: {encryptedData: {x: AgB}}\n";
+
+#[test]
+fn the_secret_that_opens_a_secret_store() {
+    let store = object(
+        "external-secrets.io/v1",
+        "ClusterSecretStore",
+        "{name: vault}",
+        "spec: {provider: {onepassword: {auth: {secretRef: {connectTokenSecretRef: {name: root, key: token, namespace: default}}}}}}",
+    );
+    let operator = file("one/b.yaml", &release("external-secrets", "external-secrets", "{}"));
+    check(
+        "secret-missing",
+        (&[layer("one", ""), file("one/a.yaml", &store), operator.clone()], ""),
+        &["ClusterSecretStore vault: needs Secret default/root, which neither Git nor the environment brings"],
+        (
+            &[layer("one", ""), file("one/a.yaml", &store), operator],
+            "  secrets: [{namespace: default, name: root, key: token, from: {env: TOKEN}}]\n",
+        ),
+    );
+}
+
+#[test]
+fn a_store_whose_own_token_comes_out_of_it() {
+    let store = |secret: &str| {
+        object(
+            "external-secrets.io/v1",
+            "ClusterSecretStore",
+            "{name: vault}",
+            &format!(
+                "spec: {{provider: {{onepassword: {{auth: {{secretRef: {{connectTokenSecretRef: {{name: {secret}, key: token, namespace: default}}}}}}}}}}}}"
+            ),
+        )
+    };
+    let token = object(
+        "external-secrets.io/v1",
+        "ExternalSecret",
+        "{name: token, namespace: default}",
+        "spec: {secretStoreRef: {kind: ClusterSecretStore, name: vault}}",
+    );
+    let files = [layer("one", ""), file("one/a.yaml", &(store("token") + &token))];
+    check(
+        "store-opens-itself",
+        (&files, ""),
+        &["ClusterSecretStore vault: opened by Secret default/token, which only ExternalSecret default/token makes, out of this store"],
+        (&files, "  secrets: [{namespace: default, name: token, key: token, from: {env: TOKEN}}]\n"),
+    );
+}
 
 #[test]
 fn the_key_of_sealed_secrets() {

@@ -6,7 +6,7 @@ use crate::problem::Severity;
 use crate::verify::facts::Facts;
 use crate::verify::objects::{count, list};
 use crate::verify::simulate::{Lack, Lacking};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const RULE: Rule = Rule {
     id: "definition-too-late",
@@ -21,14 +21,15 @@ pub(crate) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     // All kinds that one thing brings to one layer are one finding.
-    let mut groups: BTreeMap<(usize, ObjectId), (&Lack<'_>, usize, Vec<String>)> = BTreeMap::new();
+    let mut groups: BTreeMap<(usize, ObjectId), (&Lack<'_>, usize, Vec<String>, BTreeSet<&str>)> = BTreeMap::new();
     for lack in &facts.start.lacks {
         let Lacking::Kind { kind: (group, kind), objects, by, .. } = &lack.what else { continue };
-        let entry = groups.entry((lack.layer, by.object.id())).or_insert_with(|| (lack, 0, Vec::new()));
+        let entry = groups.entry((lack.layer, by.object.id())).or_insert_with(|| (lack, 0, Vec::new(), BTreeSet::new()));
         entry.1 += objects;
-        entry.2.push(format!("{kind} ({group})"));
+        entry.2.push(kind.clone());
+        entry.3.insert(group);
     }
-    let finding = |(lack, objects, kinds): (&Lack<'_>, usize, Vec<String>)| {
+    let finding = |(lack, objects, kinds, groups): (&Lack<'_>, usize, Vec<String>, BTreeSet<&str>)| {
         let Lacking::Kind { first, by, .. } = &lack.what else { return None };
         let (layer, other) = (facts.layer(lack.layer), facts.layer(by.layer));
         let what = if by.is_definition() { by.object.id().to_string() } else { format!("the chart of {}", by.object.id()) };
@@ -40,11 +41,12 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
             format!("in layer {}, which starts only after this layer", other.id)
         };
         let message = format!(
-            "layer {}: the start stops in step {}: it holds {} of {}, defined only by {what} {why}",
+            "layer {}: the start stops in step {}: it holds {} of {} ({}), defined only by {what} {why}",
             layer.id,
             lack.step,
             count(objects, "object"),
-            list(&kinds, 3)
+            list(&kinds, 3),
+            groups.into_iter().collect::<Vec<_>>().join(", ")
         );
         Some(Finding::new(&RULE, message).of(layer).at(first.origin.clone()))
     };

@@ -25,6 +25,7 @@ mod secret_missing;
 mod secret_plain;
 mod source_unreachable;
 mod state_without_restore;
+mod store_opens_itself;
 mod value_at_run_time;
 mod wait_missing;
 mod waits_for_itself;
@@ -57,7 +58,7 @@ pub struct Rule {
 }
 
 /// All rules: those of this room in the order of their severity, then what reading and planning find.
-pub static RULES: [&Rule; 28 + found::FOUND.len()] = {
+pub static RULES: [&Rule; 29 + found::FOUND.len()] = {
     let own = [
         &definition_too_late::RULE,
         &namespace_too_late::RULE,
@@ -67,6 +68,7 @@ pub static RULES: [&Rule; 28 + found::FOUND.len()] = {
         &health_check_missing::RULE,
         &field_unknown::RULE,
         &secret_missing::RULE,
+        &store_opens_itself::RULE,
         &decryption_key::RULE,
         &sealed_secret_key::RULE,
         &source_unreachable::RULE,
@@ -88,7 +90,7 @@ pub static RULES: [&Rule; 28 + found::FOUND.len()] = {
         &identity_missing::RULE,
         &secret_plain::RULE,
     ];
-    let mut all = [&found::FOUND[0]; 28 + found::FOUND.len()];
+    let mut all = [&found::FOUND[0]; 29 + found::FOUND.len()];
     let mut at = 0;
     while at < all.len() {
         all[at] = if at < own.len() { own[at] } else { &found::FOUND[at - own.len()] };

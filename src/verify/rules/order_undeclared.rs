@@ -4,7 +4,7 @@ use super::{Finding, Rule};
 use crate::graph::Graph;
 use crate::plan::{Constraint, Edge};
 use crate::problem::Severity;
-use crate::verify::facts::{Facts, Provider};
+use crate::verify::facts::Facts;
 use crate::verify::objects::list;
 use crate::verify::simulate::is_declared;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,8 +33,7 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
             let kind = (object.group().to_owned(), object.kind().to_owned());
             if let Some(providers) = facts.kinds.get(&kind).filter(|_| seen.insert(format!("{} ({})", kind.1, kind.0))) {
                 let layers: Vec<usize> = providers.iter().map(|provider| provider.layer).collect();
-                let by = providers.iter().find(|provider| provider.is_definition()).or(providers.first());
-                note(facts, &mut graph, &mut missing, &layers, position, || named(&kind.1, by));
+                note(facts, &mut graph, &mut missing, &layers, position, || kind.1.clone());
             }
             let Some(namespace) = object.namespace().filter(|namespace| !facts.is_given_namespace(namespace)) else { continue };
             if let Some(layers) = facts.namespaces.get(namespace).filter(|_| seen.insert(namespace.to_owned())) {
@@ -54,14 +53,6 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
         Finding::new(&RULE, message).of(layer).hint(format!("add to spec.dependsOn: {}", others.join(", ")))
     };
     layers.into_iter().map(finding).collect()
-}
-
-fn named(kind: &str, by: Option<&Provider<'_>>) -> String {
-    match by {
-        Some(by) if by.is_definition() => format!("the definition of {kind}"),
-        Some(by) => format!("{kind} from the chart of {}", by.object.id()),
-        None => kind.to_owned(),
-    }
 }
 
 fn note(

@@ -4,7 +4,7 @@ use super::{Finding, Rule};
 use crate::manifest::Resource;
 use crate::problem::Severity;
 use crate::verify::facts::Facts;
-use crate::verify::objects::{is_release, list, makes_secret, secrets};
+use crate::verify::objects::{is_release, list, makes_secret, opens_store, secrets};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,13 +41,11 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     for (layer, object) in all {
         let namespace = object.namespace().unwrap_or("default");
         let agents = object.group().ends_with("toolkit.fluxcd.io");
-        for name in secrets(object).into_iter().filter(|_| agents || !charts.contains(namespace)) {
-            let key = (namespace.to_owned(), name);
+        let own = secrets(object).into_iter().filter(|_| agents || !charts.contains(namespace)).map(|name| (namespace.to_owned(), name));
+        for key in own.chain(opens_store(object)) {
             let users = missing.entry(key.clone()).or_default();
-            if !known.contains(&key)
-                && !policies.iter().any(|policy| copies(policy, &key))
-                && !users.iter().any(|(_, user)| user.id() == object.id())
-            {
+            let brought = known.contains(&key) || policies.iter().any(|policy| copies(policy, &key));
+            if !brought && !users.iter().any(|(_, user)| user.id() == object.id()) {
                 users.push((layer, object));
             }
         }
