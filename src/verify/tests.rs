@@ -638,6 +638,16 @@ fn a_cloud_resource_that_nothing_tells_from_others() {
 }
 
 #[test]
+fn tags_of_keys_are_called_otherwise() {
+    check(
+        "identity-missing",
+        (&[cloud("kms/Key", "main", "{enableKeyRotation: true}")], ACCOUNT),
+        &["Risk cloud/main.yaml:2 Key default/main: declares no tag by which a recovery could find it"],
+        (&[cloud("kms/Key", "main", "{enableKeyRotation: true, tags: [{tagKey: Name, tagValue: a}]}")], ACCOUNT),
+    );
+}
+
+#[test]
 fn a_trust_in_the_issuer_of_a_lost_cluster() {
     let role = |issuer: &str| {
         let trust = format!(

@@ -80,7 +80,10 @@ fn hint(declared: &Declared, environment: &str) -> Option<String> {
     let tags = proposal(declared, environment)?;
     let (key, value) = tags.first_key_value()?;
     Some(match declared.schema.tags {
-        Tags::List(path) => format!("add to spec.{path}: {{key: {key}, value: {value}}}"),
+        Tags::List(path) => {
+            let (name, content) = declared.schema.tag_words();
+            format!("add to spec.{path}: {{{name}: {key}, {content}: {value}}}")
+        }
         Tags::Map(path) => format!("add to spec.{path}: {{{key}: {value}}}"),
         Tags::None => return None,
     })
