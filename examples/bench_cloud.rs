@@ -95,7 +95,7 @@ async fn main() {
     let edge = Edge::start(&moto.endpoint(), SEED).await.unwrap();
     edge.set_durations(durations.clone());
     // What has no drawn time is there at once.
-    let access = Access { account: Some(ACCOUNT.into()), region: Some("eu-west-1".into()), sandbox: Some(edge.endpoint()) };
+    let access = Access { account: Some(ACCOUNT.into()), region: Some("eu-west-1".into()), sandbox: Some(edge.endpoint()), ..Access::default() };
     let cloud = Arc::new(Cloud::connect(&access).await.unwrap());
 
     let (needs, problems) = needs(&declared, cloud.place());
@@ -125,6 +125,7 @@ async fn main() {
         base: logs.path().to_owned(),
         edges,
         observation,
+        backups: std::collections::HashMap::new(),
         events: Events::new(sink),
         journal: None,
         progress: Progress::default(),

@@ -9,15 +9,18 @@
 //!       plan  ──→ graph    nodes, edges with reasons, order
 //!       verify             does a start from nothing converge, by rules
 //!       forms              plan and verification as JSON, Markdown, a graph, a page
+//!       preflight          what must hold before a start, as data
 //!       execute ─┬→ agent  Flux: install, suspend, hand over
 //!                ├→ cluster  the Kubernetes API: apply, watch, discover
 //!                └→ health   is it ready, by rules
 //!       report             events to terminal, JSON lines, tables, pages
+//!       runbook            the page for the night
 //!       sandbox            real control plane and agent on the loopback
 //! ```
 //!
 //! Invariants, held by the imports of each room:
-//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `verify`, `forms`, `health` and `execute::queue` are pure: no tokio, kube, files or terminal.
+//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `verify`, `forms`, `preflight`, `runbook`, `health` and `execute::queue` are pure: no tokio,
+//!   kube, files or terminal.
 //! - `manifest` is the only room that parses YAML.
 //! - `execute` never prints; `report` never decides.
 //! - Nothing but `cluster` and `agent` writes to a cluster, and nothing is written before all problems of the input are known.
@@ -34,10 +37,14 @@ pub mod health;
 pub mod layers;
 pub mod manifest;
 pub mod plan;
+pub mod preflight;
 pub mod problem;
 pub mod read;
+pub mod rehearsal;
 pub mod render;
 pub mod repo;
 pub mod report;
+pub mod restore;
+pub mod runbook;
 pub mod sandbox;
 pub mod verify;

@@ -5,10 +5,11 @@ use super::kind::{Kind, Living, State, Wanted, count, differs, size};
 use super::s3::form::{self, Form, forms, given, object, take, words};
 use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, put, refers};
+use crate::restore::Backup;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::update_table::builders::UpdateTableFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, DeleteGlobalSecondaryIndexAction, GlobalSecondaryIndex,
+    AttributeDefinition, BackupStatus, BackupSummary, BackupType, BackupTypeFilter, BillingMode, CreateGlobalSecondaryIndexAction, DeleteGlobalSecondaryIndexAction, GlobalSecondaryIndex,
     GlobalSecondaryIndexDescription, GlobalSecondaryIndexUpdate, IndexStatus, KeySchemaElement, KeyType, LocalSecondaryIndex,
     LocalSecondaryIndexDescription, OnDemandThroughput, PointInTimeRecoverySpecification, PointInTimeRecoveryStatus, Projection,
     ProjectionType, ProvisionedThroughput, ProvisionedThroughputDescription, ScalarAttributeType, SseSpecification, SseStatus, SseType,
@@ -132,6 +133,9 @@ impl Kind for Table {
     }
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
+        if let Some(backup) = &wanted.backup {
+            return restored(cloud, wanted, backup).await;
+        }
         let call = given!(cloud.dynamodb().create_table(), &wanted.spec;
             "tableName" set_table_name,
             "attributeDefinitions" set_attribute_definitions,
@@ -187,6 +191,26 @@ impl Kind for Table {
         }
     }
 
+    /// On-demand ones, and the one that AWS itself takes when a table with point-in-time recovery is deleted and keeps for 35 days.
+    async fn backups(&self, cloud: &Cloud, wanted: &[Wanted]) -> Result<Vec<(usize, Backup)>, CloudError> {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let call = cloud.dynamodb().list_backups().backup_type(BackupTypeFilter::All).set_exclusive_start_backup_arn(after);
+            let page = call.send().await.map_err(|error| CloudError::new("dynamodb ListBackups", &error))?;
+            for summary in page.backup_summaries() {
+                let is_it = |wanted: &Wanted| wanted.text("tableName") == summary.table_name();
+                if let (Some(position), Some(backup)) = (wanted.iter().position(is_it), backup(summary)) {
+                    found.push((position, backup));
+                }
+            }
+            match page.last_evaluated_backup_arn {
+                Some(last) => after = Some(last),
+                None => return Ok(found),
+            }
+        }
+    }
+
     /// As AWS last counted them, every six hours.
     async fn holds(&self, cloud: &Cloud, living: &Living) -> Result<Option<String>, CloudError> {
         let told = cloud.dynamodb().describe_table().table_name(&living.id).send().await;
@@ -195,6 +219,36 @@ impl Kind for Table {
         let bytes = table.as_ref().and_then(|table| table.table_size_bytes).unwrap_or_default();
         Ok((items > 0).then(|| format!("{}, {}", count(usize::try_from(items).unwrap_or_default(), "item"), size(bytes))))
     }
+}
+
+/// A table from a backup: its tags, its time to live, its stream and its backups are not in there, and follow as differences.
+async fn restored(cloud: &Cloud, wanted: &Wanted, backup: &str) -> Result<Living, CloudError> {
+    let call = given!(cloud.dynamodb().restore_table_from_backup().backup_arn(backup), &wanted.spec;
+        "tableName" set_target_table_name,
+        "billingMode" set_billing_mode_override,
+        "provisionedThroughput" set_provisioned_throughput_override,
+        "onDemandThroughput" set_on_demand_throughput_override,
+        "sseSpecification" set_sse_specification_override,
+    );
+    let made = call.send().await.map_err(|error| passing(CloudError::new("dynamodb RestoreTableFromBackup", &error)))?;
+    let table = made.table_description.ok_or_else(|| CloudError::malformed("dynamodb RestoreTableFromBackup", "TableDescription"))?;
+    Ok(living(&table, &wanted.spec, BTreeMap::new()))
+}
+
+fn backup(summary: &BackupSummary) -> Option<Backup> {
+    let of_aws_backup = summary.backup_type() == Some(&BackupType::AwsBackup);
+    let unusable = match summary.backup_status() {
+        Some(BackupStatus::Available) if of_aws_backup => Some("kept by AWS Backup, which alone restores it".to_owned()),
+        Some(BackupStatus::Available) => None,
+        other => Some(other.map_or("unknown", BackupStatus::as_str).to_owned()),
+    };
+    Some(Backup {
+        id: summary.backup_arn()?.to_owned(),
+        what: if summary.backup_type() == Some(&BackupType::System) { "last state" } else { "backup" },
+        taken: jiff::Timestamp::from_second(summary.backup_creation_date_time()?.secs()).ok()?,
+        unusable,
+        key: None,
+    })
 }
 
 /// A table that is busy with one change takes no other, and an account only some at a time.

@@ -2,6 +2,7 @@
 
 use super::{Cloud, CloudError};
 use crate::layers::infrastructure::{Change, Declared, Difference, Schema, Tags, put};
+use crate::restore::Backup;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ pub struct Wanted {
     pub tags: BTreeMap<String, String>,
     /// The same for each attempt of one run to make this resource, for calls that take a client token (32 hex digits).
     pub token: String,
+    /// The backup that it is made from, where it lost its data: what `Kind::backups` calls it.
+    pub backup: Option<String>,
 }
 
 impl Wanted {
@@ -132,6 +135,11 @@ pub trait Kind: Send + Sync {
         Ok(())
     }
 
+    /// Backups of those that are gone, each with the position of its manifest; `create` takes one of them in [`Wanted::backup`].
+    async fn backups(&self, _cloud: &Cloud, _wanted: &[Wanted]) -> Result<Vec<(usize, Backup)>, CloudError> {
+        Ok(Vec::new())
+    }
+
     /// Seconds between two looks while it is pending: the provider's own minimum.
     fn poll(&self) -> u32 {
         2
@@ -150,7 +158,7 @@ pub async fn mark(cloud: &Cloud, declared: &Declared, living: &Living, tags: &BT
     put(&mut spec, path, value);
     let mut declared = declared.clone();
     declared.resource.value["spec"] = spec.clone();
-    let wanted = Wanted { spec, unknown: Vec::new(), tags: tags.clone(), token: String::new(), declared };
+    let wanted = Wanted { spec, unknown: Vec::new(), tags: tags.clone(), token: String::new(), backup: None, declared };
     let difference = Difference { path: "tags", declared: json!(tags), living: json!(living.tags), change: Change::InPlace };
     kind.update(cloud, &wanted, living, &[difference]).await
 }

@@ -82,7 +82,11 @@ impl Kind for Key {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// One that waits for its deletion is taken back: backups are noise without it.
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
+        if let Some(saved) = self.saved(cloud, wanted).await? {
+            return Ok(saved);
+        }
         let text = |path: &str| wanted.text(path).map(str::to_owned);
         let call = cloud
             .kms()
@@ -149,6 +153,46 @@ impl Kind for Key {
     async fn holds(&self, _: &Cloud, _: &Living) -> Result<Option<String>, CloudError> {
         Ok(Some("all that it encrypts; it can be taken back for 30 days".to_owned()))
     }
+}
+
+impl Key {
+    /// The key of this manifest, where it is scheduled for deletion, usable again.
+    async fn saved(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Option<Living>, CloudError> {
+        let keys = self.list(cloud, std::slice::from_ref(wanted)).await?;
+        let leaving: Vec<&Living> = keys.iter().filter(|key| matches!(key.state, State::Leaving(_))).collect();
+        let key = match leaving.as_slice() {
+            [] => return Ok(None),
+            [key] => &key.id,
+            several => {
+                let ids: Vec<&str> = several.iter().map(|key| key.id.as_str()).collect();
+                let why = format!("several keys of it wait for their deletion: {}; save the right one with aws kms cancel-key-deletion", ids.join(", "));
+                return Err(CloudError::invalid("kms CancelKeyDeletion", &why));
+            }
+        };
+        let cancelled = cloud.kms().cancel_key_deletion().key_id(key).send().await;
+        cancelled.map_err(|error| CloudError::new("kms CancelKeyDeletion", &error))?;
+        let enabled = cloud.kms().enable_key().key_id(key).send().await;
+        enabled.map_err(|error| CloudError::new("kms EnableKey", &error))?;
+        read(cloud, key).await
+    }
+}
+
+/// Any key, as far as it is shown.
+#[derive(Clone, Debug)]
+pub struct AnyKey {
+    /// ID.
+    pub id: String,
+    /// AWS' own word: `Enabled`, `PendingDeletion`, …
+    pub state: String,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A key by ID, ARN or alias; none where there is no such key.
+pub(super) async fn any(cloud: &Cloud, key: &str) -> Result<Option<AnyKey>, CloudError> {
+    let Some(key) = describe(cloud, key).await? else { return Ok(None) };
+    let state = key.key_state().map(|state| state.as_str().to_owned()).unwrap_or_default();
+    Ok(Some(AnyKey { id: key.key_id().to_owned(), state, tags: tags_if_shown(cloud, key.key_id()).await? }))
 }
 
 /// A policy may name a role that is seconds old.

@@ -6,6 +6,7 @@ pub mod error;
 pub mod kind;
 pub mod leftovers;
 pub mod observe;
+pub mod permissions;
 pub mod token;
 mod value;
 
@@ -28,7 +29,10 @@ use crate::layers::infrastructure::{Place, Schema};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use crate::restore::volumes::Stock;
+pub use ec2::volume::VOLUME;
 pub use error::{CloudError, Meaning};
+pub use kms::AnyKey;
 pub use kind::{Kind, Living, State, Wanted, mark};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -56,6 +60,16 @@ pub fn kinds() -> impl Iterator<Item = &'static dyn Kind> {
     SERVICES.iter().flat_map(|kinds| kinds.iter().copied())
 }
 
+/// What an account holds for the claims of a cluster: living volumes and snapshots.
+pub async fn stock(cloud: &Cloud) -> Result<Stock, CloudError> {
+    ec2::volume::stock(cloud).await
+}
+
+/// A KMS key by ID, ARN or alias; none where there is no such key.
+pub async fn key(cloud: &Cloud, key: &str) -> Result<Option<AnyKey>, CloudError> {
+    kms::any(cloud, key).await
+}
+
 /// Facts of all kinds, for rooms that know no AWS.
 pub fn catalogue() -> Vec<&'static Schema> {
     kinds().map(Kind::schema).collect()
@@ -63,7 +77,7 @@ pub fn catalogue() -> Vec<&'static Schema> {
 
 /// The calls of a kind.
 pub fn kind(schema: &Schema) -> Option<&'static dyn Kind> {
-    kinds().find(|kind| kind.schema().service == schema.service && kind.schema().kind == schema.kind)
+    kinds().chain([&ec2::volume::Volume as &dyn Kind]).find(|kind| kind.schema().service == schema.service && kind.schema().kind == schema.kind)
 }
 
 /// How an account is reached.
@@ -75,6 +89,8 @@ pub struct Access {
     pub region: Option<String>,
     /// Where all services answer, for a sandbox; credentials are made up then.
     pub sandbox: Option<String>,
+    /// It is a sandbox's that never held anything.
+    pub is_new: bool,
 }
 
 /// One account and region, and the clients of its services.
@@ -105,6 +121,20 @@ pub enum AccessError {
         /// Account of blackstart.yaml.
         wanted: String,
     },
+}
+
+impl AccessError {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoRegion => Some("add spec.aws.region to blackstart.yaml, or set AWS_REGION".to_owned()),
+            Self::WrongAccount { .. } => Some("choose the right profile: AWS_PROFILE=… blackstart …".to_owned()),
+            Self::Refused(error) if error.meaning == Meaning::Unreachable => {
+                Some("check the network, and that spec.aws.region is one of AWS' regions; then run the same command again".to_owned())
+            }
+            Self::Refused(error) => error.hint().map(str::to_owned),
+        }
+    }
 }
 
 macro_rules! clients {
@@ -179,6 +209,13 @@ impl Cloud {
     /// Account, region, partition.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Where STS answers.
+    pub fn sts_url(&self) -> String {
+        let suffix = if self.place.partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let own = || format!("https://sts.{}.{suffix}/", self.place.region);
+        self.config.endpoint_url().map_or_else(own, str::to_owned)
     }
 
     /// The time between two looks that a provider asks for; a sandbox is asked ten times a second.

@@ -46,7 +46,7 @@ pub fn wanted(declared: &Declared, environment: &str, run: &str, outputs: impl F
     let (spec, unknown) = resolve(declared, outputs);
     let mut tags = declared.tags();
     tags.extend(declared.marks(environment));
-    Wanted { spec, unknown, tags, token: token(run, &declared.node()), declared: declared.clone() }
+    Wanted { spec, unknown, tags, token: token(run, &declared.node()), backup: None, declared: declared.clone() }
 }
 
 /// Declared fields that live otherwise, those left out that are not known yet.

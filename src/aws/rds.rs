@@ -5,7 +5,9 @@ use super::kind::{Kind, Living, State, Wanted, differs};
 use super::s3::form::{self, Form, forms, given, object};
 use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field, put, refers};
+use crate::restore::Backup;
 use async_trait::async_trait;
+use aws_sdk_rds::primitives::DateTime;
 use aws_sdk_rds::types::{
     CloudwatchLogsExportConfiguration, DbCluster, DbInstance, DbSubnetGroup, MasterUserSecret, PendingCloudwatchLogsExports,
     ProcessorFeature, ScalingConfiguration, ScalingConfigurationInfo, ServerlessV2ScalingConfiguration,
@@ -329,6 +331,25 @@ macro_rules! new_cluster {
     };
 }
 
+/// The spec with the snapshot that it is made from: the one that was chosen, else the one that Git declares.
+fn from_backup(wanted: &Wanted, field: &str) -> Value {
+    let mut spec = wanted.spec.clone();
+    if let Some(backup) = &wanted.backup {
+        put(&mut spec, field, backup.as_str().into());
+    }
+    spec
+}
+
+fn backup(id: Option<&str>, kind: Option<&str>, taken: Option<&DateTime>, status: Option<&str>, key: Option<&str>) -> Option<Backup> {
+    Some(Backup {
+        id: id?.to_owned(),
+        what: if kind == Some("automated") { "automated snapshot" } else { "snapshot" },
+        taken: jiff::Timestamp::from_second(taken?.secs()).ok()?,
+        unusable: status.filter(|status| *status != "available").map(str::to_owned),
+        key: key.map(str::to_owned),
+    })
+}
+
 #[async_trait]
 impl Kind for Instance {
     fn schema(&self) -> &'static Schema {
@@ -346,9 +367,9 @@ impl Kind for Instance {
     }
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
-        let spec = &wanted.spec;
+        let spec = &from_backup(wanted, "dbSnapshotIdentifier");
         let tags = form::tags(&wanted.tags)?;
-        let made = if wanted.text("dbSnapshotIdentifier").is_some() {
+        let made = if spec.get("dbSnapshotIdentifier").is_some() {
             let call = new_instance!(cloud.rds().restore_db_instance_from_db_snapshot(), spec);
             let made = given!(call, spec; "dbSnapshotIdentifier" set_db_snapshot_identifier).set_tags(tags).send().await;
             made.map_err(|error| passing(CloudError::new("rds RestoreDBInstanceFromDBSnapshot", &error)))?.db_instance
@@ -397,6 +418,20 @@ impl Kind for Instance {
         Ok(Some(database(living)))
     }
 
+    async fn backups(&self, cloud: &Cloud, wanted: &[Wanted]) -> Result<Vec<(usize, Backup)>, CloudError> {
+        let mut found = Vec::new();
+        let mut all = cloud.rds().describe_db_snapshots().max_records(100).into_paginator().items().send();
+        while let Some(one) = all.next().await {
+            let one = one.map_err(|error| CloudError::new("rds DescribeDBSnapshots", &error))?;
+            let is_it = |wanted: &Wanted| wanted.text("dbInstanceIdentifier") == one.db_instance_identifier();
+            let Some(position) = wanted.iter().position(is_it) else { continue };
+            let taken = one.original_snapshot_create_time().or(one.snapshot_create_time());
+            let backup = backup(one.db_snapshot_identifier(), one.snapshot_type(), taken, one.status(), one.kms_key_id());
+            found.extend(backup.map(|backup| (position, backup)));
+        }
+        Ok(found)
+    }
+
     fn poll(&self) -> u32 {
         10
     }
@@ -419,9 +454,9 @@ impl Kind for Cluster {
     }
 
     async fn create(&self, cloud: &Cloud, wanted: &Wanted) -> Result<Living, CloudError> {
-        let spec = &wanted.spec;
+        let spec = &from_backup(wanted, "snapshotIdentifier");
         let tags = form::tags(&wanted.tags)?;
-        let made = if wanted.text("snapshotIdentifier").is_some() {
+        let made = if spec.get("snapshotIdentifier").is_some() {
             let call = new_cluster!(cloud.rds().restore_db_cluster_from_snapshot(), spec);
             let made = given!(call, spec; "snapshotIdentifier" set_snapshot_identifier).set_tags(tags).send().await;
             made.map_err(|error| passing(CloudError::new("rds RestoreDBClusterFromSnapshot", &error)))?.db_cluster
@@ -462,6 +497,20 @@ impl Kind for Cluster {
 
     async fn holds(&self, _: &Cloud, living: &Living) -> Result<Option<String>, CloudError> {
         Ok(Some(database(living)))
+    }
+
+    async fn backups(&self, cloud: &Cloud, wanted: &[Wanted]) -> Result<Vec<(usize, Backup)>, CloudError> {
+        let mut found = Vec::new();
+        let mut all = cloud.rds().describe_db_cluster_snapshots().max_records(100).into_paginator().items().send();
+        while let Some(one) = all.next().await {
+            let one = one.map_err(|error| CloudError::new("rds DescribeDBClusterSnapshots", &error))?;
+            let is_it = |wanted: &Wanted| wanted.text("dbClusterIdentifier") == one.db_cluster_identifier();
+            let Some(position) = wanted.iter().position(is_it) else { continue };
+            let taken = one.snapshot_create_time();
+            let backup = backup(one.db_cluster_snapshot_identifier(), one.snapshot_type(), taken, one.status(), one.kms_key_id());
+            found.extend(backup.map(|backup| (position, backup)));
+        }
+        Ok(found)
     }
 
     fn poll(&self) -> u32 {

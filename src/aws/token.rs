@@ -10,6 +10,7 @@ use aws_sigv4::sign::v4;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::time::{Duration, SystemTime};
+use zeroize::Zeroizing;
 
 const OPERATION: &str = "sts presigned GetCallerIdentity";
 
@@ -17,6 +18,21 @@ const OPERATION: &str = "sts presigned GetCallerIdentity";
 pub const LIFETIME: Duration = Duration::from_secs(14 * 60);
 
 impl Cloud {
+    /// Credentials as the environment variables of other programs that speak to AWS; the region too.
+    pub async fn credentials(&self) -> Result<Vec<(&'static str, Zeroizing<String>)>, CloudError> {
+        const CALL: &str = "credentials";
+        let provider = self.config().credentials_provider().ok_or_else(|| CloudError::invalid(CALL, "there are none"))?;
+        let found = provider.provide_credentials().await.map_err(|error| CloudError::credentials(CALL, &error))?;
+        let given = [
+            ("AWS_ACCESS_KEY_ID", found.access_key_id()),
+            ("AWS_SECRET_ACCESS_KEY", found.secret_access_key()),
+            // An empty one hides that of another profile.
+            ("AWS_SESSION_TOKEN", found.session_token().unwrap_or_default()),
+            ("AWS_REGION", &self.place().region),
+        ];
+        Ok(given.into_iter().map(|(name, value)| (name, Zeroizing::new(value.to_owned()))).collect())
+    }
+
     /// A token for an EKS cluster of this account and region.
     pub async fn token(&self, cluster: &str) -> Result<String, CloudError> {
         let provider = self.config().credentials_provider().ok_or_else(|| CloudError::invalid(OPERATION, "no credentials"))?;

@@ -3,18 +3,24 @@
 use super::Failure;
 use super::account::observed;
 use super::start::{Input, phase};
-use crate::aws::{Access, AccessError, Cloud, CloudError, Meaning};
+use crate::aws::{Access, AccessError, Cloud, CloudError};
 use crate::environment::{Command, Environment};
-use crate::execute::cloud::{Build, build, refuse};
+use crate::execute::cloud::{Build, action, build, refuse};
 use crate::execute::command::{Found, Job, Surroundings};
+use crate::execute::hold::{Hold, HoldError};
 use crate::execute::journal::Journal;
+use crate::execute::lease::LeaseError;
+use crate::execute::preflight::Lower;
 use crate::execute::progress::{Progress, Told};
-use crate::execute::{Below, Events, Finished, Mode, is_below};
+use crate::execute::restore::{self, From, Question, Restoration, Restored};
+use crate::execute::{Below, Events, Finished, Mode, RunError, is_below};
 use crate::layers::infrastructure::{Declared, put};
 use crate::layers::outputs::{Output, fill};
 use crate::manifest::Resource;
+use crate::plan::{Action, Plan};
 use crate::problem::Problem;
 use crate::report::event::Happening;
+use crate::restore::claims::claims;
 use futures::future::join_all;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -23,7 +29,7 @@ use tokio::sync::watch;
 /// Account and region of an environment.
 pub(super) fn access(environment: &Environment) -> Access {
     let aws = environment.spec.aws.as_ref();
-    Access { account: aws.map(|aws| aws.account_id.clone()), region: aws.map(|aws| aws.region.clone()), sandbox: None }
+    Access { account: aws.map(|aws| aws.account_id.clone()), region: aws.map(|aws| aws.region.clone()), sandbox: None, is_new: false }
 }
 
 /// The account, past the guard.
@@ -34,16 +40,9 @@ pub(super) async fn connect(access: &Access) -> Result<Cloud, Failure> {
 /// An account that cannot be used, with what to do.
 fn refused(error: &AccessError) -> Failure {
     let failure = Failure::new(error.to_string());
-    match error {
-        AccessError::NoRegion => failure.hint("add spec.aws.region to blackstart.yaml, or set AWS_REGION"),
-        AccessError::WrongAccount { .. } => failure.hint("choose the right profile: AWS_PROFILE=… blackstart …"),
-        AccessError::Refused(error) if error.meaning == Meaning::Unreachable => {
-            failure.hint("check the network, and that spec.aws.region is one of AWS' regions; then run the same command again")
-        }
-        AccessError::Refused(error) => match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        },
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }
 
@@ -62,32 +61,117 @@ pub(super) struct Ahead {
     build: Build,
     /// Nodes that the cluster consists of.
     cluster: Vec<String>,
+    /// What comes back from backups.
+    restoration: Restoration,
+    /// Whether the account is a sandbox's, which nobody else works on.
+    is_sandbox: bool,
+    /// Claims that get the volume that holds their data.
+    pub(super) claims: Vec<Restored>,
 }
 
 impl Ahead {
+    /// Puts into the plan what was found: what comes back from where; claims that start empty wait for nothing.
+    pub(super) fn complete(&mut self, plan: &mut Plan) {
+        let found = std::mem::take(&mut self.restoration);
+        plan.restore(&found.claims.iter().map(|restored| restored.claim.node()).collect());
+        for (position, declared) in self.build.declared.iter().enumerate() {
+            let living = self.build.observation.found.get(&position);
+            plan.act(&declared.node(), if found.backups.contains_key(&position) { Action::Restore } else { action(living) });
+        }
+        for volume in &found.volumes {
+            plan.add(volume);
+        }
+        plan.edges.extend(found.edges);
+        for restored in found.claims.iter().filter(|restored| matches!(restored.from, From::Living(_))) {
+            plan.act(&restored.claim.node(), Action::Keep);
+        }
+        for fate in found.fates {
+            self.build.events.send(Happening::State(fate));
+        }
+        self.claims = found.claims;
+    }
+
+    /// The account as it was seen; none where commands make everything.
+    pub(super) fn lower(&self) -> Option<Lower<'_>> {
+        let cloud = self.build.cloud.as_deref()?;
+        Some(Lower { cloud, declared: &self.build.declared, observation: Some(&self.build.observation) })
+    }
+
     /// Makes it, and runs what stands above as soon as that has a cluster to stand on. Both are over when this returns.
     pub(super) async fn carry<F>(self, events: &Events, above: impl FnOnce(Below) -> F) -> Result<Finished, Failure>
     where
         F: Future<Output = Result<Finished, Failure>>,
     {
         let below = Below { cloud: self.build.cloud.clone(), progress: self.build.progress.clone() };
-        let task = tokio::spawn(build(self.build));
-        let result = if carries(&below.progress, &self.cluster).await { Some(above(below).await) } else { None };
-        if let Some(Err(failure)) = &result
-            && !task.is_finished()
-        {
-            let message = format!("{}; what is under way below the cluster is finished all the same", failure.message());
-            events.send(Happening::Warning { node: None, message });
-        }
-        let built = task.await.map_err(|error| Failure::new("infrastructure: its task ended early").because(&error))?;
-        if let Some(result) = result {
-            return result;
-        }
-        let interrupted = if built.interrupted { "Interrupted. " } else { "" };
-        let summary = format!("{interrupted}The same command goes on from here.");
-        events.send(Happening::Ended { success: false, summary });
-        Ok(Finished { interrupted: built.interrupted, ..Finished::default() })
+        let hold = self.hold().await?;
+        let environment = self.build.environment.clone();
+        let carried = carry(self.build, &self.cluster, below, events, above);
+        let Some(hold) = hold else { return carried.await };
+        let result = tokio::select! {
+            result = carried => result,
+            holder = hold.lost() => {
+                let lost = RunError::from(LeaseError::Lost { environment, holder });
+                return Err(lost.into());
+            }
+        };
+        hold.release().await;
+        result
     }
+
+    /// Keeps other runs off the account, where something is to be written to it; what was seen must still be so then.
+    async fn hold(&self) -> Result<Option<Hold>, Failure> {
+        let Build { cloud, environment, declared, observation, events, backups, .. } = &self.build;
+        let writes = |(position, declared): (usize, &Declared)| {
+            let found = observation.found.get(&position);
+            action(found) != Action::Keep
+                || backups.contains_key(&position)
+                || found.is_some_and(|found| found.wants_marks(declared, environment))
+        };
+        let Some(cloud) = cloud.as_ref().filter(|_| !self.is_sandbox && declared.iter().enumerate().any(writes)) else { return Ok(None) };
+        let hold = match Hold::take(cloud.clone(), environment).await {
+            Ok(hold) => hold,
+            Err(HoldError::Held(error)) => return Err(RunError::from(error).into()),
+            Err(HoldError::Cloud(error)) => {
+                let message = format!("nothing keeps a second run off this account: {error}");
+                events.send(Happening::Warning { node: None, message });
+                return Ok(None);
+            }
+        };
+        let (now, _) = observed(cloud, environment, declared).await?;
+        if now.found.len() == observation.found.len() && now.found.keys().all(|position| observation.found.contains_key(position)) {
+            return Ok(Some(hold));
+        }
+        hold.release().await;
+        Err(Failure::new("another run has changed the account in the meantime; nothing was written").hint("run the same command again"))
+    }
+}
+
+/// Builds, and runs what stands above as soon as that has a cluster to stand on.
+async fn carry<F>(
+    work: Build,
+    cluster: &[String],
+    below: Below,
+    events: &Events,
+    above: impl FnOnce(Below) -> F,
+) -> Result<Finished, Failure>
+where
+    F: Future<Output = Result<Finished, Failure>>,
+{
+    let task = tokio::spawn(build(work));
+    let result = if carries(&below.progress, cluster).await { Some(above(below).await) } else { None };
+    if let Some(Err(failure)) = &result
+        && !task.is_finished()
+    {
+        let message = format!("{}; what is under way below the cluster is finished all the same", failure.message());
+        events.send(Happening::Warning { node: None, message });
+    }
+    let built = task.await.map_err(|error| Failure::new("infrastructure: its task ended early").because(&error))?;
+    if let Some(result) = result {
+        return result;
+    }
+    let interrupted = if built.interrupted { "Interrupted. " } else { "" };
+    let summary = format!("{interrupted}The same command goes on from here.");
+    Ok(Finished { interrupted: built.interrupted, summary, ..Finished::default() })
 }
 
 /// Waits until all that a cluster consists of can be used; false where it never will be.
@@ -118,7 +202,7 @@ pub(super) async fn look(
     let base = given.environment.base.clone();
     let surroundings = Surroundings { base: base.clone(), cloud: cloud.clone(), events: events.clone(), stop: stop.clone() };
     let commands = if access.sandbox.is_some() { made_up(given, events) } else { look_at_commands(given, &surroundings).await? };
-    let declared = known(given, &commands)?;
+    let mut declared = known(given, &commands)?;
     // A rehearsal's account is gone with it.
     let real = cloud.as_ref().filter(|_| access.sandbox.is_none());
     let journal = real.and_then(|cloud| Journal::of_user(cloud.place(), environment)).map(Arc::new);
@@ -130,10 +214,28 @@ pub(super) async fn look(
         None => Default::default(),
     };
     problems.extend(refuse(&declared, &observation, mode == Mode::Bootstrap));
+    let restoration = match &cloud {
+        Some(cloud) if mode == Mode::Recover => {
+            let question = Question {
+                cloud,
+                environment: &given.environment,
+                name: environment,
+                declared: &declared,
+                observation: &observation,
+                claims: &claims(&given.reading),
+                is_new: access.is_new,
+            };
+            let (restoration, lost) = restore::look(question).await.map_err(|errors| unseen(&errors))?;
+            problems.extend(lost);
+            restoration
+        }
+        _ => Restoration::default(),
+    };
     if !problems.is_empty() {
         return Err(Failure::problems(problems));
     }
-    let edges = given.plan.edges.iter().filter(|edge| is_below(&edge.to)).cloned().collect();
+    declared.extend(restoration.volumes.iter().cloned());
+    let edges = given.plan.edges.iter().chain(&restoration.edges).filter(|edge| is_below(&edge.to)).cloned().collect();
     let cluster = given.plan.edges.iter().filter(|edge| edge.to.starts_with("cluster/") && is_below(&edge.from));
     let cluster = cluster.map(|edge| edge.from.clone()).collect();
     let build = Build {
@@ -144,12 +246,13 @@ pub(super) async fn look(
         commands,
         edges,
         observation,
+        backups: restoration.backups.clone(),
         events: events.clone(),
         journal,
         progress: Progress::default(),
         stop: stop.clone(),
     };
-    Ok(Some(Ahead { build, cluster }))
+    Ok(Some(Ahead { build, cluster, restoration, is_sandbox: access.sandbox.is_some(), claims: Vec::new() }))
 }
 
 /// Asks all commands at once what is there.

@@ -63,6 +63,7 @@ pub(super) async fn destroy(args: DestroyArgs, show: Show) -> Result<ExitCode, F
     }
     confirm(&args, &plan.environment)?;
     let (events, reporter) = reporter(&args.run, show)?;
+    super::context::tell(&events, "destroy", &environment, &plan.revision, &args.run.input.path);
     let work = Demolition {
         cloud: account.cloud,
         environment: plan.environment,
@@ -78,7 +79,7 @@ pub(super) async fn destroy(args: DestroyArgs, show: Show) -> Result<ExitCode, F
         events: events.clone(),
         stop: stop_signal(),
     };
-    finish(Ok(demolish(work).await), events, reporter).await
+    finish(Ok(demolish(work).await), events, reporter, &args.run, None).await
 }
 
 /// The environment's cluster, where blackstart.yaml names it and it is not kept: a kubeconfig that merely lies about is never touched.

@@ -49,6 +49,11 @@ impl Failure {
         &self.message
     }
 
+    /// What to do next.
+    pub(super) fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// With the chain of causes; a cause that the message already holds is left out.
     #[must_use]
     pub fn because(mut self, error: &dyn Error) -> Self {

@@ -25,7 +25,7 @@ pub(super) async fn kubeconfig(args: KubeconfigArgs) -> Result<ExitCode, Failure
 
 /// `blackstart token`: an ExecCredential, as kubectl asks for it.
 pub(super) async fn token(args: TokenArgs) -> Result<ExitCode, Failure> {
-    let access = Access { account: None, region: args.region, sandbox: None };
+    let access = Access { account: None, region: args.region, ..Access::default() };
     let cloud = connect(&access).await?;
     let token = cloud.token(&args.cluster).await.map_err(|error| Failure::new(format!("cluster {}: no token: {error}", args.cluster)))?;
     let ends = jiff::Timestamp::now() + LIFETIME;

@@ -61,7 +61,7 @@ pub(super) async fn compare(plan: &mut Plan, reading: &Reading, environment: &En
 }
 
 async fn look(cluster: &Cluster, reading: &Reading) -> Result<Upper, ClusterError> {
-    let ((changes, problems), agent) = tokio::try_join!(survey::changes(cluster, reading), agent::is_installed(cluster))?;
+    let ((changes, problems), agent) = tokio::try_join!(survey::changes(cluster, reading, None, |_| false), agent::is_installed(cluster))?;
     Ok(Upper { server: cluster.server().to_owned(), agent, changes, problems })
 }
 

@@ -4,23 +4,29 @@ mod account;
 mod adopt;
 mod ask;
 mod cloud;
+mod context;
 mod destroy;
 mod edge;
 mod expected;
 mod failure;
 mod form;
+mod keys;
 mod kubeconfig;
 mod live;
 mod pages;
 mod plan;
+mod preflight;
+mod prove;
 mod rehearse;
 mod remote;
+mod report;
+mod runbook;
 pub mod sandbox;
 mod start;
 mod status;
 mod verify;
 
-use crate::report;
+use crate::report as reporting;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,6 +62,9 @@ enum Verb {
     /// Tell why a layer runs when it runs, and what waits for it
     #[command(after_help = verify::EXPLAIN_EXAMPLES)]
     Explain(verify::ExplainArgs),
+    /// Check all that a recovery needs, before it is needed: credentials, permissions, names, secrets, images, tools; writes nothing
+    #[command(after_help = PREFLIGHT_EXAMPLES)]
+    Preflight(PreflightArgs),
     /// Start an environment for the first time; refuses where it exists
     #[command(after_help = BOOTSTRAP_EXAMPLES)]
     Bootstrap(StartArgs),
@@ -68,12 +77,20 @@ enum Verb {
     /// Show where an environment stands: account, cloud resources, cluster, agent, layers
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Look at everything anew: whether each object, layer, cloud resource and claim is as Git says; writes nothing
+    #[command(after_help = PROVE_EXAMPLES)]
+    Prove(StatusArgs),
     /// Find what lives of the declared cloud resources, and mark it so that a recovery knows it again
     #[command(after_help = ADOPT_EXAMPLES)]
     Adopt(AdoptArgs),
     /// Delete an environment's cloud resources, and what its cluster made in the account
     #[command(after_help = DESTROY_EXAMPLES)]
     Destroy(DestroyArgs),
+    /// Show kept reports of runs again, or compare two
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// Write the page for the night: what is needed, what happens in which order, what to type, where to look
+    Runbook(RunbookArgs),
     /// Print a kubeconfig for the environment's EKS cluster; it needs this program, and no other
     Kubeconfig(KubeconfigArgs),
     /// Print a token for an EKS cluster, as kubectl asks for it
@@ -97,6 +114,19 @@ Examples:
   blackstart plan --source d1-infra=../d1-infra       with the clone of another repository that it uses
 
 Exit code: 0, or 1 where a problem would stop a start.";
+const PREFLIGHT_EXAMPLES: &str = "\
+Examples:
+  blackstart preflight --environment production
+  blackstart preflight --environment production -o json
+
+A run begins with the short form of it: what stands against single layers (images, charts, DNS) is left to the run.
+Exit code: 0, or 1 where something would stop a recovery.";
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  blackstart report report/                                    as the run showed it
+  blackstart report --compare monday/ friday/                  what got slower
+
+Exit code: 0, 2 where two reports cannot be compared, 3 where one cannot be read.";
 const BOOTSTRAP_EXAMPLES: &str = "\
 Examples:
   blackstart bootstrap --environment production --kubeconfig new.yaml
@@ -115,6 +145,7 @@ const REHEARSE_EXAMPLES: &str = "\
 Examples:
   blackstart rehearse --environment staging           once before: blackstart sandbox install
   blackstart rehearse --report report/                with a page to keep: report/report.html
+  blackstart rehearse --disaster all-deleted          builds it, deletes all but backups, recovers, looks for the data
   blackstart rehearse --keep                          leaves the cluster to look at, until Ctrl-C
 
 Exit code: 0, 1 where something failed, 130 after Ctrl-C.";
@@ -125,6 +156,12 @@ Examples:
   blackstart status --environment production -o json
 
 Exit code: 0 where all is as declared, otherwise 1.";
+const PROVE_EXAMPLES: &str = "\
+Examples:
+  blackstart prove --environment production
+  blackstart prove --environment production -o json
+
+Exit code: 0 where all of it holds, otherwise 1.";
 const ADOPT_EXAMPLES: &str = "\
 Examples:
   blackstart adopt --environment production                    shows the evidence, asks, then sets two tags on each
@@ -156,7 +193,7 @@ pub struct InputArgs {
     /// Commit, branch or tag to read
     #[arg(long, value_name = "REV", help_heading = "Input")]
     pub revision: Option<String>,
-    /// Clone of another repository that is used; MATCH is (the end of) its URL or Kind/namespace/name
+    /// Clone, bare repository or bundle of another repository that is used; MATCH is (the end of) its URL or Kind/namespace/name
     #[arg(long = "source", value_name = "MATCH=PATH", help_heading = "Input")]
     pub sources: Vec<String>,
 }
@@ -207,6 +244,43 @@ struct PlanArgs {
 }
 
 #[derive(Args, Debug)]
+struct PreflightArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Who is asked for name servers of hosted zones; otherwise the machine's own resolver
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    resolver: Option<std::net::SocketAddr>,
+    /// Form of the output: human or json
+    #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
+    output: Output,
+}
+
+#[derive(Args, Debug)]
+struct ReportArgs {
+    /// Folders that runs wrote (--report), or their report.json
+    #[arg(required = true, value_name = "DIR", value_hint = ValueHint::AnyPath)]
+    folders: Vec<PathBuf>,
+    /// Compare the second with the first
+    #[arg(long)]
+    compare: bool,
+    /// Form of the output: human or json
+    #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
+    output: Output,
+}
+
+#[derive(Args, Debug)]
+struct RunbookArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Take durations from the report of an earlier run in DIR
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Input")]
+    report: Option<PathBuf>,
+    /// Write it there instead of to standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 struct StatusArgs {
     #[command(flatten)]
     input: InputArgs,
@@ -251,7 +325,7 @@ pub struct RunArgs {
     /// Write what happens to FILE, one JSON object a line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub events: Option<PathBuf>,
-    /// Write report.html, report.md and report.json to DIR
+    /// Keep report.html, report.md and report.json in DIR (or s3://BUCKET/PREFIX, configmap://NAMESPACE/NAME)
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub report: Option<PathBuf>,
     /// Form of the result: human or json
@@ -265,6 +339,9 @@ struct StartArgs {
     run: RunArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
+    /// Go on though the checks before the first write found blockers
+    #[arg(long)]
+    ignore_preflight: bool,
 }
 
 /// Which cluster.
@@ -288,6 +365,12 @@ struct RehearseArgs {
     /// Leave the sandbox running afterwards, until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// Build it, lose it, recover it: cluster-deleted, all-deleted, half-deleted, namespace-deleted, agent-deleted, etcd-lost, volumes-remain, or a file
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "bootstrap")]
+    disaster: Option<String>,
+    /// What a disaster draws; printed where it is drawn itself
+    #[arg(long, value_name = "N", requires = "disaster")]
+    seed: Option<u64>,
     /// How long cloud resources take here: 1:60 makes a minute of AWS a second, 1:1 is real, 0 is at once
     #[arg(long, value_name = "1:N", default_value = "1:60")]
     time_scale: sandbox::TimeScale,
@@ -316,8 +399,8 @@ pub enum Color {
 /// How a run is shown.
 #[derive(Clone, Copy, Debug)]
 struct Show {
-    color: report::Color,
-    verbosity: report::Verbosity,
+    color: reporting::Color,
+    verbosity: reporting::Verbosity,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -339,14 +422,14 @@ pub fn main() -> ExitCode {
     };
     let show = Show {
         color: match cli.color {
-            Color::Auto => report::Color::Auto,
-            Color::Always => report::Color::Always,
-            Color::Never => report::Color::Never,
+            Color::Auto => reporting::Color::Auto,
+            Color::Always => reporting::Color::Always,
+            Color::Never => reporting::Color::Never,
         },
         verbosity: match (cli.quiet, cli.verbose) {
-            (true, _) => report::Verbosity::Quiet,
-            (_, true) => report::Verbosity::Verbose,
-            _ => report::Verbosity::Normal,
+            (true, _) => reporting::Verbosity::Quiet,
+            (_, true) => reporting::Verbosity::Verbose,
+            _ => reporting::Verbosity::Normal,
         },
     };
     let result = runtime.block_on(async {
@@ -354,12 +437,16 @@ pub fn main() -> ExitCode {
             Verb::Plan(args) => start::plan(args, cli.quiet).await,
             Verb::Verify(args) => verify::verify(args, cli.verbose).await,
             Verb::Explain(args) => verify::explain(args).await,
+            Verb::Preflight(args) => preflight::preflight(args, show).await,
             Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, show).await,
             Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, show).await,
-            Verb::Rehearse(args) => start::rehearse(args, show).await,
+            Verb::Rehearse(args) => rehearse::rehearse(args, show).await,
             Verb::Status(args) => status::status(args, cli.quiet).await,
+            Verb::Prove(args) => prove::prove(args, cli.quiet).await,
             Verb::Adopt(args) => adopt::adopt(args).await,
             Verb::Destroy(args) => destroy::destroy(args, show).await,
+            Verb::Report(args) => report::report(&args),
+            Verb::Runbook(args) => runbook::runbook(args).await,
             Verb::Kubeconfig(args) => kubeconfig::kubeconfig(args).await,
             Verb::Token(args) => kubeconfig::token(args).await,
             Verb::Completions(args) => pages::completions(&args),

@@ -1,7 +1,9 @@
 //! `plan`, `bootstrap`, `recover`, `rehearse`: from arguments to a run.
 
+use super::cloud::Ahead;
 use super::form::Form;
-use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RehearseArgs, RunArgs, Show, StartArgs};
+use super::prove::Proof;
+use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RunArgs, Show, StartArgs};
 use crate::cluster::Cluster;
 use crate::environment::{Environment, Given, SecretSource};
 use crate::execute::kubeconfig::{self, Appears};
@@ -9,18 +11,18 @@ use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::manifest::Resource;
 use crate::plan::Plan;
 use crate::plan::estimate::estimate;
-use crate::read::{self, ReadOptions, Reading, Revision};
+use crate::read::{self, ReadOptions, Reading, Revision, SecretValues};
 use crate::report;
 use crate::report::event::Happening;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 /// What a run works from.
 pub(super) struct Input {
     pub(super) environment: Environment,
-    pub(super) reading: Reading,
+    pub(super) reading: Arc<Reading>,
     pub(super) plan: Plan,
     /// Secrets and variables as objects.
     pub(super) secrets: Vec<Resource>,
@@ -36,7 +38,7 @@ impl Input {
         });
         let of_cluster = spec.cluster.iter().filter_map(|cluster| cluster.from.as_ref());
         let mut sources = spec.secrets.iter().map(|secret| &secret.from).chain(of_commands).chain(of_cluster);
-        !self.plan.declared.is_empty() || sources.any(SecretSource::is_in_aws)
+        !self.plan.declared.is_empty() || !self.plan.state.is_empty() || sources.any(SecretSource::is_in_aws)
     }
 
     /// Whether a run needs nothing but its cluster.
@@ -47,7 +49,28 @@ impl Input {
 
 /// Reads the environment and the repository. `default` is what is read without `--revision`.
 pub(super) async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, Reading), Failure> {
-    let mut environment = read::environment(&args.path, args.environment.as_deref())?;
+    let environment = read::environment(&args.path, args.environment.as_deref())?;
+    read_with(args, environment, default, SecretValues::default()).await
+}
+
+/// The same with what only AWS can open, where something stays encrypted otherwise.
+pub(super) async fn read_unlocked(args: &InputArgs, default: Revision) -> Result<(Environment, Reading), Failure> {
+    let (environment, reading) = read_all(args, default.clone()).await?;
+    if !super::keys::is_locked(&reading) {
+        return Ok((environment, reading));
+    }
+    match super::keys::fetched(&environment).await? {
+        Some(values) => read_with(args, environment, default, values).await,
+        None => Ok((environment, reading)),
+    }
+}
+
+async fn read_with(
+    args: &InputArgs,
+    mut environment: Environment,
+    default: Revision,
+    values: SecretValues,
+) -> Result<(Environment, Reading), Failure> {
     let sources = args
         .sources
         .iter()
@@ -60,7 +83,7 @@ pub(super) async fn read_all(args: &InputArgs, default: Revision) -> Result<(Env
         .collect::<Result<Vec<_>, _>>()?;
     let revision = args.revision.clone().map_or(default, Revision::Named);
     let options = ReadOptions { path: args.path.clone(), entrypoint: args.entrypoint.clone(), revision, sources, decrypt: true };
-    let reading = read::read(&options, &environment).await?;
+    let reading = read::read_with(&options, &environment, values).await?;
     if environment.name.is_empty() {
         let name = reading.entrypoint.rsplit('/').next().unwrap_or_default();
         environment.name = if name.is_empty() { "default".to_owned() } else { name.to_owned() };
@@ -89,9 +112,11 @@ pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failur
 }
 
 /// Reads everything that a run needs; all that is wrong with it is told at once.
-pub(super) async fn input(args: &InputArgs, events: &Events) -> Result<Input, Failure> {
+/// A rehearsal speaks to no AWS but its own, and so opens what this machine can.
+pub(super) async fn input(args: &InputArgs, rehearsal: bool, events: &Events) -> Result<Input, Failure> {
     phase(events, "read", "repository and environment");
-    let (environment, reading) = read_all(args, Revision::Named("HEAD".into())).await?;
+    let head = Revision::Named("HEAD".into());
+    let (environment, reading) = if rehearsal { read_all(args, head).await? } else { Box::pin(read_unlocked(args, head)).await? };
     let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
     let secrets = match read::secrets(&environment).await {
         Ok(secrets) => secrets,
@@ -108,24 +133,24 @@ pub(super) async fn input(args: &InputArgs, events: &Events) -> Result<Input, Fa
         let place = problem.origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default();
         events.send(Happening::Warning { node: None, message: format!("{place}{}", problem.message) });
     }
-    Ok(Input { environment, reading, plan, secrets })
+    Ok(Input { environment, reading: Arc::new(reading), plan, secrets })
 }
 
 /// `blackstart bootstrap` and `blackstart recover`.
 pub(super) async fn start(args: StartArgs, mode: Mode, show: Show) -> Result<ExitCode, Failure> {
     let (events, reporter) = reporter(&args.run, show)?;
     let result = Box::pin(start_reported(&args, mode, &events)).await;
-    finish(result, events, reporter).await
+    finish(result, events, reporter, &args.run, Some(&args.cluster)).await
 }
 
 async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result<Finished, Failure> {
     let mut stop = stop_signal();
-    let given = tokio::select! {
-        given = input(&args.run.input, events) => given?,
+    let mut given = tokio::select! {
+        given = input(&args.run.input, false, events) => given?,
         _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };
-    let measured = measured(&args.run, &given.plan, false);
-    execute::announce(&given.plan, &estimate(&given.plan, &measured, 1.0), events);
+    let verb = if mode == Mode::Bootstrap { "bootstrap" } else { "recover" };
+    super::context::tell(events, verb, &given.environment, &given.plan.revision, &args.run.input.path);
     let access = super::cloud::access(&given.environment);
     let interrupted = || Failure::new("interrupted before the first write").code(130);
     // Parties that do not know of each other: the account, the agent's remote, the files at hand, the cluster where it is there already.
@@ -135,7 +160,10 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         let components = read::agent_components(&given.reading, &given.environment);
         let (account, remote, components) = tokio::join!(account, remote, components);
         remote?;
-        Ok::<_, Failure>((account?, components?))
+        let account = account?;
+        let lower = account.as_ref().and_then(Ahead::lower);
+        super::preflight::before(&given, lower, &access, &[], args.ignore_preflight, events).await?;
+        Ok::<_, Failure>((account, components?))
     };
     let is_made_below = given.plan.edges.iter().any(|edge| edge.to.starts_with("cluster/") && execute::is_below(&edge.from));
     let appears = given.environment.spec.cluster.as_ref().is_some_and(|cluster| cluster.from.is_some());
@@ -148,7 +176,15 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         _ = interrupt.changed() => return Err(interrupted()),
     };
     // What stands against the account and the files is told first: it is ours to mend.
-    let ((account, components), seen) = (before?, seen?);
+    let ((mut account, components), seen) = (before?, seen?);
+    if let Some(ahead) = &mut account {
+        ahead.complete(&mut given.plan);
+    }
+    let claims = account.as_mut().map(|ahead| std::mem::take(&mut ahead.claims)).unwrap_or_default();
+    let measured = measured(&args.run, &given.plan, false);
+    execute::announce(&given.plan, &estimate(&given.plan, &measured, 1.0), events);
+    let (reading, environment, plan) = (given.reading.clone(), given.environment.clone(), given.plan.clone());
+    let connected = OnceLock::new();
     let above = async |below: Option<Below>| {
         let (cluster, look) = if let Some(seen) = seen {
             seen
@@ -158,26 +194,34 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
                 _ = interrupt.changed() => return Err(Failure::new("interrupted before the first write to the cluster").code(130)),
             }
         };
+        let _ = connected.set(cluster.clone());
         let Input { reading, plan, secrets, .. } = given;
         let run = Run {
             mode,
             plan,
-            reading: Arc::new(reading),
+            reading,
             secrets,
             stand_ins: Vec::new(),
             cluster,
             installation: Installation { components, start: None },
             below,
+            claims,
             timeout: args.run.timeout,
             events: events.clone(),
             stop: stop.clone(),
         };
         Ok(execute::run(run, look).await?)
     };
-    match account {
-        Some(ahead) => Box::pin(ahead.carry(events, |below| above(Some(below)))).await,
-        None => above(None).await,
+    let has_account = account.is_some();
+    let mut finished = match account {
+        Some(ahead) => Box::pin(ahead.carry(events, |below| above(Some(below)))).await?,
+        None => above(None).await?,
+    };
+    if let (true, Some(cluster)) = (finished.success, connected.get()) {
+        let access = Some(&access).filter(|_| has_account);
+        finished.success = Proof { cluster, reading: &reading, environment: &environment, plan: &plan, access }.tell(events).await?;
     }
+    Ok(finished)
 }
 
 async fn look_at_cluster(
@@ -247,13 +291,6 @@ pub(super) fn print_out(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// `blackstart rehearse`.
-pub(super) async fn rehearse(args: RehearseArgs, show: Show) -> Result<ExitCode, Failure> {
-    let (events, reporter) = reporter(&args.run, show)?;
-    let result = Box::pin(super::rehearse::rehearse(&args, &events)).await;
-    finish(result, events, reporter).await
-}
-
 /// What earlier runs have measured, where this one's report goes.
 pub(super) fn measured(args: &RunArgs, plan: &Plan, rehearsal: bool) -> BTreeMap<String, f64> {
     args.report.as_deref().map(|folder| report::measured(folder, &plan.environment, rehearsal)).unwrap_or_default()
@@ -264,27 +301,45 @@ pub(super) fn phase(events: &Events, name: &str, detail: &str) {
 }
 
 pub(super) fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Failure> {
+    let place = super::report::place(args)?;
     let options = report::Options {
         color: show.color,
         verbosity: show.verbosity,
         mode: report::Mode::Auto,
         output: if args.output == Output::Json { report::Output::Json } else { report::Output::Human },
         events_file: args.events.clone(),
-        report_dir: args.report.clone(),
+        report_dir: args.report.clone().filter(|_| place.is_none()),
     };
     let (sink, reporter) = report::start(options).map_err(|error| Failure::new(error.to_string()).because(&error).code(3))?;
     Ok((Events::new(sink), reporter))
 }
 
-/// Ends the report, whatever happened, and gives the exit code.
-pub(super) async fn finish(result: Result<Finished, Failure>, events: Events, reporter: report::Reporter) -> Result<ExitCode, Failure> {
+/// Ends the report, whatever happened, keeps it, and gives the exit code. `cluster` is none where it is gone by now.
+pub(super) async fn finish(
+    result: Result<Finished, Failure>,
+    events: Events,
+    reporter: report::Reporter,
+    args: &RunArgs,
+    cluster: Option<&ClusterArgs>,
+) -> Result<ExitCode, Failure> {
+    if let Ok(finished) = &result {
+        events.send(Happening::Ended { success: finished.success, summary: finished.summary.clone() });
+    }
     drop(events);
     let summary = reporter.finish(result.as_ref().err().map(Failure::message)).await;
+    let kept = match super::report::place(args)? {
+        Some(place) => Box::pin(super::report::keep(&place, &summary.report, args, cluster)).await,
+        None => Ok(()),
+    };
+    if let Err(failure) = &kept {
+        // What the run itself says comes last.
+        failure.show();
+    }
     let finished = result?;
     if finished.interrupted {
         return Ok(ExitCode::from(130));
     }
-    Ok(ExitCode::from(u8::from(!finished.success || !summary.errors.is_empty())))
+    Ok(ExitCode::from(u8::from(!finished.success || !summary.errors.is_empty() || kept.is_err())))
 }
 
 /// Counts Ctrl-C and SIGTERM: the first finishes what runs, the second stops at once.

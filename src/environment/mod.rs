@@ -214,6 +214,10 @@ pub struct Secret {
     pub key: String,
     /// Where its value comes from.
     pub from: SecretSource,
+    /// Type of the whole Secret; `Opaque` where absent.
+    pub r#type: Option<String>,
+    /// Labels of the whole Secret.
+    pub labels: BTreeMap<String, String>,
     /// Where it stands.
     pub origin: Option<Origin>,
 }
@@ -279,6 +283,17 @@ pub enum RestoreRule {
 }
 
 impl SecretSource {
+    /// As people call the place.
+    pub fn words(&self) -> String {
+        match self {
+            Self::File(path) => path.clone(),
+            Self::Env(name) => format!("environment variable {name}"),
+            Self::Command(words) => format!("program {}", words.first().map_or("", String::as_str)),
+            Self::SecretsManager(name) => format!("Secrets Manager ({name})"),
+            Self::Ssm(name) => format!("Systems Manager ({name})"),
+        }
+    }
+
     /// Whether AWS is asked for it.
     pub fn is_in_aws(&self) -> bool {
         matches!(self, Self::SecretsManager(_) | Self::Ssm(_))

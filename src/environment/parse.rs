@@ -176,6 +176,7 @@ impl Reader<'_> {
                 environment.spec.secrets.push(secret);
             }
         }
+        self.one_type_each(&environment.spec.secrets);
         for (index, item) in self.list(&spec, "restore").iter().enumerate() {
             if let Some(restore) = self.restore(item, &format!("spec.restore[{index}]")) {
                 environment.spec.restore.push(restore);
@@ -219,34 +220,61 @@ impl Reader<'_> {
         if let (Some(node), false) = (fields.entries.get("kind"), ["ConfigMap", "Secret", ""].contains(&kind.as_str())) {
             self.wrong(node, &format!("{path}.kind"), "`ConfigMap` or `Secret`");
         }
-        let mut data = BTreeMap::new();
-        match fields.entries.get("data").map(|node| &node.content) {
-            Some(Content::Map(entries)) => {
-                for (key, _, value) in entries {
-                    match value.text() {
-                        Some(text) => {
-                            data.insert(key.clone(), text.to_owned());
-                        }
-                        None => self.wrong(value, &format!("{path}.data.{key}"), "a text (quote numbers)"),
-                    }
-                }
-            }
-            Some(_) => self.wrong(fields.entries["data"], &format!("{path}.data"), "a map of texts"),
-            None => self.problem(fields.place, format!("{path}.data: is missing"), None),
-        }
+        let data = self.texts(&fields, "data");
         let (namespace, name) = (self.required(&fields, "namespace"), self.required(&fields, "name"));
         Variables { kind, namespace, name, data, origin: Some(self.origin(node.line)) }
     }
 
+    fn texts(&mut self, fields: &Fields<'_>, name: &str) -> BTreeMap<String, String> {
+        let path = fields.name(name);
+        let mut texts = BTreeMap::new();
+        match fields.entries.get(name).map(|node| &node.content) {
+            Some(Content::Map(entries)) => {
+                for (key, _, value) in entries {
+                    match value.text() {
+                        Some(text) => {
+                            texts.insert(key.clone(), text.to_owned());
+                        }
+                        None => self.wrong(value, &format!("{path}.{key}"), "a text (quote numbers)"),
+                    }
+                }
+            }
+            Some(_) => self.wrong(fields.entries[name], &path, "a map of texts"),
+            None => self.problem(fields.place, format!("{path}: is missing"), None),
+        }
+        texts
+    }
+
     fn secret(&mut self, node: &Located, path: &str) -> Option<Secret> {
-        let fields = self.fields(node, path, &["namespace", "name", "key", "from"]);
+        let fields = self.fields(node, path, &["namespace", "name", "key", "from", "type", "labels"]);
         let (namespace, name, key) = (self.required(&fields, "namespace"), self.required(&fields, "name"), self.required(&fields, "key"));
         let Some(from) = fields.entries.get("from") else {
             self.problem(fields.place, format!("{path}.from: is missing"), Some("for example: from: {env: SOPS_AGE_KEY}".to_owned()));
             return None;
         };
         let from = self.source(from, &format!("{path}.from"), &SOURCES)?;
-        Some(Secret { namespace, name, key, from, origin: Some(self.origin(node.line)) })
+        // The API server takes no other type with this key.
+        let implied = || (key == ".dockerconfigjson").then(|| "kubernetes.io/dockerconfigjson".to_owned());
+        let r#type = self.text(&fields, "type").or_else(implied);
+        let labels = if fields.entries.contains_key("labels") { self.texts(&fields, "labels") } else { BTreeMap::new() };
+        Some(Secret { namespace, name, key, from, r#type, labels, origin: Some(self.origin(node.line)) })
+    }
+
+    /// Several keys may make one Secret, which has one type, and each key once.
+    fn one_type_each(&mut self, secrets: &[Secret]) {
+        for (index, secret) in secrets.iter().enumerate() {
+            let place = secret.origin.as_ref().map_or((1, 1), |origin| (origin.line, 1));
+            let earlier = || secrets[..index].iter().filter(|other| (&other.namespace, &other.name) == (&secret.namespace, &secret.name));
+            let name = format!("spec.secrets[{index}]: Secret {}/{}", secret.namespace, secret.name);
+            if earlier().any(|other| other.key == secret.key) {
+                self.problem(place, format!("{name} has key {} already", secret.key), None);
+            }
+            let types = |other: &&Secret| other.r#type.is_some() && secret.r#type.is_some() && other.r#type != secret.r#type;
+            if let Some(other) = earlier().find(types) {
+                let message = format!("{name} is of type {} already", other.r#type.as_deref().unwrap_or_default());
+                self.problem(place, message, None);
+            }
+        }
     }
 
     /// Exactly one of the ways by which a secret value comes.

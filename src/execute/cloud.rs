@@ -9,11 +9,12 @@ use super::journal::{self, Journal};
 use super::progress::{Made, Progress};
 use super::queue::{Index, Queue};
 use crate::aws::observe::{Found, Observation, wanted};
-use crate::aws::{self, Cloud, Living, Wanted};
+use crate::aws::{self, Cloud, Living, VOLUME, Wanted};
 use crate::layers::infrastructure::{Change, Declared, filled};
 use crate::plan::{Action, Edge};
 use crate::problem::Problem;
 use crate::report::event::{Happening, Outcome};
+use crate::restore::Backup;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ pub struct Build {
     pub edges: Vec<Edge>,
     /// What lives.
     pub observation: Observation,
+    /// Backups that lost ones are made from, by position of the manifest.
+    pub backups: HashMap<usize, Backup>,
     /// Where events go.
     pub events: Events,
     /// What is remembered of create calls, should this process be killed.
@@ -133,7 +136,10 @@ pub async fn build(build: Build) -> Built {
         queue: Queue::new(nodes.iter().map(String::as_str), &build.edges),
         living: HashMap::new(),
         actions: (0..build.declared.len())
-            .map(|position| action(build.observation.found.get(&position)))
+            .map(|position| {
+                let is_restored = build.backups.contains_key(&position) || std::ptr::eq(build.declared[position].schema, &VOLUME);
+                if is_restored { Action::Restore } else { action(build.observation.found.get(&position)) }
+            })
             .chain(build.commands.iter().map(Job::action))
             .collect(),
         wrote: vec![false; nodes.len()],
@@ -198,10 +204,12 @@ impl Engine {
         if let Some(output) = filled.open.first() {
             return Err(format!("{} gives no {}, which is needed as {}", output.node, output.field, output.variable));
         }
-        Ok(wanted(&filled.declared, &self.build.environment, &self.run, |service, kind, namespace, name| {
+        let mut wanted = wanted(&filled.declared, &self.build.environment, &self.run, |service, kind, namespace, name| {
             let position = self.build.declared.iter().position(|other| other.is_named(service, kind, namespace, name))?;
             Some(self.living.get(&position)?.outputs())
-        }))
+        });
+        wanted.backup = self.build.backups.get(&index).map(|backup| backup.id.clone());
+        Ok(wanted)
     }
 
     fn task(&self, index: Index) -> Result<Task, String> {

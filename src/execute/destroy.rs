@@ -140,10 +140,10 @@ pub async fn destroy(work: Demolition) -> Finished {
     if !engine.finished.interrupted && engine.finished.failures.is_empty() {
         engine.sweep_out().await;
     }
-    let Engine { mut finished, queue, work, .. } = engine;
+    let Engine { mut finished, queue, .. } = engine;
     finished.success = !finished.interrupted && finished.failures.is_empty() && queue.is_over();
     let summary = if finished.success { "All of it is gone." } else { "The same command goes on with what is left." };
-    work.events.send(Happening::Ended { success: finished.success, summary: summary.to_owned() });
+    summary.clone_into(&mut finished.summary);
     finished
 }
 

@@ -84,7 +84,7 @@ enum Not {
 /// Waits for the kubeconfig and for an API server that answers.
 pub async fn connect(appears: Appears<'_>) -> Result<Cluster, NoCluster> {
     let deadline = Instant::now() + appears.timeout;
-    let (name, what) = (appears.name.to_owned(), words(appears.source));
+    let (name, what) = (appears.name.to_owned(), appears.source.words());
     let pause = appears.cloud.map_or(Duration::from_secs(POLL.into()), |cloud| cloud.pace(POLL));
     let mut stop = appears.stop.clone();
     let mut told = String::new();
@@ -135,14 +135,4 @@ async fn look(appears: &Appears<'_>, deadline: Instant) -> Result<Value, Not> {
         config["current-context"] = context.into();
     }
     Ok(config)
-}
-
-fn words(source: &SecretSource) -> String {
-    match source {
-        SecretSource::File(path) => path.clone(),
-        SecretSource::Env(name) => format!("environment variable {name}"),
-        SecretSource::Command(words) => format!("program {}", words.first().map_or("", String::as_str)),
-        SecretSource::SecretsManager(name) => format!("Secrets Manager ({name})"),
-        SecretSource::Ssm(name) => format!("Systems Manager ({name})"),
-    }
 }

@@ -52,7 +52,7 @@ pub enum LeaseError {
 }
 
 /// Who holds a Lease: host, process id and start time, so that a dead holder on this host is known as dead.
-fn holder() -> String {
+pub(super) fn holder() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let process = std::process::id();
     format!("{host}/{process}/{}", start_time(process).unwrap_or_default())
@@ -64,7 +64,7 @@ fn start_time(process: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-fn is_dead(holder: &str) -> bool {
+pub(super) fn is_dead(holder: &str) -> bool {
     let mut parts = holder.split('/');
     let (Some(host), Some(process), Some(start)) = (parts.next(), parts.next(), parts.next()) else { return false };
     let here = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -11,13 +11,18 @@ pub mod destroy;
 mod engine;
 pub mod existing;
 pub mod handover;
+pub mod hold;
 pub mod journal;
+pub mod keep;
 pub mod kubeconfig;
 pub mod layer;
 pub mod lease;
+pub mod preflight;
 pub mod progress;
 pub mod proof;
+pub mod prove;
 pub mod queue;
+pub mod restore;
 pub mod secret;
 pub mod survey;
 
@@ -30,13 +35,14 @@ use crate::manifest::{ObjectId, Resource};
 use crate::plan::Plan;
 use crate::plan::estimate::Estimate;
 use crate::read::Reading;
-use crate::report::event::{Event, Happening, Sink};
+use crate::report::event::{Event, Fate, Happening, Sink};
 use futures::future::BoxFuture;
 use handover::Handover;
 use lease::{Lease, LeaseError};
 use progress::Progress;
+use restore::Restored;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -99,6 +105,8 @@ pub struct Run {
     pub installation: Installation,
     /// The storey below, which may still be under way.
     pub below: Option<Below>,
+    /// Claims that get the volume that holds their data.
+    pub claims: Vec<Restored>,
     /// `--timeout`.
     pub timeout: Option<Duration>,
     /// Where events go.
@@ -155,17 +163,32 @@ impl RunError {
 pub struct Events {
     sink: Sink,
     run: String,
+    /// What was told of data.
+    fates: Arc<Mutex<BTreeMap<String, Fate>>>,
 }
 
 impl Events {
     /// For a new run; its id is made of the time and the process.
     pub fn new(sink: Sink) -> Self {
         let run = format!("{}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), std::process::id());
-        Self { sink, run }
+        Self { sink, run, fates: Arc::default() }
+    }
+
+    /// To nobody.
+    pub fn silent() -> Self {
+        Self::new(tokio::sync::mpsc::unbounded_channel().0)
+    }
+
+    /// What this run has told of the data that `state` keeps.
+    pub fn fate(&self, state: &str) -> Option<Fate> {
+        self.fates.lock().unwrap_or_else(PoisonError::into_inner).get(state).copied()
     }
 
     /// Sends one; a reporter that is gone is no reason to stop a recovery.
     pub fn send(&self, happening: Happening) {
+        if let Happening::State(state) = &happening {
+            self.fates.lock().unwrap_or_else(PoisonError::into_inner).insert(state.state.clone(), state.fate);
+        }
         let _ = self.sink.send(Event { time: jiff::Timestamp::now(), run: self.run.clone(), happening });
     }
 }

@@ -34,6 +34,11 @@ impl Baseline {
         }
     }
 
+    /// Objects that may differ from Git or be gone, and nothing is wrong.
+    pub fn is_excused(&self, id: &ObjectId) -> bool {
+        self.twice.contains(id) || self.passing.contains(id)
+    }
+
     /// Objects that two layers declare.
     pub fn declared_twice(&self) -> impl Iterator<Item = &ObjectId> {
         self.twice.iter()

@@ -1,5 +1,6 @@
 //! Looks at a living cluster as a run would find it, and writes nothing: for `plan --live` and `status`.
 
+use super::{Below, secret};
 use crate::agent::{self, Confirmation};
 use crate::cluster::{Apply, ApplyResult, Cluster, ClusterError, ssa};
 use crate::layers::LayerId;
@@ -25,14 +26,23 @@ enum Verdict {
 
 /// What applying each rendered layer would do, by a server-side dry run of each object; objects that the server would refuse are problems.
 /// An error where the server stops answering.
-pub async fn changes(cluster: &Cluster, reading: &Reading) -> Result<(BTreeMap<LayerId, Changes>, Vec<Problem>), ClusterError> {
+/// `below` gives the values that objects wait for.
+pub async fn changes(
+    cluster: &Cluster,
+    reading: &Reading,
+    below: Option<&Below>,
+    skip: impl Fn(&ObjectId) -> bool,
+) -> Result<(BTreeMap<LayerId, Changes>, Vec<Problem>), ClusterError> {
     let layers = reading.layers.iter().filter(|read| read.rendered && !read.layer.spec.suspend && read.layer.spec.kube_config.is_none());
     let mut found: BTreeMap<LayerId, Changes> = layers.clone().map(|read| (read.layer.id.clone(), Changes::default())).collect();
     let mut problems = Vec::new();
     let objects = layers.flat_map(|read| read.objects.iter().map(move |object| (&read.layer, object)));
+    let objects = objects.filter(|(_, object)| !skip(&object.id()));
     let mut verdicts = iter(objects)
         .map(|(layer, object)| async move {
-            let prepared = ssa::prepare(object, layer);
+            let known = below.and_then(|_| secret::filled(&object.value, below).ok());
+            let known = known.map(|value| Resource { value, origin: object.origin.clone() });
+            let prepared = ssa::prepare(known.as_ref().unwrap_or(object), layer);
             (layer, verdict(object, cluster.apply(&prepared, &Apply::flux().if_drifted().dry()).await.map(|applied| applied.result)))
         })
         .buffer_unordered(REQUESTS);

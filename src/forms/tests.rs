@@ -26,6 +26,9 @@ fn config(layer: &str, name: &str, value: &str) -> (String, String) {
     )
 }
 
+const CLAIM: &str =
+    "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: default}\nspec: {accessModes: [ReadWriteOnce]}\n";
+
 /// Two layers, one after the other, a cloud resource, problems, findings of all kinds.
 fn files() -> Vec<(String, String)> {
     let image = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: api, namespace: default}\nspec: {template: {spec: {containers: [{name: a, image: nginx}]}}}\n";
@@ -35,6 +38,7 @@ fn files() -> Vec<(String, String)> {
         ("apps/one/api.yaml".to_owned(), image.to_owned()),
         layer("two", "  dependsOn:\n    - name: one\n    - name: gone\n"),
         config("two", "more", "x"),
+        ("apps/two/claim.yaml".to_owned(), CLAIM.to_owned()),
         ("cloud/vpc.yaml".to_owned(), "apiVersion: ec2.services.k8s.aws/v1alpha1\nkind: VPC\nmetadata: {name: main, namespace: infra}\nspec:\n  cidrBlocks: [10.0.0.0/16]\n".to_owned()),
     ]
 }
@@ -161,7 +165,7 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut Vec<
 #[test]
 fn json_fits_the_published_schemas() {
     let Some(case) = Case::new(&files()) else { return };
-    assert!(!case.plan.problems.is_empty() && !case.plan.declared.is_empty() && !case.plan.edges.is_empty());
+    assert!(!case.plan.state.is_empty() && !case.plan.problems.is_empty() && !case.plan.declared.is_empty() && !case.plan.edges.is_empty());
     fits("plan.json", &super::json(&case.plan));
     let found = case.verification();
     assert!(!found.findings.is_empty() && !found.accepted.is_empty() && !found.steps.is_empty());

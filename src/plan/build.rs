@@ -4,7 +4,7 @@ use super::below::Left;
 use super::cloud::{self, Cloud};
 use super::outputs::{self, Outputs};
 use super::waves::{checked, positions};
-use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, estimate, implied};
+use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, State, estimate, implied};
 use crate::environment::Environment;
 use crate::graph::Graph;
 use crate::health;
@@ -14,6 +14,8 @@ use crate::layers::infrastructure::{Catalogue, Declared};
 use crate::layers::outputs::shown;
 use crate::problem::{Origin, Problem, Severity, nearest};
 use crate::read::Reading;
+use crate::restore::claims::{Claim, claims};
+use crate::restore::{self, Keeper};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +33,8 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
     builder.declared(&layers);
     builder.cycles();
     builder.expressions(&layers);
+    let claims = if environment.spec.aws.is_some() { claims(reading) } else { Vec::new() };
+    builder.claims(&claims, &cluster);
     for edge in implied::edges(reading, &waves) {
         builder.implied(edge);
     }
@@ -70,6 +74,9 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
         };
         builder.nodes.push(Node { id: layer.id.node(), action, owner: "flux", seconds });
     }
+    let kept = |node: String, keeper: Keeper<'_>| State::new(node, keeper, restore::rule(environment, keeper));
+    let of_cloud = builder.cloud.iter().filter_map(|declared| Some(kept(declared.node(), restore::keeper(declared)?)));
+    let state = claims.iter().map(|claim| kept(claim.node(), claim.keeper())).chain(of_cloud).collect();
     Plan {
         api_version: "blackstart/v1alpha1",
         kind: "Plan",
@@ -78,6 +85,7 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
         layers: planned,
         declared: builder.cloud,
         left: builder.left,
+        state,
         commands: reading.commands.clone(),
         expected: None,
         nodes: builder.nodes,
@@ -198,6 +206,15 @@ impl Builder {
             self.edges.push(edge);
         }
         self.problems.extend(cloud.problems);
+    }
+
+    /// Claims get their old data before the layer that makes them.
+    fn claims(&mut self, claims: &[Claim], cluster: &str) {
+        for claim in claims {
+            self.nodes.push(Node { id: claim.node(), action: Action::Restore, owner: "provider", seconds: estimate::CLAIM });
+            self.edge(cluster.to_owned(), claim.node(), Constraint::ReadyBeforeStart, "needs the cluster", claim.origin.clone());
+            self.edge(claim.node(), claim.layer.node(), Constraint::ReadyBeforeStart, "its claim binds to the old data", claim.origin.clone());
+        }
     }
 
     /// Commands, and what waits for values that are known only later.

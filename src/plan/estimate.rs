@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 pub(super) const CLUSTER: f64 = 1.0;
 /// A Secret or ConfigMap is written.
 pub(super) const SECRET: f64 = 0.2;
+/// Seconds to bind a claim to a volume that is there.
+pub(super) const CLAIM: f64 = 0.2;
 /// Flux' images are pulled, its controllers elect a leader.
 pub(super) const AGENT: f64 = 15.0;
 /// All objects of a layer are written.

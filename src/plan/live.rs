@@ -1,11 +1,12 @@
 //! What a plan was compared with: the account and the cluster as they are. Data for `plan --live`; pure.
 
-use super::{Action, Plan};
+use super::{Action, Node, Plan};
 use crate::layers::LayerId;
 use crate::layers::infrastructure::{Change, Declared, Difference};
 use crate::problem::Origin;
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Beside the plan itself, whose nodes carry the actions that follow from it.
 #[derive(Clone, Debug, Serialize)]
@@ -125,6 +126,26 @@ impl Differing {
 }
 
 impl Plan {
+    /// Leaves of the claims only those whose data comes back: the others have nothing to wait for.
+    pub fn restore(&mut self, nodes: &BTreeSet<String>) {
+        let others: Vec<String> = self.state.iter().map(|state| state.node.clone()).collect();
+        for node in others.iter().filter(|node| node.starts_with("restore/") && !nodes.contains(*node)) {
+            self.forget(node);
+        }
+    }
+
+    /// Takes in a cloud resource that no manifest declares.
+    pub fn add(&mut self, declared: &Declared) {
+        let node = Node { id: declared.node(), action: Action::Restore, owner: "provider", seconds: declared.schema.seconds.into() };
+        self.nodes.insert(0, node);
+    }
+
+    /// Takes a node out of it, with its edges: there is nothing to do.
+    pub fn forget(&mut self, node: &str) {
+        self.nodes.retain(|other| other.id != node);
+        self.edges.retain(|edge| edge.from != node && edge.to != node);
+    }
+
     /// Gives a node another action, as what lives asks for; those that are skipped stay so.
     pub fn act(&mut self, node: &str, action: Action) {
         if let Some(node) = self.nodes.iter_mut().find(|other| other.id == node && other.action != Action::Skip) {

@@ -13,11 +13,12 @@ mod waves;
 pub use below::Left;
 pub use build::plan;
 
-use crate::environment::Command;
+use crate::environment::{Command, RestoreRule};
 use crate::layers::infrastructure::Declared;
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::ObjectId;
 use crate::problem::{Origin, Problem, Unknown};
+use crate::restore::Keeper;
 use serde::{Deserialize, Serialize};
 
 /// What `plan -o json` prints.
@@ -40,6 +41,9 @@ pub struct Plan {
     /// Cloud resources of layers that their controllers in the cluster make.
     #[serde(rename = "leftToControllers", skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
+    /// What keeps data, and the rule by which that comes back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<State>,
     /// The commands among it.
     #[serde(skip)]
     pub commands: Vec<Command>,
@@ -91,8 +95,43 @@ pub struct PlannedLayer {
     pub declared: Option<Origin>,
 }
 
+/// Something that keeps data.
+#[derive(Clone, Debug, Serialize)]
+pub struct State {
+    /// Its node.
+    pub node: String,
+    /// `PersistentVolumeClaim`, `Table`, `DBInstance`, `DBCluster`.
+    pub kind: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// `required`, `newest`, `empty`, or the time that a backup must be as old as.
+    pub rule: String,
+    /// Where it is declared.
+    #[serde(flatten)]
+    pub origin: Option<Origin>,
+    /// Where its data comes from, once that was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+impl State {
+    /// Before anything was looked at.
+    pub fn new(node: String, keeper: Keeper<'_>, rule: RestoreRule) -> Self {
+        let rule = match rule {
+            RestoreRule::Required => "required".to_owned(),
+            RestoreRule::Newest => "newest".to_owned(),
+            RestoreRule::Empty => "empty".to_owned(),
+            RestoreRule::At(time) => time,
+        };
+        let Keeper { kind, namespace, name, origin } = keeper;
+        Self { node, kind: kind.into(), namespace: namespace.into(), name: name.into(), rule, origin: origin.cloned(), from: None }
+    }
+}
+
 /// What is done with a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// Made.
     Create,
@@ -113,6 +152,7 @@ pub enum Action {
     /// Deleted; by `destroy` alone.
     Delete,
     /// Not known.
+    #[default]
     Unknown,
 }
 

@@ -3,15 +3,16 @@
 use super::ReadError;
 use crate::environment::{Command, Environment, Given, Secret, SecretSource, parse};
 use crate::layers::outputs::Output;
-use crate::manifest::Resource;
+use crate::manifest::{Resource, yaml};
 use crate::problem::{Origin, Problem, nearest};
-use crate::render::{Keys, program};
+use crate::render::{Keyring, Keys, program};
 use crate::repo::Repository;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 /// The environment of a repository. `chosen` is a name or a file; without it `blackstart.yaml`, else the only file in `environments/`,
@@ -75,39 +76,86 @@ const SSM: &str = "ssm";
 
 /// Values of Secrets that the environment names, by (namespace, name) and key.
 #[derive(Clone, Default)]
-pub struct SecretValues(pub BTreeMap<(String, String), BTreeMap<String, Zeroizing<String>>>);
+pub struct SecretValues {
+    values: BTreeMap<(String, String), BTreeMap<String, Zeroizing<String>>>,
+    /// Credentials of AWS, for what its keys have encrypted and no Secret says how; as environment variables.
+    aws: Vec<(&'static str, Zeroizing<String>)>,
+    /// Keyrings that were made, by Secret.
+    rings: Arc<Mutex<BTreeMap<(String, String), Arc<Keyring>>>>,
+}
 
 impl std::fmt::Debug for SecretValues {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.values.keys()).finish()
     }
 }
 
 impl SecretValues {
     /// Adds one.
     pub fn insert(&mut self, namespace: &str, name: &str, key: &str, value: Zeroizing<String>) {
-        self.0.entry((namespace.to_owned(), name.to_owned())).or_default().insert(key.to_owned(), value);
+        self.values.entry((namespace.to_owned(), name.to_owned())).or_default().insert(key.to_owned(), value);
     }
 
-    /// What reading needs and this machine has: files, environment variables, and the programs that give age keys. What is absent is left
-    /// out: a plan works without it.
-    pub fn local(environment: &Environment) -> Self {
-        let mut values = Self::default();
+    /// By (namespace, name).
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&(String, String), &BTreeMap<String, Zeroizing<String>>)> {
+        self.values.iter()
+    }
+
+    /// With credentials of AWS, as environment variables of its own programs.
+    #[must_use]
+    pub fn with_aws(self, aws: Vec<(&'static str, Zeroizing<String>)>) -> Self {
+        Self { aws, ..self }
+    }
+
+    /// What reading needs and this machine has: files, environment variables, and the programs that give keys for decryption. What is
+    /// absent is left out: a plan works without it. `self` has what was fetched from elsewhere.
+    pub(super) fn and_local(mut self, environment: &Environment) -> Self {
         for secret in &environment.spec.secrets {
-            let needed = !matches!(secret.from, SecretSource::Command(_)) || secret.key.ends_with(".agekey");
+            let needed = !matches!(secret.from, SecretSource::Command(_)) || is_for_decryption(&secret.key);
             if let (true, Ok(value)) = (needed, value(secret, environment)) {
-                values.insert(&secret.namespace, &secret.name, &secret.key, value);
+                self.insert(&secret.namespace, &secret.name, &secret.key, value);
             }
         }
-        values
+        self
     }
 
-    /// Age identities of a decryption Secret: the keys that end with `.agekey`, as kustomize-controller takes them.
-    pub fn age_keys(&self, namespace: &str, name: &str) -> Keys {
-        let Some(data) = self.0.get(&(namespace.to_owned(), name.to_owned())) else { return Keys::default() };
+    /// What kustomize-controller takes from a decryption Secret (`internal/decryptor`): `.agekey` for age, `.asc` for PGP, `sops.aws-kms` for
+    /// AWS; without a Secret, the credentials at hand.
+    pub(crate) fn keys(&self, secret: Option<(&str, &str)>) -> Keys {
+        let mut keys = Keys { aws: self.aws.clone(), ..Keys::default() };
+        let Some((namespace, name)) = secret else { return keys };
+        let id = (namespace.to_owned(), name.to_owned());
+        let Some(data) = self.values.get(&id) else { return keys };
         let lines = data.iter().filter(|(key, _)| key.ends_with(".agekey")).flat_map(|(_, value)| value.lines());
-        Keys(lines.map(str::trim).filter(|line| line.starts_with("AGE-")).map(|line| Zeroizing::new(line.to_owned())).collect())
+        keys.age = lines.map(str::trim).filter(|line| line.starts_with("AGE-")).map(|line| Zeroizing::new(line.to_owned())).collect();
+        let armoured: Vec<&str> = data.iter().filter(|(key, _)| key.ends_with(".asc")).map(|(_, value)| value.as_str()).collect();
+        if !armoured.is_empty() {
+            let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+            keys.pgp = Some(rings.entry(id).or_insert_with(|| Arc::new(Keyring::new(&armoured))).clone());
+        }
+        if let Some(text) = data.get("sops.aws-kms") {
+            keys.aws = of_aws(text);
+        }
+        keys
     }
+}
+
+/// Whether a key of a Secret is one that decrypts.
+pub fn is_for_decryption(key: &str) -> bool {
+    key.ends_with(".agekey") || key.ends_with(".asc") || key == "sops.aws-kms"
+}
+
+/// The credentials in `sops.aws-kms` (kustomize-controller `internal/sops/awskms`), as AWS' own environment variables.
+fn of_aws(text: &str) -> Vec<(&'static str, Zeroizing<String>)> {
+    const NAMES: [(&str, &str); 3] = [
+        ("aws_access_key_id", "AWS_ACCESS_KEY_ID"),
+        ("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+        ("aws_session_token", "AWS_SESSION_TOKEN"),
+    ];
+    let document = yaml::documents(text).ok().and_then(|documents| documents.into_iter().next());
+    let text = |key: &str| document.as_ref().and_then(|document| document.value.get(key)?.as_str()).unwrap_or_default().to_owned();
+    // An empty session token hides that of the user.
+    NAMES.into_iter().map(|(key, name)| (name, Zeroizing::new(text(key)))).collect()
 }
 
 /// Why the value of a secret cannot be had.
@@ -181,8 +229,7 @@ fn unavailable(secret: &Secret, error: &ReadError) -> Problem {
 }
 
 fn given(environment: &Environment) -> Result<Vec<Resource>, Vec<Problem>> {
-    type Data = (BTreeMap<String, String>, Option<Origin>);
-    let mut objects: BTreeMap<(&str, &str, &str), Data> = BTreeMap::new();
+    let mut objects: BTreeMap<(&str, &str, &str), Object> = BTreeMap::new();
     let mut problems = Vec::new();
     for secret in &environment.spec.secrets {
         let encoded = match value(secret, environment) {
@@ -193,17 +240,19 @@ fn given(environment: &Environment) -> Result<Vec<Resource>, Vec<Problem>> {
                 continue;
             }
         };
-        let object = objects.entry(("Secret", &secret.namespace, &secret.name)).or_insert_with(|| (BTreeMap::new(), secret.origin.clone()));
-        object.0.insert(secret.key.clone(), encoded);
+        let object = objects.entry(("Secret", &secret.namespace, &secret.name)).or_insert_with(|| Object::at(secret.origin.as_ref()));
+        object.data.insert(secret.key.clone(), encoded);
+        object.labels.extend(secret.labels.clone());
+        object.kind = object.kind.take().or_else(|| secret.r#type.clone());
     }
     for given in &environment.spec.variables {
         let encode = |value: &String| if given.kind == "Secret" { STANDARD.encode(value) } else { value.clone() };
-        let object = objects.entry((&given.kind, &given.namespace, &given.name)).or_insert_with(|| (BTreeMap::new(), given.origin.clone()));
-        object.0.extend(given.data.iter().map(|(key, value)| (key.clone(), encode(value))));
+        let object = objects.entry((&given.kind, &given.namespace, &given.name)).or_insert_with(|| Object::at(given.origin.as_ref()));
+        object.data.extend(given.data.iter().map(|(key, value)| (key.clone(), encode(value))));
     }
     for given in &environment.spec.outputs {
-        let object = objects.entry((&given.kind, &given.namespace, &given.name)).or_insert_with(|| (BTreeMap::new(), given.origin.clone()));
-        object.0.extend(given.data.iter().map(|(key, (output, _))| (key.clone(), output.mark())));
+        let object = objects.entry((&given.kind, &given.namespace, &given.name)).or_insert_with(|| Object::at(given.origin.as_ref()));
+        object.data.extend(given.data.iter().map(|(key, (output, _))| (key.clone(), output.mark())));
     }
     for command in &environment.spec.commands {
         problems.extend(unset(command, environment));
@@ -211,11 +260,34 @@ fn given(environment: &Environment) -> Result<Vec<Resource>, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let resource = |((kind, namespace, name), (data, origin)): ((&str, &str, &str), _)| Resource {
-        value: json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "data": data}),
-        origin,
-    };
-    Ok(objects.into_iter().map(resource).collect())
+    Ok(objects.into_iter().map(|((kind, namespace, name), object)| object.resource(kind, namespace, name)).collect())
+}
+
+/// One Secret or ConfigMap, put together from several entries.
+#[derive(Default)]
+struct Object {
+    data: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    /// Type of a Secret.
+    kind: Option<String>,
+    origin: Option<Origin>,
+}
+
+impl Object {
+    fn at(origin: Option<&Origin>) -> Self {
+        Self { origin: origin.cloned(), ..Self::default() }
+    }
+
+    fn resource(self, kind: &str, namespace: &str, name: &str) -> Resource {
+        let mut value = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "data": self.data});
+        if !self.labels.is_empty() {
+            value["metadata"]["labels"] = json!(self.labels);
+        }
+        if let Some(kind) = self.kind {
+            value["type"] = kind.into();
+        }
+        Resource { value, origin: self.origin }
+    }
 }
 
 /// A value that AWS holds, as an output of it.

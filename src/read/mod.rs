@@ -14,7 +14,7 @@ mod walk;
 mod written;
 
 pub use components::agent_components;
-pub use environment::{SecretValues, Unavailable, environment, held_by_aws, local, place, secrets};
+pub use environment::{SecretValues, Unavailable, environment, held_by_aws, is_for_decryption, local, place, secrets};
 pub use written::written;
 
 use crate::environment::{Command, Environment};
@@ -141,12 +141,21 @@ impl ReadError {
 
 /// Reads everything that the entry point leads to.
 pub async fn read(options: &ReadOptions, environment: &Environment) -> Result<Reading, ReadError> {
+    read_with(options, environment, SecretValues::default()).await
+}
+
+/// The same with values of secrets that this machine does not have by itself.
+pub async fn read_with(options: &ReadOptions, environment: &Environment, fetched: SecretValues) -> Result<Reading, ReadError> {
     let (options, environment) = (options.clone(), environment.clone());
-    tokio::task::spawn_blocking(move || read_blocking(&options, &environment)).await.map_err(|_| ReadError::Stopped)?
+    tokio::task::spawn_blocking(move || read_all(&options, &environment, fetched)).await.map_err(|_| ReadError::Stopped)?
 }
 
 /// As [`read`], in the calling thread (rendering uses all cores).
 pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result<Reading, ReadError> {
+    read_all(options, environment, SecretValues::default())
+}
+
+fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretValues) -> Result<Reading, ReadError> {
     let repository = Repository::open(&options.path)?;
     let folder = Arc::new(PrivateFolder::new()?);
     let mut sources = Sources::new(options, repository, &folder)?;
@@ -159,7 +168,7 @@ pub fn read_blocking(options: &ReadOptions, environment: &Environment) -> Result
     sources.set_entry(source.clone(), entry.url.clone(), declared.source(&source, &entry.path).cloned());
 
     let renderer = Renderer::new(Arc::clone(&folder));
-    let secrets = if options.decrypt { SecretValues::local(environment) } else { SecretValues::default() };
+    let secrets = if options.decrypt { fetched.and_local(environment) } else { SecretValues::default() };
     let known = Known::new(environment, &secrets);
     let mut walk = Walk::new(&mut sources, &renderer, &secrets, known);
     let layers = walk.run(entry.layer)?;
@@ -299,6 +308,13 @@ pub struct ReadLayer {
     pub rendered: bool,
     /// The objects, in kustomize's order; substituted; decrypted where the key is known.
     pub objects: Vec<Resource>,
+}
+
+impl ReadLayer {
+    /// Whether the agent decrypts what no key at hand has opened.
+    pub fn is_locked(&self) -> bool {
+        self.layer.spec.decryption.is_some() && self.objects.iter().any(crate::render::holds_encrypted)
+    }
 }
 
 /// A source of files.

@@ -7,6 +7,7 @@ use crate::layers::SourceId;
 use crate::manifest::{Resource, write, yaml};
 use crate::problem::Origin;
 use crate::render::join;
+use crate::repo::bundle::unpack;
 use crate::repo::{Export, Exported, PrivateFolder, Repository, Writer, glob, hex, same_url, url_name};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -223,20 +224,30 @@ impl Sources {
         self.mapped.iter().find(|(wanted, _)| matches(wanted)).map(|(_, path)| path.clone())
     }
 
-    /// Opens and exports a repository once.
+    /// Opens and exports a repository once: a clone, a bare one, or a bundle.
     fn open(&mut self, path: &Path) -> Result<usize, ReadError> {
-        let repository = Repository::open(path)?;
+        let repository = if path.is_file() {
+            let bundle = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            let name = format!("bundle-{}", hex(&Sha256::digest(bundle.as_os_str().as_encoded_bytes())[..8]));
+            let unpacked = self.folder.path().join(&name);
+            Repository::open(&if unpacked.is_dir() { unpacked } else { unpack(&bundle, &self.folder, &name)? })?
+        } else {
+            Repository::open(path)?
+        };
         if let Some(index) = self.opened.iter().position(|opened| opened.repository.root() == repository.root()) {
             return Ok(index);
         }
         let index = self.opened.len();
         let what = match &self.revision {
-            Revision::WorkingTree => Export::WorkingTree,
+            Revision::WorkingTree if !repository.is_bare() => Export::WorkingTree,
             // --revision names a commit of PATH; another repository is taken at its own HEAD.
-            Revision::Named(_) => Export::Commit(repository.resolve("HEAD")?),
+            _ => Export::Commit(repository.resolve("HEAD")?),
         };
         let exported = repository.export(&what, &self.folder, &format!("source-{index}"))?;
-        let prefix = format!("{}:", repository.root().file_name().unwrap_or_default().to_string_lossy());
+        // As the user calls it: a bundle lies unpacked elsewhere, `fleet.git` is a bare one.
+        let name = if path.is_file() { path.file_stem() } else { repository.root().file_name() };
+        let name = name.unwrap_or_default().to_string_lossy();
+        let prefix = format!("{}:", name.strip_suffix(".git").unwrap_or(&name));
         self.opened.push(Opened { repository, exported, prefix });
         Ok(index)
     }

@@ -35,7 +35,7 @@ impl Known {
         for given in &environment.spec.variables {
             known.environment.insert((given.kind.clone(), given.namespace.clone(), given.name.clone()), given.data.clone());
         }
-        for ((namespace, name), data) in &secrets.0 {
+        for ((namespace, name), data) in secrets.iter() {
             let data = data.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
             known.environment.insert(("Secret".to_owned(), namespace.clone(), name.clone()), data);
         }

@@ -238,7 +238,7 @@ impl<'a> Walk<'a> {
     fn request(&self, index: usize, files: &Files) -> Request {
         let layer = &self.items[index].layer;
         let keys = layer.spec.decryption.as_ref().filter(|decryption| decryption.provider == "sops").map(|decryption| {
-            decryption.secret_ref.as_ref().map(|secret| self.secrets.age_keys(&layer.id.namespace, &secret.name)).unwrap_or_default()
+            self.secrets.keys(decryption.secret_ref.as_ref().map(|secret| (layer.id.namespace.as_str(), secret.name.as_str())))
         });
         Request { root: files.root.clone(), content: files.content.clone(), spec: layer.spec.clone(), keys }
     }
@@ -267,7 +267,7 @@ impl<'a> Walk<'a> {
                     let layer = &self.items[index].layer;
                     let secret = layer.spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref());
                     let needs = match secret {
-                        Some(secret) => format!("the age key of Secret {}/{} to decrypt its objects", layer.id.namespace, secret.name),
+                        Some(secret) => format!("the key of Secret {}/{} to decrypt its objects", layer.id.namespace, secret.name),
                         None => "a key to decrypt its objects (the controller's own credentials)".to_owned(),
                     };
                     self.unknowns.push(Unknown { node: layer.id.node(), needs, origin: layer.declaration.origin.clone() });

@@ -6,12 +6,15 @@
 
 mod cache;
 pub mod envsubst;
+mod keyring;
 mod kustomization;
 mod mirror;
 mod native;
 pub mod program;
 mod sops;
 
+pub use keyring::Keyring;
+pub(crate) use sops::holds_encrypted;
 pub use sops::is_encrypted;
 
 use crate::layers::flux::Spec;
@@ -84,13 +87,27 @@ pub enum RenderError {
     },
 }
 
-/// Age identities, wiped from memory when dropped.
+/// What decrypts, wiped from memory when dropped.
 #[derive(Clone, Default)]
-pub struct Keys(pub Vec<Zeroizing<String>>);
+pub struct Keys {
+    /// Age identities.
+    pub age: Vec<Zeroizing<String>>,
+    /// PGP.
+    pub pgp: Option<Arc<Keyring>>,
+    /// Credentials for AWS KMS, as environment variables of sops.
+    pub aws: Vec<(&'static str, Zeroizing<String>)>,
+}
+
+impl Keys {
+    /// Whether there is one that could open what is encrypted for these.
+    fn may_open(&self, for_kms: bool) -> bool {
+        !self.age.is_empty() || self.pgp.is_some() || (for_kms && !self.aws.is_empty())
+    }
+}
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} keys", self.0.len())
+        write!(f, "{} age keys, PGP: {}, AWS: {}", self.age.len(), self.pgp.is_some(), !self.aws.is_empty())
     }
 }
 
@@ -149,7 +166,7 @@ impl Renderer {
         let mut encrypted = false;
         for resource in resources.iter_mut().filter(|resource| sops::holds_encrypted(resource)) {
             match &request.keys {
-                Some(keys) if !keys.0.is_empty() => sops::decrypt_resource(resource, keys)?,
+                Some(keys) if keys.may_open(sops::is_for_kms(resource)) => sops::decrypt_resource(resource, keys)?,
                 // Without `spec.decryption` the controller applies it as it stands, and so does not fail here.
                 Some(_) => encrypted = true,
                 None => {}
@@ -161,7 +178,7 @@ impl Renderer {
     fn kustomize(&self, request: &Request, path: &str, changed: bool) -> Result<Vec<Resource>, RenderError> {
         let folder = request.root.join(path);
         let own = native::kustomization_file(&folder);
-        let sources = request.keys.as_ref().filter(|keys| !keys.0.is_empty()).map(|keys| (keys, sops::Sources::find(&request.root, path)));
+        let sources = request.keys.as_ref().filter(|keys| keys.may_open(true)).map(|keys| (keys, sops::Sources::find(&request.root, path)));
         let sources = sources.filter(|(_, sources)| !sources.is_empty());
         let cache = self.cache.as_ref().filter(|_| sources.is_none());
         let key = cache.map(|_| Cache::key(&request.content, path, &request.spec));

@@ -1,4 +1,4 @@
-//! SOPS with age keys, by the `sops` program. Keys go to it in its environment, content through pipes: nothing in clear reaches a disk
+//! SOPS with age, PGP and AWS KMS keys, by the `sops` program. Keys go to it in its environment, content through pipes: nothing in clear reaches a disk
 //! or an argument. What is decrypted, and as which format, follows kustomize-controller `internal/decryptor`.
 
 use super::native::{join, kustomization_file};
@@ -83,6 +83,13 @@ fn encrypted_data(resource: &Resource) -> Vec<(String, Vec<u8>, Format)> {
 /// Whether something in an object is encrypted.
 pub(crate) fn holds_encrypted(resource: &Resource) -> bool {
     is_encrypted(resource) || !encrypted_data(resource).is_empty()
+}
+
+/// Whether a key of AWS KMS opens something in an object.
+pub(crate) fn is_for_kms(resource: &Resource) -> bool {
+    let names = |content: &[u8]| String::from_utf8_lossy(content).contains(":kms:");
+    (is_encrypted(resource) && names(resource.value.to_string().as_bytes()))
+        || encrypted_data(resource).iter().any(|(_, content, _)| names(content))
 }
 
 /// Decrypts an object in place.
@@ -188,15 +195,20 @@ impl Sources {
 
 fn decrypt(object: &str, content: &[u8], (from, to): (Format, Format), keys: &Keys) -> Result<zeroize::Zeroizing<Vec<u8>>, RenderError> {
     let program = program::find("sops").ok_or(RenderError::NoProgram { name: "sops" })?;
-    let identities = zeroize::Zeroizing::new(keys.0.iter().map(|key| key.as_str()).collect::<Vec<_>>().join("\n"));
+    let failed = |message: String| RenderError::Decrypt { object: object.to_owned(), message, recipients: recipients(content) };
+    let identities = zeroize::Zeroizing::new(keys.age.iter().map(|key| key.as_str()).collect::<Vec<_>>().join("\n"));
+    let home = keys.pgp.as_ref().map(|ring| ring.home()).transpose().map_err(failed)?;
+    let mut environment = vec![("SOPS_AGE_KEY", identities.as_str()), ("SOPS_AGE_KEY_FILE", "")];
+    environment.extend(home.as_deref().map(|home| ("GNUPGHOME", home)));
+    environment.extend(keys.aws.iter().map(|(name, value)| (*name, value.as_str())));
     // The MAC covers the object as it was written; kustomize has added names and labels since (so kustomize-controller ignores it too).
     let arguments = ["decrypt", "--ignore-mac", "--input-type", from.name(), "--output-type", to.name(), "/dev/stdin"];
-    let output = program::run(&program, arguments, &[("SOPS_AGE_KEY", &identities), ("SOPS_AGE_KEY_FILE", "")], Some(content))
+    let output = program::run(&program, arguments, &environment, Some(content))
         .map_err(|source| RenderError::Read { path: program.display().to_string(), source })?;
     if output.success {
         return Ok(zeroize::Zeroizing::new(output.stdout));
     }
-    Err(RenderError::Decrypt { object: object.to_owned(), message: reason(&output.stderr), recipients: recipients(content) })
+    Err(failed(reason(&output.stderr)))
 }
 
 /// The line of sops' report that says why; the report itself is a page long.
@@ -204,7 +216,7 @@ fn reason(stderr: &str) -> String {
     let lines = || stderr.lines().map(|line| line.trim().trim_matches('|').trim()).filter(|line| !line.is_empty());
     let telling =
         lines().find(|line| line.contains("no identity matched") || line.contains("no age identity") || line.contains("did not find"));
-    let text = if telling.is_some() { "none of the given age keys fits" } else { lines().next().unwrap_or("sops gave no reason") };
+    let text = if telling.is_some() { "none of the given keys fits" } else { lines().next().unwrap_or("sops gave no reason") };
     text.to_owned()
 }
 

@@ -1,11 +1,14 @@
 //! Git: revisions, and the files of a revision or of the working tree, in a private folder, without checkout.
 //! Objects are read with libgit2; nothing here writes to the repository or talks to a remote.
 
+mod about;
+pub(crate) mod bundle;
 mod export;
 mod folder;
 mod ignore;
 pub mod remote;
 
+pub use about::About;
 pub use export::{Export, Exported};
 pub(crate) use export::{Writer, hex};
 pub use folder::PrivateFolder;
@@ -37,6 +40,14 @@ pub enum RepoError {
     Bare {
         /// The repository.
         path: PathBuf,
+    },
+    /// It is a file, and no bundle that Git could read.
+    #[error("{}: cannot be unpacked as a Git bundle: {why}", path.display())]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
     },
     /// No commit goes by this name.
     #[error("revision `{revision}`: no such commit, branch or tag in {}", path.display())]
@@ -85,6 +96,7 @@ impl RepoError {
                 path.display()
             )),
             Self::Missing { .. } => Some("give the path of a clone of the environment's repository".to_owned()),
+            Self::Bundle { .. } => Some("make one that is whole: git bundle create FILE HEAD main".to_owned()),
             Self::Bare { .. } => Some("give --revision HEAD".to_owned()),
             Self::UnknownRevision { near, path, .. } if near.is_empty() => {
                 Some(format!("`git -C {} fetch --all --tags` brings what only the remote has", path.display()))
@@ -142,6 +154,11 @@ impl Repository {
 
     fn failed(&self, action: &'static str, source: git2::Error) -> RepoError {
         RepoError::Git { path: self.root.clone(), action, source }
+    }
+
+    /// Whether it has no files on disk.
+    pub fn is_bare(&self) -> bool {
+        self.git().is_ok_and(|git| git.is_bare())
     }
 
     /// Finds a commit by any name that Git knows.

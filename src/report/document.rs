@@ -1,21 +1,31 @@
 //! `report.json`: the published shape of a run's report. What `-o json` prints, what report.md and report.html are made from.
 
-use super::event::Outcome;
+use super::event::{Commit, Context, Fate, Outcome, State as StateEntry};
 use super::headline::headline;
 use super::model::{NodeModel, RunModel, State};
 use super::path::critical_path;
+use super::spent::{Spent, spent};
 use crate::plan::Action;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// `apiVersion` and `kind` of a report.
+pub(crate) const API_VERSION: &str = "blackstart/v1alpha1";
+pub(crate) const KIND: &str = "Report";
+/// Entries of one list that a report holds, but those of nodes; the rest is counted.
+const MOST: usize = 200;
+/// Longest message of a failure or a fault, in bytes.
+const LONGEST: usize = 4096;
 
 /// A run's report. All seconds count from `started`.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Report {
     /// `blackstart/v1alpha1`.
-    pub api_version: &'static str,
+    pub api_version: Cow<'static, str>,
     /// `Report`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Environment.
     pub environment: String,
     /// Commit, `-dirty` for a changed working tree.
@@ -42,6 +52,16 @@ pub struct Report {
     pub handover_seconds: Option<f64>,
     /// From first to last event.
     pub total_seconds: f64,
+    /// What the time until everything was ready was spent on; absent if something is not ready.
+    pub spent: Option<Spent>,
+    /// Who ran what.
+    pub by: By,
+    /// The commit, for people.
+    pub commit: Option<Commit>,
+    /// How many of what was done.
+    pub done: Done,
+    /// What became of each state, what is lost first.
+    pub states: Vec<StateEntry>,
     /// What the tool did, one after the other.
     pub phases: Vec<PhaseEntry>,
     /// Layers in the order of the plan; `id` is `namespace/name`.
@@ -58,11 +78,75 @@ pub struct Report {
     pub failures: Vec<FailureEntry>,
     /// Calls that were tried again.
     pub retries: usize,
+    /// What went wrong in them, the most frequent first.
+    pub faults: Vec<FaultEntry>,
+    /// Entries that are left out of lists that would be too long.
+    pub left_out: usize,
+}
+
+/// Who ran what, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct By {
+    /// `recover`, `bootstrap`, `rehearse`, `destroy`.
+    pub verb: String,
+    /// User.
+    pub user: String,
+    /// Machine.
+    pub host: String,
+    /// Version of the tool.
+    pub version: String,
+    /// Account, where the environment names one.
+    pub account: Option<String>,
+    /// Region.
+    pub region: Option<String>,
+}
+
+/// How many of what was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Done {
+    /// Cloud resources made.
+    pub created: usize,
+    /// Found and taken over.
+    pub adopted: usize,
+    /// Changed in place.
+    pub updated: usize,
+    /// Left as they were.
+    pub kept: usize,
+    /// Made from a backup.
+    pub restored: usize,
+    /// Deleted.
+    pub deleted: usize,
+    /// Objects made in the cluster.
+    pub objects_created: usize,
+    /// Objects changed.
+    pub objects_changed: usize,
+    /// Objects that were as declared.
+    pub objects_kept: usize,
+    /// States made from a backup.
+    pub states_restored: usize,
+    /// States that survived.
+    pub states_kept: usize,
+    /// States that are gone.
+    pub states_lost: usize,
+}
+
+/// What went wrong in calls that were tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FaultEntry {
+    /// Node id.
+    pub node: String,
+    /// What.
+    pub error: String,
+    /// How often.
+    pub times: usize,
 }
 
 /// A phase.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct PhaseEntry {
     /// Name.
     pub name: String,
@@ -75,8 +159,8 @@ pub struct PhaseEntry {
 }
 
 /// A layer or another node.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Entry {
     /// `namespace/name` of a layer, else the node's id.
     pub id: String,
@@ -115,7 +199,8 @@ pub struct Entry {
 }
 
 /// A node that is waited for.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Reason {
     /// Node id.
     pub node: String,
@@ -124,7 +209,8 @@ pub struct Reason {
 }
 
 /// One step of the critical path.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PathEntry {
     /// Node id.
     pub node: String,
@@ -139,7 +225,8 @@ pub struct PathEntry {
 }
 
 /// A stand-in.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StandInEntry {
     /// What.
     pub object: String,
@@ -148,7 +235,8 @@ pub struct StandInEntry {
 }
 
 /// A warning.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct WarningEntry {
     /// Node id, where there is one.
     pub node: Option<String>,
@@ -157,7 +245,8 @@ pub struct WarningEntry {
 }
 
 /// A root cause.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FailureEntry {
     /// Node id.
     pub node: String,
@@ -205,10 +294,18 @@ impl Report {
                 critical: steps.iter().any(|step| step.node == place),
             }
         };
+        let mut states = model.states.clone();
+        states.sort_by(|one, other| (one.fate, &one.state).cmp(&(other.fate, &other.state)));
+        let mut faults: Vec<FaultEntry> = model
+            .faults
+            .iter()
+            .map(|((node, error), times)| FaultEntry { node: node.clone(), error: error.clone(), times: *times })
+            .collect();
+        faults.sort_by_key(|fault| std::cmp::Reverse(fault.times));
         let (layers, nodes): (Vec<_>, Vec<_>) = model.nodes.iter().enumerate().partition(|(_, node)| node.is_layer());
-        Self {
-            api_version: "blackstart/v1alpha1",
-            kind: "Report",
+        let mut report = Self {
+            api_version: Cow::Borrowed(API_VERSION),
+            kind: Cow::Borrowed(KIND),
             environment: model.environment.clone(),
             revision: model.revision.clone(),
             run: model.run.clone(),
@@ -222,6 +319,15 @@ impl Report {
             expected_seconds: model.expected.map(|(_, expected)| round(expected)),
             handover_seconds: model.handover_seconds().map(round),
             total_seconds: model.latest.map_or(0.0, |time| round(model.since_began(time))),
+            spent: spent(model, &steps).map(|all| Spent {
+                provider: round(all.provider),
+                waiting: round(all.waiting),
+                own: round(all.own),
+            }),
+            by: by(model),
+            commit: model.context.as_ref().and_then(|context| context.commit.clone()),
+            done: done(model),
+            states,
             phases: model
                 .phase_times()
                 .into_iter()
@@ -267,6 +373,69 @@ impl Report {
                 })
                 .collect(),
             retries: model.retries,
-        }
+            faults,
+            left_out: 0,
+        };
+        report.bound();
+        report
     }
+
+    /// A run of thousands of layers on a bad day must not fill a disk, or a ConfigMap, with what nobody reads.
+    fn bound(&mut self) {
+        let mut left_out = 0;
+        let mut cut = |length: usize| left_out += length.saturating_sub(MOST);
+        cut(self.stand_ins.len());
+        cut(self.warnings.len());
+        cut(self.failures.len());
+        cut(self.faults.len());
+        cut(self.states.len());
+        self.stand_ins.truncate(MOST);
+        self.warnings.truncate(MOST);
+        self.failures.truncate(MOST);
+        self.faults.truncate(MOST);
+        self.states.truncate(MOST);
+        let errors = self.failures.iter_mut().map(|failure| &mut failure.error).chain(self.faults.iter_mut().map(|fault| &mut fault.error));
+        let entries = self.layers.iter_mut().chain(&mut self.nodes).filter_map(|entry| entry.error.as_mut());
+        for error in errors.chain(entries).filter(|error| error.len() > LONGEST) {
+            error.truncate(error.floor_char_boundary(LONGEST));
+            error.push('…');
+        }
+        self.left_out = left_out;
+    }
+}
+
+fn by(model: &RunModel) -> By {
+    let context = model.context.clone().unwrap_or_default();
+    let Context { verb, user, host, version, account, region, .. } = context;
+    By { verb, user, host, version, account, region }
+}
+
+fn done(model: &RunModel) -> Done {
+    let mut done = Done::default();
+    for node in &model.nodes {
+        let (created, changed, unchanged) = node.written.unwrap_or_default();
+        done.objects_created += created;
+        done.objects_changed += changed;
+        done.objects_kept += unchanged;
+        if !node.id.starts_with("aws/") || node.ready().is_none() {
+            continue;
+        }
+        *match node.action {
+            Action::Create => &mut done.created,
+            Action::Adopt => &mut done.adopted,
+            Action::Update => &mut done.updated,
+            Action::Restore => &mut done.restored,
+            Action::Delete => &mut done.deleted,
+            _ => &mut done.kept,
+        } += 1;
+    }
+    for state in &model.states {
+        *match state.fate {
+            Fate::Lost => &mut done.states_lost,
+            Fate::Restored => &mut done.states_restored,
+            Fate::Kept => &mut done.states_kept,
+            Fate::Empty => continue,
+        } += 1;
+    }
+    done
 }

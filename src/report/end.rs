@@ -1,10 +1,11 @@
 //! What stands in the terminal when a run is over: the layers, the critical path, stand-ins, warnings, failures, and the result last,
 //! where the eye is.
 
-use super::event::Outcome;
+use super::event::{Fate, Outcome};
 use super::headline::headline;
 use super::model::{NodeModel, RunModel, State};
 use super::path::critical_path;
+use super::plain::told;
 use super::reporter::{Error, Verbosity};
 use super::text::{Line, Tone, count, fold, list, seconds};
 use jiff::Timestamp;
@@ -25,6 +26,8 @@ pub(crate) fn lines(model: &RunModel, columns: usize, verbosity: Verbosity, file
     if verbosity != Verbosity::Quiet {
         section(&mut out, table(model, columns, verbosity));
         section(&mut out, path(model, columns));
+        section(&mut out, states(model, columns));
+        section(&mut out, super::proved::lines(model, columns));
         section(&mut out, stand_ins(model, columns, verbosity));
         section(&mut out, warnings(model, columns));
     }
@@ -200,6 +203,26 @@ fn path(model: &RunModel, columns: usize) -> Vec<Line> {
             line = line.up_to(19 + names + 2).add(Tone::Faint, reason);
         }
         lines.push(line.cut(columns));
+    }
+    lines
+}
+
+/// What became of the data, what is lost first.
+fn states(model: &RunModel, columns: usize) -> Vec<Line> {
+    if model.states.is_empty() {
+        return Vec::new();
+    }
+    let mut states: Vec<_> = model.states.iter().collect();
+    states.sort_by(|one, other| (one.fate, &one.state).cmp(&(other.fate, &other.state)));
+    let mut lines = vec![Line::new().add(Tone::Strong, "Data")];
+    for state in states {
+        let tone = match state.fate {
+            Fate::Lost => Tone::Bad,
+            Fate::Empty => Tone::Caution,
+            Fate::Restored | Fate::Kept => Tone::Good,
+        };
+        let line = Line::new().up_to(2).add(tone, format!("{:<9} ", state.fate.word())).add(Tone::Normal, &state.state);
+        lines.push(line.add(Tone::Faint, told(state)).cut(columns));
     }
     lines
 }

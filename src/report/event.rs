@@ -27,6 +27,10 @@ pub enum Happening {
         /// What it does, in a few words.
         detail: String,
     },
+    /// Who runs what, and where; sent once, when it is known.
+    Context(Context),
+    /// A state was restored, kept or lost: a volume, a table, a database, what a bucket or a queue held.
+    State(State),
     /// The plan is known; the run begins.
     Planned {
         /// Environment.
@@ -117,6 +121,8 @@ pub enum Happening {
         /// What.
         message: String,
     },
+    /// Something that must hold was looked at.
+    Checked(Check),
     /// A call was tried again.
     Retried {
         /// Node.
@@ -131,6 +137,109 @@ pub enum Happening {
         /// In one line.
         summary: String,
     },
+}
+
+/// Something that must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name, in a word or two.
+    pub name: String,
+    /// Whether it holds.
+    pub verdict: Verdict,
+    /// What was found.
+    pub detail: String,
+    /// What to do where it does not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+/// Whether something holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It does.
+    Held,
+    /// It does not.
+    Failed,
+}
+
+/// Who runs what, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Context {
+    /// `recover`, `bootstrap`, `rehearse`, `destroy`.
+    pub verb: String,
+    /// User of this machine.
+    pub user: String,
+    /// Name of this machine.
+    pub host: String,
+    /// Version of the tool.
+    pub version: String,
+    /// Account, where the environment names one.
+    pub account: Option<String>,
+    /// Region.
+    pub region: Option<String>,
+    /// The commit that is brought up.
+    pub commit: Option<Commit>,
+}
+
+/// A commit, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Commit {
+    /// Name and address.
+    pub author: String,
+    /// When it was written, RFC 3339.
+    pub time: String,
+    /// First line of its message.
+    pub subject: String,
+    /// Who signed it, and whether that is good, as Git tells.
+    pub signature: String,
+}
+
+/// What became of a state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// The claim, table or database: `PersistentVolumeClaim shop/data`.
+    pub state: String,
+    /// What became of it.
+    pub fate: Fate,
+    /// Where it was restored from, or lives: `snap-0a1…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Up to when its data reach: the recovery point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
+    /// What is known of what is missing: `12 messages`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What becomes of a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// It is gone.
+    Lost,
+    /// It begins empty, as the environment asks.
+    Empty,
+    /// Made from a backup.
+    Restored,
+    /// It survived.
+    Kept,
+}
+
+impl Fate {
+    /// As one reads it in a table.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Empty => "empty",
+            Self::Restored => "restored",
+            Self::Kept => "kept",
+        }
+    }
 }
 
 /// How a node ended.

@@ -3,6 +3,7 @@
 
 use super::document::{Entry, Report};
 use super::page::Names;
+use super::spent::is_made_below;
 use super::text::seconds;
 use crate::report::event::Outcome;
 use maud::{Markup, PreEscaped, html};
@@ -30,6 +31,7 @@ pub(crate) fn gantt(report: &Report, names: &Names) -> Markup {
     html! {
         div.legend {
             span { i.key.waiting {} "waiting" }
+            @if rows.iter().any(|entry| is_made_below(&entry.id)) { span { i.key.provider {} "a provider makes it" } }
             span { i.key.applying {} "applying" }
             span { i.key.settling {} "becoming ready" }
             @if report.layers.iter().any(|layer| layer.handed_over.is_some()) { span { i.key.handover {} "until handed over" } }
@@ -101,8 +103,12 @@ fn bars(report: &Report, entry: &Entry, top: usize, height: usize, whole: f64) -
             title { (title) }
             (piece("waiting", waits, start))
             @if let Some(handed) = entry.handed_over { (piece("handover", end, handed)) }
-            @if entry.applied.is_some() { (piece(if failed { "failed" } else { "settling" }, applied, end)) }
-            (piece(if failed && entry.applied.is_none() { "failed" } else { "applying" }, start, applied))
+            @if is_made_below(&entry.id) {
+                (piece(if failed { "failed" } else { "provider" }, start, end))
+            } @else {
+                @if entry.applied.is_some() { (piece(if failed { "failed" } else { "settling" }, applied, end)) }
+                (piece(if failed && entry.applied.is_none() { "failed" } else { "applying" }, start, applied))
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! report.md: the report for a ticket or a chat.
 
 use super::document::{Entry, Report};
-use super::event::Outcome;
+use super::event::{Fate, Outcome};
 use super::page::Names;
-use super::plain::short_revision;
+use super::plain::{moment, short_revision};
+use super::shown;
 use super::text::{count, seconds};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,10 +13,12 @@ use std::fmt::Write as _;
 pub(crate) fn text(report: &Report) -> String {
     let names = Names::of(report);
     let mut out = format!("# {}\n\n", cell(&report.headline));
-    let started = report.started.map(|time| time.strftime(", started %Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default();
+    let started = report.started.map(|time| format!(", started {}", moment(time))).unwrap_or_default();
     if !report.revision.is_empty() {
         add(&mut out, &format!("Revision `{}`{started}. Times count from the start of the command.", short_revision(&report.revision)));
     }
+    facts(report, &mut out);
+    states(report, &mut out);
     let phases: Vec<String> = report.phases.iter().map(|phase| format!("{} {}", cell(&phase.name), seconds(phase.seconds))).collect();
     if !phases.is_empty() {
         add(&mut out, &format!("Phases: {}.", phases.join(", ")));
@@ -87,6 +90,9 @@ pub(crate) fn text(report: &Report) -> String {
     if report.retries > 0 {
         warnings.push(format!("- calls tried again: {}", report.retries));
     }
+    for fault in &report.faults {
+        warnings.push(format!("  - {} times, {}: {}", fault.times, cell(names.short(&fault.node)), cell(&fault.error)));
+    }
     if !warnings.is_empty() {
         add(&mut out, "## Warnings");
         add(&mut out, &warnings.join("\n"));
@@ -94,6 +100,33 @@ pub(crate) fn text(report: &Report) -> String {
     out.truncate(out.trim_end().len());
     out.push('\n');
     out
+}
+
+/// Who, what commit, what the time went into, what was done; what nobody told is left out.
+fn facts(report: &Report, out: &mut String) {
+    let time = if report.spent.is_some() { shown::time(report) } else { String::new() };
+    let who = if report.by.verb.is_empty() { String::new() } else { shown::run(report) };
+    let commit = if report.commit.is_some() { shown::revision(report) } else { String::new() };
+    let facts = [("Run", who), ("Commit", commit), ("Time", time), ("Done", shown::done(report))];
+    let facts: Vec<String> =
+        facts.iter().filter(|(_, fact)| !fact.is_empty()).map(|(name, fact)| format!("- {name}: {}", cell(fact))).collect();
+    if !facts.is_empty() {
+        add(out, &facts.join("\n"));
+    }
+}
+
+fn states(report: &Report, out: &mut String) {
+    if report.states.is_empty() {
+        return;
+    }
+    out.push_str("## Data\n\n| state | | from | recovery point | missing |\n|---|---|---|---|---|\n");
+    for state in &report.states {
+        let text = |text: &Option<String>| text.as_deref().map(cell).unwrap_or_default();
+        let time = state.as_of.map(moment).unwrap_or_default();
+        let word = if state.fate == Fate::Lost { "**lost**" } else { state.fate.word() };
+        let _ = writeln!(out, "| {} | {word} | {} | {time} | {} |", cell(&state.state), text(&state.source), text(&state.detail));
+    }
+    out.push('\n');
 }
 
 fn add(out: &mut String, paragraph: &str) {

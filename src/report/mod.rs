@@ -12,6 +12,7 @@
 //! There is one clock: every time that is shown counts from the first event of the run.
 //! A reader that is slow, gone or full never stops a run: writing fails silently to a terminal and is told at the end for files.
 
+mod compare;
 pub mod document;
 mod end;
 pub mod event;
@@ -23,14 +24,18 @@ pub mod model;
 mod page;
 mod path;
 mod plain;
+mod proved;
 mod remaining;
 mod reporter;
 mod screen;
+mod shown;
+mod spent;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
+pub use compare::{Comparison, compare};
 pub use document::Report;
 pub use model::RunModel;
 /// Seconds that each node took, by the report of an earlier run of this environment in a folder; empty where there is none.
@@ -40,4 +45,17 @@ pub fn measured(folder: &std::path::Path, environment: &str, rehearsal: bool) ->
 
 pub use reporter::{Color, Error, Mode, Options, Output, Reporter, Summary, Verbosity, start};
 pub use screen::restore_terminal;
+pub use shown::text as shown;
+
+/// Columns of the terminal, or of a page where there is none.
+pub fn columns() -> usize {
+    use std::io::IsTerminal as _;
+    if std::io::stdout().is_terminal() { screen::size().0 } else { 120 }
+}
+
+/// The files of a report, as a folder gets them: name and content.
+pub fn files(report: &Report) -> Vec<(&'static str, String)> {
+    reporter::contents(report)
+}
+
 pub(crate) use text::clock;

@@ -1,9 +1,12 @@
 //! Events folded into what is known of a run. Pure: no clock, no files, no terminal. All writers read this and nothing else.
 
-use super::event::{Event, Happening, Outcome};
+use super::event::{self, Check, Context, Event, Happening, Outcome, Verdict};
 use crate::plan::Action;
 use jiff::Timestamp;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Different faults that are kept.
+const MOST_FAULTS: usize = 100;
 
 /// A run, as far as its events tell.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +33,16 @@ pub struct RunModel {
     pub stand_ins: Vec<StandIn>,
     /// Things to mend or to know.
     pub warnings: Vec<Warning>,
+    /// What must hold, as it was looked at.
+    pub checks: Vec<Check>,
     /// Calls that were tried again.
     pub retries: usize,
+    /// What went wrong in them: node and error, with how often.
+    pub faults: BTreeMap<(String, String), usize>,
+    /// Who runs what, and where.
+    pub context: Option<Context>,
+    /// What became of each state, in the order in which it was told.
+    pub states: Vec<event::State>,
     /// When the plan was told, and how many seconds it should take from then.
     pub expected: Option<(Timestamp, f64)>,
     /// How many seconds each node should take.
@@ -232,6 +243,12 @@ impl RunModel {
             Happening::Phase { name, detail } => {
                 self.phases.push(Phase { name: name.clone(), detail: detail.clone(), began: time });
             }
+            Happening::Context(context) => self.context = Some(context.clone()),
+            Happening::State(state) => {
+                // The last word on a state counts.
+                self.states.retain(|other| other.state != state.state);
+                self.states.push(state.clone());
+            }
             Happening::Planned { environment, revision, nodes, edges } => {
                 self.environment.clone_from(environment);
                 self.revision.clone_from(revision);
@@ -302,8 +319,13 @@ impl RunModel {
                     self.warnings.push(warning);
                 }
             }
-            Happening::Retried { node, .. } => {
+            Happening::Checked(check) => self.checks.push(check.clone()),
+            Happening::Retried { node, error } => {
                 self.retries += 1;
+                // A server that is away for long tells the same in many words.
+                if self.faults.len() < MOST_FAULTS || self.faults.contains_key(&(node.clone(), error.clone())) {
+                    *self.faults.entry((node.clone(), error.clone())).or_default() += 1;
+                }
                 self.node(node).retries += 1;
             }
             Happening::Ended { success, summary } => {
@@ -401,7 +423,8 @@ impl RunModel {
 
     /// Whether it ended well.
     pub fn success(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| end.success)
+        let holds = self.checks.iter().all(|check| check.verdict == Verdict::Held);
+        holds && self.end.as_ref().is_some_and(|end| end.success)
     }
 
     /// Seconds from the beginning until the last node was ready, where all are.

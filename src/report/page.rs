@@ -1,9 +1,10 @@
 //! report.html: one page that needs nothing else, for the morning after. Light and dark, wide and narrow.
 
 use super::document::{Entry, Report};
-use super::event::Outcome;
+use super::event::{Fate, Outcome};
 use super::gantt::gantt;
-use super::plain::short_revision;
+use super::plain::{moment, short_revision};
+use super::shown;
 use super::text::{count, seconds};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeMap;
@@ -49,6 +50,8 @@ pub(crate) fn html(report: &Report) -> String {
                 main {
                     (result(report))
                     (numbers(report))
+                    (spent(report))
+                    (states(report))
                     (failures(report, &names))
                     @if report.layers.iter().chain(&report.nodes).any(|entry| entry.start.is_some()) {
                         h2 { "Timeline" }
@@ -72,15 +75,18 @@ fn result(report: &Report) -> Markup {
         (true, false) => "result caution",
         (false, _) => "result bad",
     };
-    let time = |time: jiff::Timestamp| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
     html! {
         div class=(class) {
             h1 { (report.headline) }
             p {
                 @if !report.revision.is_empty() { "Revision " code title=(report.revision) { (short_revision(&report.revision)) } }
-                @if let Some(started) = report.started { ", started " (time(started)) }
+                @if let Some(started) = report.started { ", started " (moment(started)) }
                 "."
             }
+            @if let Some(commit) = &report.commit {
+                p { (commit.subject) br; span.faint { (commit.author) ", " (commit.time) ", " (commit.signature) } }
+            }
+            @if !report.by.verb.is_empty() { p.faint { (shown::run(report)) } }
             @if let Some(summary) = report.summary.as_ref().filter(|_| !report.success) { p { (summary) } }
         }
     }
@@ -98,8 +104,58 @@ fn numbers(report: &Report) -> Markup {
             @if report.ready_seconds.is_none() { (number(seconds(report.total_seconds), "until the end")) }
             (number(format!("{ready} of {all}"), "layers ready"))
             (number(objects.to_string(), "objects"))
+            @if report.done.states_restored + report.done.states_kept + report.done.states_lost > 0 {
+                (number((report.done.states_restored + report.done.states_kept).to_string(), "states are back"))
+                (number(report.done.states_lost.to_string(), "states are lost"))
+            }
             @if report.rehearsal { (number(report.stand_ins.len().to_string(), "stand-ins")) }
             @if report.retries > 0 { (number(report.retries.to_string(), if report.retries == 1 { "call tried again" } else { "calls tried again" })) }
+        }
+    }
+}
+
+/// What the time was spent on, as one bar; and what was done.
+fn spent(report: &Report) -> Markup {
+    let done = shown::done(report);
+    html! {
+        @if let (Some(spent), Some(ready)) = (report.spent, report.ready_seconds.filter(|ready| *ready > 0.0)) {
+            h2 { "What the time was spent on" }
+            div.spent {
+                @for (class, value, word) in [("provider", spent.provider, "provider"), ("settling", spent.waiting, "waiting"), ("applying", spent.own, "own")] {
+                    @if value > 0.0 { span class=(class) style=(format!("width:{:.2}%", value / ready * 100.0)) title=(format!("{word} {}", seconds(value))) {} }
+                }
+            }
+            div.legend {
+                span { i.key.provider {} b #spent-provider { (seconds(spent.provider)) } " providers made something" }
+                span { i.key.settling {} b #spent-waiting { (seconds(spent.waiting)) } " waiting until healthy" }
+                span { i.key.applying {} b #spent-own { (seconds(spent.own)) } " the tool itself" }
+            }
+        }
+        @if !done.is_empty() { p.done { (done) } }
+    }
+}
+
+/// What became of the data: what is lost first.
+fn states(report: &Report) -> Markup {
+    html! {
+        @if !report.states.is_empty() {
+            h2 { "Data" }
+            table {
+                thead { tr { th { "state" } th {} th.wide { "from" } th { "recovery point" } th { "missing" } } }
+                tbody {
+                    @for state in &report.states {
+                        tr {
+                            td.name { (state.state) }
+                            td {
+                                span class=(match state.fate { Fate::Lost => "bad", Fate::Empty => "warn", Fate::Restored | Fate::Kept => "good" }) { (state.fate.word()) }
+                            }
+                            td.wide.mono { (state.source.as_deref().unwrap_or_default()) }
+                            td { (state.as_of.map(moment).unwrap_or_default()) }
+                            td.faint { (state.detail.as_deref().unwrap_or_default()) }
+                        }
+                    }
+                }
+            }
         }
     }
 }
@@ -217,11 +273,14 @@ fn stand_ins(report: &Report) -> Markup {
 fn warnings(report: &Report, names: &Names) -> Markup {
     let changed: Vec<&Entry> = report.layers.iter().filter(|layer| !layer.changed_by_agent.is_empty()).collect();
     html! {
-        @if !report.warnings.is_empty() || !changed.is_empty() {
+        @if !report.warnings.is_empty() || !changed.is_empty() || !report.faults.is_empty() {
             h2 { "Warnings" }
             ul {
                 @for warning in &report.warnings {
                     li { @if let Some(node) = &warning.node { b { (names.short(node)) } " " } (warning.message) }
+                }
+                @for fault in &report.faults {
+                    li { b { (names.short(&fault.node)) } " " (fault.error) " " span.faint { "(tried again " (count(fault.times, "time")) ")" } }
                 }
                 @for layer in changed {
                     li { b { (names.short(&layer.id)) } " the agent changed what was as declared: " (layer.changed_by_agent.join(", ")) }

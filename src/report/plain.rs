@@ -1,6 +1,6 @@
 //! One line for each thing that happened: the whole output without a terminal, and what scrolls above the live view on one.
 
-use super::event::{Event, Happening, Outcome};
+use super::event::{Event, Fate, Happening, Outcome, State};
 use super::model::RunModel;
 use super::reporter::Verbosity;
 use super::text::{Line, Tone, clock, count, fold, seconds};
@@ -101,6 +101,14 @@ fn entry(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity) ->
             Some(entry(Tone::Strong, "planned", "", &format!("{environment} at {}: {what}", short_revision(revision))))
         }
         Happening::Expected { seconds, .. } => Some(entry(Tone::Faint, "expected", "", &format!("{} until all is ready", clock(*seconds)))),
+        Happening::State(state) => {
+            let tone = match state.fate {
+                Fate::Lost => Tone::Bad,
+                Fate::Empty => Tone::Caution,
+                Fate::Restored | Fate::Kept => Tone::Good,
+            };
+            Some(entry(tone, state.fate.word(), "", &format!("{}{}", state.state, told(state))))
+        }
         Happening::Waiting { node, on } if verbose && !on.is_empty() => Some(entry(Tone::Faint, "waiting", node, &waits(model, on))),
         Happening::Started { node, action, objects } if pipe || verbose => {
             let detail = match action {
@@ -157,6 +165,19 @@ fn entry(model: &RunModel, event: &Event, place: Place, verbosity: Verbosity) ->
         Happening::Retried { node, error } if verbose => Some(entry(Tone::Caution, "retried", node, error)),
         _ => None,
     }
+}
+
+/// ` from snap-1 as of 2026-11-21 03:00:00 UTC, 12 messages`.
+pub(crate) fn told(state: &State) -> String {
+    let source = state.source.as_ref().map(|source| format!(" from {source}")).unwrap_or_default();
+    let time = state.as_of.map(|time| format!(" as of {}", moment(time))).unwrap_or_default();
+    let detail = state.detail.as_ref().map(|detail| format!(", {detail}")).unwrap_or_default();
+    format!("{source}{time}{detail}")
+}
+
+/// `2026-11-21 03:00:00 UTC`.
+pub(crate) fn moment(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// Whether only the agent is waited for: then its word is the only sign of life.

@@ -346,13 +346,17 @@ async fn changed(resized: &mut Option<tokio::signal::unix::Signal>) {
 }
 
 fn write_report(folder: &Path, report: &Report) -> io::Result<Vec<PathBuf>> {
-    let json = serde_json::to_string_pretty(report).map_err(io::Error::from)? + "\n";
-    let contents = [("report.json", json), ("report.md", markdown::text(report)), ("report.html", page::html(report))];
     let mut files = Vec::new();
-    for (name, content) in contents {
+    for (name, content) in contents(report) {
         let path = folder.join(name);
         std::fs::write(&path, content)?;
         files.push(path);
     }
     Ok(files)
+}
+
+/// All forms of a report, by file name.
+pub(super) fn contents(report: &Report) -> Vec<(&'static str, String)> {
+    let json = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
+    vec![("report.json", json), ("report.md", markdown::text(report)), ("report.html", page::html(report))]
 }

@@ -6,6 +6,12 @@ use std::time::Duration;
 /// What can go wrong with a sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
+    /// The sandbox's own AWS refuses its stand-ins.
+    #[error("sandbox's AWS: {cause}")]
+    Account {
+        /// What it says.
+        cause: String,
+    },
     /// A file or process call failed.
     #[error("{what}: {source}")]
     Io {

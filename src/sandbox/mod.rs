@@ -9,6 +9,7 @@
 //! control_plane  command lines
 //! watch        list and watch on the sandbox's API, for the stand-ins
 //! artifacts    stand-in of source-controller
+//! disaster     what a cluster loses: its API server for a moment, its etcd for good
 //! volumes      stand-in of the EBS CSI driver
 //! standin      what else a rehearsal needs stand-ins for (pure)
 //! operator     statuses that no controller here writes
@@ -24,6 +25,7 @@ pub mod cloud;
 pub mod components;
 mod control_plane;
 mod credentials;
+mod disaster;
 pub mod edge;
 mod error;
 mod nodes;
@@ -134,7 +136,8 @@ impl Sandbox {
         let launcher = options.launcher.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         let stages = components::need("kwok-stages")?;
         let (state, folder) = register(options.name.as_deref())?;
-        let mut held = Held { state, folder, keeper: Keeper::new(launcher)?, stages, running: Vec::new(), removed: false };
+        let keeper = Keeper::new(launcher)?;
+        let mut held = Held { state, folder, keeper, stages, options: options.clone(), running: Vec::new(), removed: false };
         held.make_folders()?;
         // Where this fails, the error carries the last words of the log, since the log goes with `held`.
         let edge = held.start_cloud(&options).await?;
@@ -145,7 +148,12 @@ impl Sandbox {
         let mut tasks = JoinSet::new();
         let stand_in = connect(&held.state.private.join("stand-ins.kubeconfig")).await?;
         volumes::create_class(&stand_in).await?;
-        volumes::start(&stand_in, options.stand_ins.clone(), &mut tasks);
+        let region = options.region.as_deref().unwrap_or(REGION);
+        let account = match &edge {
+            Some(edge) => Some(volumes::Account::of(edge, region).await?),
+            None => None,
+        };
+        volumes::start(&stand_in, account, options.stand_ins.clone(), &mut tasks);
         if let Some(stand_ins) = &options.stand_ins {
             for (object, reason) in STAND_INS.iter().chain(edge.iter().flat_map(|_| CLOUD_STAND_INS)) {
                 let _ = stand_ins.send(StandIn { object: (*object).to_owned(), reason: (*reason).to_owned() });
@@ -299,6 +307,7 @@ struct Held {
     folder: PathBuf,
     keeper: Keeper,
     stages: PathBuf,
+    options: Options,
     running: Vec<Running>,
     removed: bool,
 }

@@ -3,8 +3,13 @@
 //! Binding is left to kube-controller-manager and kube-scheduler; this only makes the PersistentVolume, as an external provisioner does
 //! (<https://github.com/kubernetes-csi/external-provisioner>), and removes it when its claim is gone and the class says `Delete`.
 
+use super::edge::Edge;
 use super::watch::{Change, follow};
 use super::{SandboxError, StandIn, core, create};
+use crate::aws::{Access, Cloud};
+use crate::restore::claims::quantity;
+use crate::restore::volumes::{TAG_NAME, TAG_NAMESPACE};
+use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification, VolumeType};
 use kube::api::{Api, DeleteParams, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
@@ -17,6 +22,58 @@ use tokio::time::Instant;
 
 /// Marks the volumes that were made here.
 const MARK: &str = "blackstart/stand-in";
+
+/// Annotation of a volume that a provisioner made, and may remove.
+const PROVISIONED: &str = "pv.kubernetes.io/provisioned-by";
+
+/// Where the volumes live, in a sandbox that has an AWS.
+pub(super) struct Account {
+    cloud: Cloud,
+    region: String,
+}
+
+impl Account {
+    pub(super) async fn of(edge: &Edge, region: &str) -> Result<Self, SandboxError> {
+        let access = Access { region: Some(region.to_owned()), sandbox: Some(edge.endpoint()), ..Access::default() };
+        let cloud = Cloud::connect(&access).await.map_err(|error| SandboxError::Account { cause: error.to_string() })?;
+        Ok(Self { cloud, region: region.to_owned() })
+    }
+
+    /// Makes the volume of a PersistentVolume, once; gives its ID. None where AWS refuses: the claim's next change asks again.
+    async fn volume(&self, object: &Value, zone: Option<&str>) -> Option<String> {
+        let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let name = text("/metadata/name");
+        let ours = Filter::builder().name("tag:CSIVolumeName").values(&name).build();
+        let living = self.cloud.ec2().describe_volumes().filters(ours).send().await.ok()?;
+        if let Some(id) = living.volumes().iter().find_map(|volume| volume.volume_id()) {
+            return Some(id.to_owned());
+        }
+        let mut tags = vec![
+            (TAG_NAMESPACE.to_owned(), text("/spec/claimRef/namespace")),
+            (TAG_NAME.to_owned(), text("/spec/claimRef/name")),
+            ("kubernetes.io/created-for/pv/name".to_owned(), name.clone()),
+            ("CSIVolumeName".to_owned(), name),
+            ("ebs.csi.aws.com/cluster".to_owned(), "true".to_owned()),
+        ];
+        let clusters = self.cloud.eks().list_clusters().send().await.ok()?;
+        tags.extend(clusters.clusters().first().map(|cluster| (format!("kubernetes.io/cluster/{cluster}"), "owned".to_owned())));
+        let tags = tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+        let gib = quantity(&text("/spec/capacity/storage")).unwrap_or_default().div_ceil(1 << 30);
+        let made = self
+            .cloud
+            .ec2()
+            .create_volume()
+            .availability_zone(zone.map_or_else(|| format!("{}a", self.region), str::to_owned))
+            .size(i32::try_from(gib.max(1)).unwrap_or(i32::MAX))
+            .volume_type(VolumeType::Gp3)
+            .tag_specifications(TagSpecification::builder().resource_type(ResourceType::Volume).set_tags(Some(tags)).build());
+        made.send().await.ok()?.volume_id
+    }
+
+    async fn delete(&self, id: &str) {
+        let _ = self.cloud.ec2().delete_volume().volume_id(id).send().await;
+    }
+}
 
 fn classes() -> ApiResource {
     ApiResource {
@@ -40,18 +97,27 @@ pub(super) async fn create_class(client: &kube::Client) -> Result<(), SandboxErr
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the stand-in; ends with the set that it was started in.
-pub(super) fn start(client: &kube::Client, stand_ins: Option<UnboundedSender<StandIn>>, tasks: &mut JoinSet<()>) {
+///
+/// With an `account`, each volume also lives there, tagged as the driver does, until its claim lets go of it.
+pub(super) fn start(client: &kube::Client, account: Option<Account>, stand_ins: Option<UnboundedSender<StandIn>>, tasks: &mut JoinSet<()>) {
     let (sender, receiver) = unbounded_channel();
     for resource in [core("PersistentVolumeClaim"), core("PersistentVolume"), classes()] {
         tasks.spawn(follow(client.clone(), resource, sender.clone()));
     }
-    let provisioner =
-        Provisioner { client: client.clone(), classes: BTreeMap::new(), waiting: BTreeMap::new(), stand_ins, reported: BTreeSet::new() };
+    let provisioner = Provisioner {
+        client: client.clone(),
+        account,
+        classes: BTreeMap::new(),
+        waiting: BTreeMap::new(),
+        stand_ins,
+        reported: BTreeSet::new(),
+    };
     tasks.spawn(provisioner.run(receiver));
 }
 
 struct Provisioner {
     client: kube::Client,
+    account: Option<Account>,
     classes: BTreeMap<String, Value>,
     /// Claims without a volume by uid, and since when they are seen.
     waiting: BTreeMap<String, (DynamicObject, Instant)>,
@@ -85,11 +151,15 @@ impl Provisioner {
                 self.classes.remove(&object.metadata.name.unwrap_or_default());
             }
             Change::Applied(resource, object) if resource.kind == "PersistentVolume" => {
-                let ours = object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(MARK));
+                let ours = object.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(PROVISIONED));
                 let ended = object.data.pointer("/status/phase") == Some(&json!("Released"))
                     && object.data.pointer("/spec/persistentVolumeReclaimPolicy") == Some(&json!("Delete"));
                 if ours && ended && object.metadata.deletion_timestamp.is_none() {
                     let volumes: Api<DynamicObject> = Api::all_with(self.client.clone(), &core("PersistentVolume"));
+                    let handle = object.data.pointer("/spec/csi/volumeHandle").and_then(Value::as_str);
+                    if let (Some(account), Some(handle)) = (&self.account, handle) {
+                        account.delete(handle).await;
+                    }
                     let _ = volumes.delete(&object.metadata.name.unwrap_or_default(), &DeleteParams::default()).await;
                 }
             }
@@ -113,7 +183,10 @@ impl Provisioner {
         let Some(name) = claim.data.pointer("/spec/storageClassName").and_then(Value::as_str).filter(|name| !name.is_empty()) else {
             return;
         };
-        let node = claim.metadata.annotations.as_ref().and_then(|all| all.get("volume.kubernetes.io/selected-node"));
+        let annotation = |name: &str| claim.metadata.annotations.as_ref().and_then(|all| all.get(name));
+        let node = annotation("volume.kubernetes.io/selected-node");
+        // kube-controller-manager asks for a volume only where none is kept for the claim.
+        let is_asked = annotation("volume.kubernetes.io/storage-provisioner").is_some();
         let object = || {
             format!(
                 "PersistentVolumeClaim {}/{}",
@@ -124,6 +197,7 @@ impl Provisioner {
         let class = match self.classes.get(name) {
             Some(class) if class["provisioner"] == "kubernetes.io/no-provisioner" => return,
             Some(class) if class["volumeBindingMode"] == "WaitForFirstConsumer" && node.is_none() => return,
+            Some(_) if !is_asked => return,
             Some(class) => {
                 let driver = class["provisioner"].as_str().unwrap_or_default().to_owned();
                 let class = class.clone();
@@ -140,9 +214,14 @@ impl Provisioner {
             }
         };
         let zone = zone_of(&self.client, node).await;
+        let mut object = volume(uid, &claim, &class, zone.as_deref());
+        if let Some(account) = &self.account {
+            let Some(handle) = account.volume(&object, zone.as_deref()).await else { return };
+            object["spec"]["csi"]["volumeHandle"] = json!(handle);
+        }
         let volumes: Api<DynamicObject> = Api::all_with(self.client.clone(), &core("PersistentVolume"));
         // An error (most often: it exists already) is met again with the claim's next change.
-        if create(&volumes, volume(uid, &claim, &class, zone)).await.is_ok() {
+        if create(&volumes, object).await.is_ok() {
             self.waiting.remove(uid);
         }
     }
@@ -167,7 +246,7 @@ async fn zone_of(client: &kube::Client, node: Option<&String>) -> Option<String>
     node.metadata.labels?.get("topology.kubernetes.io/zone").cloned()
 }
 
-fn volume(uid: &str, claim: &DynamicObject, class: &Value, zone: Option<String>) -> Value {
+fn volume(uid: &str, claim: &DynamicObject, class: &Value, zone: Option<&str>) -> Value {
     let spec = &claim.data["spec"];
     let provisioner = class["provisioner"].as_str().unwrap_or("ebs.csi.aws.com");
     // The same claim always has the same volume: 17 hex digits, as EBS has them.
@@ -175,7 +254,7 @@ fn volume(uid: &str, claim: &DynamicObject, class: &Value, zone: Option<String>)
     let handle = &digest[..17];
     let mut volume = json!({
         "apiVersion": "v1", "kind": "PersistentVolume",
-        "metadata": {"name": format!("pvc-{uid}"), "labels": {MARK: "volume"}, "annotations": {"pv.kubernetes.io/provisioned-by": provisioner}},
+        "metadata": {"name": format!("pvc-{uid}"), "labels": {MARK: "volume"}, "annotations": {PROVISIONED: provisioner}},
         "spec": {
             "capacity": {"storage": spec.pointer("/resources/requests/storage").cloned().unwrap_or_else(|| json!("1Gi"))},
             "accessModes": spec["accessModes"],

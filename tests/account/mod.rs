@@ -102,7 +102,7 @@ pub(crate) async fn connect(endpoint: &str) -> Arc<Cloud> {
 }
 
 async fn connect_in(endpoint: &str, region: &str) -> Arc<Cloud> {
-    let access = Access { account: Some(ACCOUNT.into()), region: Some(region.into()), sandbox: Some(endpoint.to_owned()) };
+    let access = Access { account: Some(ACCOUNT.into()), region: Some(region.into()), sandbox: Some(endpoint.to_owned()), ..Access::default() };
     Arc::new(Cloud::connect(&access).await.unwrap())
 }
 
@@ -124,6 +124,7 @@ pub(crate) async fn run(cloud: &Arc<Cloud>, declared: &[Declared], journal: &Pat
         commands: Vec::new(),
         edges,
         observation,
+        backups: std::collections::HashMap::new(),
         events: Events::new(sink),
         journal: Some(journal),
         progress: Progress::default(),

@@ -6,6 +6,7 @@ mod gateway;
 mod route;
 mod security;
 mod subnet;
+pub(super) mod volume;
 mod vpc;
 
 use super::kind::{Kind, Living, State, Wanted};

@@ -59,6 +59,8 @@ pub struct Finished {
     pub blocked: Vec<String>,
     /// Objects that the agent changed although they were as declared.
     pub changed_by_agent: Vec<ObjectId>,
+    /// What to do next, in a line.
+    pub summary: String,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,8 @@ enum Job {
     Skip(String),
     Agent,
     Secret(usize),
+    /// A claim's volume: index into the run's claims.
+    Claim(usize),
     /// Index into the reading's layers.
     Layer(usize),
 }
@@ -277,6 +281,8 @@ impl Engine {
                 (format!("{kind}/{}/{}", given.namespace().unwrap_or("default"), given.name()), position)
             })
             .collect();
+        let claims: BTreeMap<String, usize> =
+            run.claims.iter().enumerate().map(|(position, restored)| (restored.claim.node(), position)).collect();
         let mut node_of_layer = vec![None; run.reading.layers.len()];
         let none = Arc::new(health::Expressions::default());
         let limit = run.timeout.unwrap_or(Duration::MAX);
@@ -305,6 +311,8 @@ impl Engine {
                     }
                 } else if let Some(&position) = secrets.get(&node.id) {
                     Job::Secret(position)
+                } else if let Some(&position) = claims.get(&node.id) {
+                    Job::Claim(position)
                 } else if node.id.starts_with("agent/") {
                     Job::Agent
                 } else {
@@ -655,7 +663,7 @@ impl Engine {
             (_, _, true) => "",
             (_, _, false) => "The same command goes on from here.",
         };
-        self.shared.send(Happening::Ended { success: self.finished.success, summary: summary.to_owned() });
+        summary.clone_into(&mut self.finished.summary);
         self.finished
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::layer::{self, ApplyFailed, Work, Written};
 use super::super::queue::Index;
+use super::super::restore::{self, From, Restored};
 use super::super::secret;
 use super::super::{Installation, Shared};
 use super::{Engine, Job, Message, NOT_MADE, OURS};
@@ -12,6 +13,7 @@ use crate::layers::flux;
 use crate::manifest::{ObjectId, Resource};
 use crate::plan::Action;
 use crate::report::event::Happening;
+use crate::restore::volumes::Volume;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -53,6 +55,23 @@ impl Engine {
                     let _ = sender.send(Message::Applied(index, result));
                 });
             }
+            Job::Claim(position) => {
+                let Restored { claim, from } = self.run.claims[*position].clone();
+                let volume = match from {
+                    From::Living(volume) => Some(volume),
+                    From::Node(node) => self.made(&node),
+                };
+                let action = self.nodes[index].action;
+                self.shared.send(Happening::Started { node: id, action, objects: 1 });
+                let (sender, cluster) = (self.sender.clone(), self.run.cluster.clone());
+                tokio::spawn(async move {
+                    let result = match volume {
+                        Some(volume) => restore::bind(&cluster, &claim, &volume).await,
+                        None => Err(restore::unmade(&claim)),
+                    };
+                    let _ = sender.send(Message::Applied(index, result));
+                });
+            }
             Job::Agent => {
                 let installation = installation.take().unwrap_or_default();
                 // A started process is no object, and yet something that was not there.
@@ -82,6 +101,12 @@ impl Engine {
             }
             Job::Layer(position) => self.start_layer(index, *position, deadline),
         }
+    }
+
+    /// The volume that a node of the storey below has made.
+    fn made(&self, node: &str) -> Option<Volume> {
+        let made = self.run.below.as_ref()?.progress.made(node)?;
+        restore::made(&made.outputs, &made.living?.id)
     }
 
     pub(super) fn start_layer(&mut self, index: Index, position: usize, deadline: Instant) {

@@ -24,6 +24,7 @@ mod fresh;
 mod holds;
 mod moto;
 mod states;
+mod tables;
 mod tokens;
 
 pub use call::Call;
@@ -63,6 +64,7 @@ struct Shared {
     moto: Moto,
     eks: Eks,
     rules: ecr::Rules,
+    tables: tables::Tables,
     states: States,
     fresh: Fresh,
     tokens: Tokens,
@@ -87,6 +89,7 @@ impl Edge {
             moto: Moto::new(upstream),
             eks: Eks::default(),
             rules: ecr::Rules::default(),
+            tables: tables::Tables::default(),
             states: States::default(),
             fresh: Fresh::default(),
             tokens: Tokens::default(),
@@ -216,11 +219,12 @@ async fn carry_out(asked: &Asked, shared: &Shared) -> Result<Answer, String> {
     let answer = shared.moto.forward(asked).await?;
     if answer.status.is_success() {
         holds::let_go(asked, &shared.moto).await?;
+        shared.tables.remember(asked);
         shared.states.begin(asked, &answer, &clock);
         shared.fresh.remember(asked, &answer);
         if let Some(token) = token {
             shared.tokens.keep(token, &answer);
         }
     }
-    Ok(shared.fresh.hidden(asked, shared.states.told(asked, answer)))
+    Ok(shared.fresh.hidden(asked, shared.states.told(asked, shared.tables.told(asked, answer))))
 }

@@ -12,7 +12,8 @@ pub(crate) const RULE: Rule = Rule {
     id: "state-without-restore",
     severity: Severity::Differs,
     title: "State has no restore rule",
-    why: "A start from nothing makes the volume, table or database empty. Whether that is right (a cache) or a loss cannot be told from Git.",
+    why: "A first start makes the volume, table or database empty; a recovery stops where it finds no backup of it. Whether empty is right (a \
+          cache) or a loss cannot be told from Git.",
     fix: "add a rule to spec.restore of the environment: required, newest, {at: TIME}, or empty where nothing is lost",
     check: Some(check),
 };

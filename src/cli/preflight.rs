@@ -1,0 +1,213 @@
+//! `preflight`: all that a recovery needs, looked at before it; and the short form of it that a run begins with.
+
+use super::account::observed;
+use super::start::{Input, print_out, read_unlocked};
+use super::{Failure, Output, PreflightArgs, Show};
+use crate::aws::{Access, Cloud};
+use crate::environment::Environment;
+use crate::execute::Events;
+use crate::execute::preflight::{self, Given, Lower};
+use crate::plan::Plan;
+use crate::preflight::{Backup, Check, Group, Preflight, Verdict};
+use crate::problem::{Problem, Severity};
+use crate::read::{Reading, Revision};
+use crate::report::Verbosity;
+use crate::report::event::Happening;
+use anstyle::{AnsiColor, Style};
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+const TITLE: Style = Style::new().bold();
+const FAINT: Style = Style::new().dimmed();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default();
+const GOOD: Style = AnsiColor::Green.on_default();
+
+/// Findings of a group that are well and are shown one by one; more are counted.
+const FEW: usize = 3;
+
+/// `blackstart preflight`.
+pub(super) async fn preflight(args: PreflightArgs, show: Show) -> Result<ExitCode, Failure> {
+    let (environment, reading) = read_unlocked(&args.input, Revision::Named("HEAD".into())).await?;
+    let plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    let mut checks = repository(&plan);
+    let access = super::cloud::access(&environment);
+    let needs_account = environment.spec.aws.is_some() || !plan.declared.is_empty();
+    let cloud = if needs_account {
+        let (cloud, more) = preflight::connect(&access).await;
+        checks.extend(more);
+        cloud
+    } else {
+        None
+    };
+    let (more, remote) = futures::future::join(
+        Box::pin(look(&environment, &plan, &reading, cloud.as_ref(), &access, &args)),
+        super::remote::check(&reading, &args.input),
+    )
+    .await;
+    checks.extend(more);
+    checks.push(match remote {
+        Ok(()) => Check::ok(Group::Source, "remote", "has this commit, or is not asked for one"),
+        Err(failure) => {
+            let check = Check::blocker(Group::Source, "remote", failure.message().trim_end_matches("; nothing was written"));
+            match failure.advice() {
+                Some(advice) => check.fix(advice),
+                None => check,
+            }
+        }
+    });
+    let all = Preflight::new(&plan.environment, &plan.revision, checks);
+    print_out(&match args.output {
+        Output::Json => serde_json::to_string_pretty(&all).unwrap_or_default() + "\n",
+        Output::Human => human(&all, show.verbosity),
+    })?;
+    Ok(ExitCode::from(u8::from(all.blockers > 0)))
+}
+
+async fn look(
+    environment: &Environment,
+    plan: &Plan,
+    reading: &Reading,
+    cloud: Option<&Cloud>,
+    access: &Access,
+    args: &PreflightArgs,
+) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let observation = match cloud {
+        Some(cloud) => match observed(cloud, &plan.environment, &plan.declared).await {
+            Ok((observation, problems)) => {
+                checks.extend(problems.iter().map(|problem| told(Group::Names, problem)));
+                Some(observation)
+            }
+            Err(failure) => {
+                checks.push(Check::blocker(Group::Permissions, "account", failure.message().trim_end_matches("; nothing was written")));
+                None
+            }
+        },
+        None => None,
+    };
+    let lower = cloud.map(|cloud| Lower { cloud, declared: &plan.declared, observation: observation.as_ref() });
+    let given = Given { environment, plan, reading, lower, access, backups: &[], resolver: args.resolver, short: false };
+    checks.extend(preflight::look(given).await);
+    checks
+}
+
+/// What the plan itself has found.
+fn repository(plan: &Plan) -> Vec<Check> {
+    let objects: usize = plan.layers.iter().map(|layer| layer.objects.len()).sum();
+    let read = format!("{} layers, {objects} objects, {} cloud resources", plan.layers.len(), plan.declared.len());
+    let mut checks: Vec<Check> = plan.problems.iter().map(|problem| told(Group::Repository, problem)).collect();
+    if checks.is_empty() {
+        checks.push(Check::ok(Group::Repository, "plan", read));
+    }
+    checks
+}
+
+fn told(group: Group, problem: &Problem) -> Check {
+    let check = match problem.severity {
+        Severity::Blocks => Check::blocker(group, problem.rule, &problem.message),
+        Severity::Differs | Severity::Risk => Check::warning(group, problem.rule, &problem.message),
+    };
+    let check = check.at(problem.origin.clone());
+    match &problem.hint {
+        Some(hint) => check.fix(hint),
+        None => check,
+    }
+}
+
+/// The first step of a run: what stands against it as a whole. Blockers end it, warnings are told, the rest is nobody's business now.
+pub(super) async fn before(
+    given: &Input,
+    lower: Option<Lower<'_>>,
+    access: &Access,
+    backups: &[Backup],
+    ignore: bool,
+    events: &Events,
+) -> Result<(), Failure> {
+    let Input { environment, reading, plan, .. } = given;
+    let looked = Given { environment, plan, reading, lower, access, backups, resolver: None, short: true };
+    let all = Preflight::new(&plan.environment, &plan.revision, preflight::look(looked).await);
+    for check in all.checks.iter().filter(|check| check.verdict == Verdict::Warning || (ignore && check.verdict == Verdict::Blocker)) {
+        let fix = check.fix.as_ref().map(|fix| format!(" ({fix})")).unwrap_or_default();
+        events.send(Happening::Warning { node: None, message: format!("{}: {}{fix}", check.name, check.found) });
+    }
+    let blockers: Vec<Problem> = all.checks.iter().filter(|check| check.verdict == Verdict::Blocker).map(problem).collect();
+    if blockers.is_empty() || ignore {
+        return Ok(());
+    }
+    Err(Failure::problems(blockers).hint("all checks: blackstart preflight; to go on all the same: --ignore-preflight"))
+}
+
+fn problem(check: &Check) -> Problem {
+    let problem = Problem::blocks("preflight", format!("{}: {}", check.name, check.found)).at(check.origin.clone());
+    match &check.fix {
+        Some(fix) => problem.hint(fix),
+        None => problem,
+    }
+}
+
+fn human(all: &Preflight, verbosity: Verbosity) -> String {
+    let mut text = String::new();
+    let sha = all.revision.get(..12).unwrap_or(&all.revision);
+    if verbosity != Verbosity::Quiet {
+        let _ = writeln!(text, "{TITLE}{}{TITLE:#} at {sha}", all.environment);
+    }
+    let mut groups: Vec<Group> = all.checks.iter().map(|check| check.group).collect();
+    groups.dedup();
+    for group in groups {
+        let checks: Vec<&Check> = all.checks.iter().filter(|check| check.group == group).collect();
+        let well = checks.iter().filter(|check| check.verdict == Verdict::Ok).count();
+        let is_counted = well > FEW && verbosity != Verbosity::Verbose;
+        let shown: Vec<&&Check> = checks
+            .iter()
+            .filter(|check| match check.verdict {
+                Verdict::Blocker => true,
+                Verdict::Ok => !is_counted && verbosity != Verbosity::Quiet,
+                Verdict::Warning | Verdict::NotChecked => verbosity != Verbosity::Quiet,
+            })
+            .collect();
+        if shown.is_empty() && verbosity == Verbosity::Quiet {
+            continue;
+        }
+        let _ = writeln!(text, "\n{TITLE}{}{TITLE:#}", group.heading());
+        for check in shown {
+            line(check, &mut text);
+        }
+        if is_counted && verbosity != Verbosity::Quiet {
+            let _ = writeln!(text, "  {GOOD}ok{GOOD:#}           {well} more {FAINT}(-v lists them){FAINT:#}");
+        }
+    }
+    let count = |number: usize, one: &str| if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") };
+    let mut parts = Vec::new();
+    if all.blockers > 0 {
+        parts.push(format!("{BAD}{}{BAD:#}", count(all.blockers, "blocker")));
+    }
+    if all.warnings > 0 {
+        parts.push(format!("{WARN}{}{WARN:#}", count(all.warnings, "warning")));
+    }
+    if all.not_checked > 0 {
+        parts.push(format!("{} not checked", all.not_checked));
+    }
+    let parts = parts.join(", ");
+    let _ = match (all.blockers, parts.is_empty()) {
+        (0, true) => writeln!(text, "\n{GOOD}Nothing stands against a recovery.{GOOD:#}"),
+        (0, false) => writeln!(text, "\n{GOOD}Nothing stands against a recovery{GOOD:#}: {parts}."),
+        _ => writeln!(text, "\n{parts}."),
+    };
+    text
+}
+
+fn line(check: &Check, text: &mut String) {
+    let (style, word) = match check.verdict {
+        Verdict::Blocker => (BAD, "blocker"),
+        Verdict::Warning => (WARN, "warning"),
+        Verdict::NotChecked => (FAINT, "not checked"),
+        Verdict::Ok => (GOOD, "ok"),
+    };
+    let origin = check.origin.as_ref().filter(|_| check.verdict != Verdict::Ok);
+    let origin = origin.map(|origin| format!("  {FAINT}{origin}{FAINT:#}")).unwrap_or_default();
+    let _ = writeln!(text, "  {style}{word}{style:#}{} {}: {}{origin}", " ".repeat(12 - word.len()), check.name, check.found);
+    if let Some(fix) = &check.fix {
+        let _ = writeln!(text, "               {GOOD}fix:{GOOD:#} {fix}");
+    }
+}

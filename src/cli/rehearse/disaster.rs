@@ -1,0 +1,142 @@
+//! `rehearse --disaster`: built, marked, lost, recovered, looked for.
+
+use super::super::account::observed;
+use super::super::start::{Input, finish, input, phase, reporter, stop_signal};
+use super::super::{Failure, Output, RehearseArgs, RunArgs, Show};
+use super::{Stage, connect};
+use crate::cluster::Cluster;
+use crate::execute::{Events, Finished, Mode};
+use crate::rehearsal::disaster::{self, Disaster, NAMED};
+use crate::rehearsal::marks::{self, Mark};
+use crate::rehearsal::strike::{self, Before};
+use crate::report::event::{Check, Fate, Happening, Verdict};
+use crate::restore::claims::claims;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// A disaster by name or from a file.
+pub(super) fn known(name: &str) -> Result<Disaster, Failure> {
+    if let Some(disaster) = disaster::named(name) {
+        return Ok(disaster);
+    }
+    let path = Path::new(name);
+    if path.extension().is_none() {
+        let list: Vec<String> = NAMED.iter().map(|(name, what)| format!("  {name:<18} {what}")).collect();
+        let hint = format!("write one of these, or a file such as friday.yaml:\n{}", list.join("\n"));
+        return Err(Failure::new(format!("--disaster {name}: is not known")).hint(hint).code(2));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::new(format!("{name}: cannot be read")).because(&error).code(2))?;
+    disaster::read(&text, name).map_err(Failure::problems)
+}
+
+/// What stood before, and what went.
+struct Struck {
+    marks: Vec<Mark>,
+}
+
+/// All of it, in one sandbox.
+pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Show) -> Result<ExitCode, Failure> {
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    // The report is the recovery's.
+    let first = RunArgs { events: None, report: None, output: Output::Human, ..args.run.clone() };
+    let (events, first_reporter) = reporter(&first, show)?;
+    let mut stop = stop_signal();
+    let built = async {
+        let (stage, given) = Stage::up(args, &events, &mut stop).await?;
+        let finished = Box::pin(stage.run(args, &events, given, Mode::Bootstrap, true)).await?;
+        Ok::<_, Failure>((stage, finished))
+    };
+    let (stage, finished) = match Box::pin(built).await {
+        Ok(built) => built,
+        Err(failure) => return finish(Err(failure), events, first_reporter, &first, None).await,
+    };
+    let succeeded = finished.success;
+    stage.teller.send_replace(Events::silent());
+    let code = finish(Ok(finished), events, first_reporter, &first, None).await?;
+    if !succeeded {
+        stage.down().await?;
+        return Ok(code);
+    }
+    let struck = match Box::pin(strike(args, disaster, &stage, seed)).await {
+        Ok(struck) => struck,
+        Err(failure) => {
+            stage.down().await?;
+            return Err(failure);
+        }
+    };
+    let (events, reporter) = reporter(&args.run, show)?;
+    let result = async {
+        let given = input(&args.run.input, true, &events).await?;
+        let mut finished = Box::pin(stage.run(args, &events, given, Mode::Recover, false)).await?;
+        if finished.success {
+            finished.success = look_for(args, &stage, &struck, &events).await?;
+        }
+        if args.keep {
+            stage.keep(&events, &mut stop).await;
+        }
+        Ok::<Finished, Failure>(finished)
+    };
+    let result = Box::pin(result).await;
+    stage.down().await?;
+    finish(result, events, reporter, &args.run, None).await
+}
+
+/// Marks what the environment holds, and lets the disaster happen.
+async fn strike(args: &RehearseArgs, disaster: &Disaster, stage: &Stage, seed: u64) -> Result<Struck, Failure> {
+    let (given, cluster) = reach(args, stage).await?;
+    let access = stage.access(&given.environment, false).await;
+    let claims = if access.is_some() { claims(&given.reading) } else { Vec::new() };
+    let (cloud, observation) = match &access {
+        Some(access) => {
+            let cloud = super::super::cloud::connect(access).await?;
+            let (observation, _) = observed(&cloud, &given.plan.environment, &given.plan.declared).await?;
+            (Some(Arc::new(cloud)), observation)
+        }
+        None => Default::default(),
+    };
+    let marks = match &cloud {
+        Some(cloud) => marks::put(cloud, &cluster, &given.plan.declared, &claims).await.map_err(|error| Failure::new(error.to_string()))?,
+        None => Vec::new(),
+    };
+    let saved = marks.iter().filter(|mark| mark.saved).count();
+    anstream::eprintln!("\nMarked data in {} places; backups of {saved}.", marks.len());
+    let before =
+        Before { cloud, observation: &observation, cluster: &cluster, plan: &given.plan, reading: &given.reading, claims: &claims };
+    let gone =
+        strike::strike(disaster, &mut *stage.sandbox.lock().await, before, seed).await.map_err(|error| Failure::new(error.to_string()))?;
+    anstream::eprintln!("Disaster {} (seed {seed}): {gone} deleted.\n", disaster.name);
+    Ok(Struck { marks })
+}
+
+/// The environment as it is read now, and its cluster.
+async fn reach(args: &RehearseArgs, stage: &Stage) -> Result<(Input, Cluster), Failure> {
+    let given = input(&args.run.input, true, &Events::silent()).await?;
+    let cluster = connect(&given, &*stage.sandbox.lock().await).await?;
+    Ok((given, cluster))
+}
+
+/// Looks for the marked data: it is back, or the run has said that it is lost.
+async fn look_for(args: &RehearseArgs, stage: &Stage, struck: &Struck, events: &Events) -> Result<bool, Failure> {
+    if struck.marks.is_empty() {
+        return Ok(true);
+    }
+    phase(events, "data", "whether the marked data is back");
+    let (given, cluster) = reach(args, stage).await?;
+    let Some(access) = stage.access(&given.environment, false).await else { return Ok(true) };
+    let cloud = super::super::cloud::connect(&access).await?;
+    let mut holds = true;
+    for mark in &struck.marks {
+        let is_back = mark.is_back(&cloud, &cluster).await.map_err(|error| Failure::new(error.to_string()))?;
+        let told = events.fate(&mark.state);
+        let (verdict, detail) = match (is_back, told) {
+            (true, Some(Fate::Restored)) => (Verdict::Held, format!("{}: back from its backup", mark.place)),
+            (true, _) => (Verdict::Held, format!("{}: there", mark.place)),
+            (false, Some(Fate::Lost)) if !mark.saved => (Verdict::Held, format!("{}: lost, and said so", mark.place)),
+            (false, _) => (Verdict::Failed, format!("{}: its marked data is gone", mark.place)),
+        };
+        holds &= verdict == Verdict::Held;
+        events.send(Happening::Checked(Check { name: "data".to_owned(), verdict, detail, fix: None }));
+    }
+    Ok(holds)
+}

@@ -1,0 +1,220 @@
+//! Whether an environment is what Git says: looked at anew, with nothing of the run that made it. Writes nothing.
+
+use super::proof::Baseline;
+use super::{Below, secret, survey};
+use crate::aws::observe::Observation;
+use crate::aws::{Cloud, State};
+use crate::cluster::{Cluster, ClusterError};
+use crate::health::{Expressions, Health};
+use crate::layers::infrastructure::Declared;
+use crate::manifest::{ObjectId, Resource};
+use crate::problem::Problem;
+use crate::read::Reading;
+use crate::report::event::{Check, Verdict};
+use crate::restore::claims::Claim;
+use crate::restore::volumes::{TAG_NAME, TAG_NAMESPACE};
+use futures::stream::{StreamExt as _, iter};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Requests under way at once.
+const REQUESTS: usize = 16;
+/// Objects of a check that are told by name.
+const TOLD: usize = 3;
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The repository.
+    pub reading: &'a Reading,
+    /// Values that are known only when something is made.
+    pub below: Option<&'a Below>,
+    /// The claims of the layers; empty where no account holds their volumes.
+    pub claims: &'a [Claim],
+}
+
+/// The cloud as it lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Lower<'a> {
+    /// The account.
+    pub cloud: &'a Cloud,
+    /// The manifests.
+    pub declared: &'a [Declared],
+    /// What lives of them.
+    pub observation: &'a Observation,
+    /// Manifests that more than one living resource fits.
+    pub problems: &'a [Problem],
+}
+
+/// Of the cloud resources: each is there once, can be used, and equals Git.
+pub fn resources(lower: Lower<'_>) -> Vec<Check> {
+    let Lower { declared, observation, problems, .. } = lower;
+    let mut wrong: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
+    for (position, declared) in declared.iter().enumerate() {
+        let id = declared.resource.id();
+        match observation.found.get(&position) {
+            None => wrong.push(format!("{id} is not there")),
+            Some(found) => {
+                let paths: Vec<&str> = found.differences.iter().map(|difference| difference.path).collect();
+                if !paths.is_empty() {
+                    wrong.push(format!("{id} differs in {}", paths.join(", ")));
+                }
+                match &found.living.state {
+                    State::Ready => {}
+                    State::Pending(word) | State::Failed(word) | State::Leaving(word) => wrong.push(format!("{id} is {word}")),
+                }
+            }
+        }
+    }
+    let all = count(declared.len(), "cloud resource");
+    vec![check("resources", wrong, format!("{all}: each there once, as Git declares it"), "run `blackstart recover`")]
+}
+
+/// Of the cluster: every object equals Git, every layer is healthy, the agent is at our revision.
+pub async fn cluster(question: Question<'_>) -> Vec<Check> {
+    let (objects, health, agent, claims) =
+        futures::future::join4(Box::pin(objects(question)), Box::pin(health(question)), agent(question), bound(question)).await;
+    let told = |name: &str, result: Result<Check, ClusterError>| {
+        result.unwrap_or_else(|error| Check {
+            name: name.to_owned(),
+            verdict: Verdict::Failed,
+            detail: error.to_string(),
+            fix: error.hint(),
+        })
+    };
+    let mut checks = vec![told("objects", objects), told("health", health), told("agent", agent)];
+    if !question.claims.is_empty() {
+        checks.push(told("claims", claims));
+    }
+    checks
+}
+
+fn check(name: &str, wrong: Vec<String>, held: String, fix: &str) -> Check {
+    if wrong.is_empty() {
+        return Check { name: name.to_owned(), verdict: Verdict::Held, detail: held, fix: None };
+    }
+    let more = wrong.len().saturating_sub(TOLD);
+    let mut detail = wrong.into_iter().take(TOLD).collect::<Vec<_>>().join("; ");
+    if more > 0 {
+        detail.push_str(&format!("; and {more} more"));
+    }
+    Check { name: name.to_owned(), verdict: Verdict::Failed, detail, fix: Some(fix.to_owned()) }
+}
+
+async fn objects(question: Question<'_>) -> Result<Check, ClusterError> {
+    let baseline = Baseline::new(question.reading);
+    let (changes, problems) = survey::changes(question.cluster, question.reading, question.below, |id| baseline.is_excused(id)).await?;
+    let mut wrong: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+    let mut total = 0;
+    for (layer, changes) in changes {
+        total += changes.keep;
+        for (number, word) in [(changes.create, "is not there"), (changes.change, "differs")] {
+            if number > 0 {
+                let verb = if number == 1 { word.to_owned() } else { word.replace("is ", "are ").replace("differs", "differ") };
+                wrong.push(format!("{layer}: {} {verb}", count(number, "object")));
+            }
+        }
+    }
+    Ok(check("objects", wrong, format!("{} as Git declares them", count(total, "object")), "run `blackstart recover`"))
+}
+
+async fn health(question: Question<'_>) -> Result<Check, ClusterError> {
+    let layers = question.reading.layers.iter().filter(|read| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none());
+    let awaited = layers.clone().filter(|read| read.layer.spec.wait);
+    let objects = awaited.flat_map(|read| {
+        let expressions = Arc::new(Expressions::compile(&read.layer.spec.health_check_exprs).unwrap_or_default());
+        read.objects.iter().map(move |object| (read.layer.id.clone(), expressions.clone(), object))
+    });
+    let looks = iter(objects).map(|(layer, expressions, object)| async move {
+        let id = named(object, question.below);
+        let found = question.cluster.get(&id).await?;
+        // What is not there is told as an object.
+        let message = found.and_then(|object| match expressions.of(&object) {
+            Health::Ready | Health::Assumed => None,
+            Health::InProgress(message) | Health::Failed(message) | Health::Terminating(message) => Some(message),
+        });
+        Ok::<_, ClusterError>(message.map(|message| format!("{id} of {layer}: {message}")))
+    });
+    let told: Vec<Result<Option<String>, ClusterError>> = looks.buffer_unordered(REQUESTS).collect().await;
+    let mut wrong = told.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+    wrong.sort();
+    Ok(check(
+        "health",
+        wrong,
+        format!("{} healthy", count(layers.count(), "layer")),
+        "look at what it says, and at its events: kubectl describe",
+    ))
+}
+
+/// The id of an object with the values of the storey below in it.
+fn named(object: &Resource, below: Option<&Below>) -> ObjectId {
+    match secret::filled(&object.value, below) {
+        Ok(value) => Resource { value, origin: None }.id(),
+        Err(_) => object.id(),
+    }
+}
+
+async fn agent(question: Question<'_>) -> Result<Check, ClusterError> {
+    let (agent, layers) =
+        futures::future::try_join(survey::agent(question.cluster), survey::layers(question.cluster, question.reading)).await?;
+    let Some(agent) = agent else {
+        return Ok(check("agent", vec!["Flux is not installed".to_owned()], String::new(), "run `blackstart recover`"));
+    };
+    let mut wrong: Vec<String> = agent.unavailable.iter().map(|controller| format!("Deployment {controller}")).collect();
+    wrong.extend(layers.iter().filter_map(|layer| Some(format!("{}: {}", layer.id, layer.missing.as_ref()?))));
+    let revision = question.reading.revision.get(..12).unwrap_or(&question.reading.revision);
+    Ok(check("agent", wrong, format!("has {} at {revision}", count(layers.len(), "layer")), "flux get kustomizations --all-namespaces"))
+}
+
+/// Every claim is bound to a volume that is tagged as its own.
+async fn bound(question: Question<'_>) -> Result<Check, ClusterError> {
+    let mut wrong = Vec::new();
+    let (claims, volumes) = futures::future::try_join(
+        question.cluster.list("v1", "PersistentVolumeClaim", None, None),
+        question.cluster.list("v1", "PersistentVolume", None, None),
+    )
+    .await?;
+    let text = |object: &Value, path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let found: BTreeMap<(String, String), &Value> =
+        claims.iter().map(|claim| ((text(claim, "/metadata/namespace"), text(claim, "/metadata/name")), claim)).collect();
+    for claim in question.claims {
+        let keeper = claim.keeper();
+        let Some(living) = found.get(&(claim.namespace.clone(), claim.name.clone())) else {
+            wrong.push(format!("{keeper} is not there"));
+            continue;
+        };
+        let volume = text(living, "/spec/volumeName");
+        if text(living, "/status/phase") != "Bound" || !volumes.iter().any(|other| text(other, "/metadata/name") == volume) {
+            wrong.push(format!("{keeper} is not bound"));
+        }
+    }
+    Ok(check("claims", wrong, format!("{} bound", count(question.claims.len(), "claim")), "kubectl describe persistentvolumeclaim"))
+}
+
+/// Of volumes: no claim has two.
+pub async fn volumes(cloud: &Cloud, claims: &[Claim]) -> Result<Check, crate::aws::CloudError> {
+    let stock = crate::aws::stock(cloud).await?;
+    let of = |claim: &Claim| {
+        let is_its =
+            |tags: &BTreeMap<String, String>| tags.get(TAG_NAMESPACE) == Some(&claim.namespace) && tags.get(TAG_NAME) == Some(&claim.name);
+        stock.volumes.iter().filter(|volume| is_its(&volume.tags)).map(|volume| volume.id.as_str()).collect::<Vec<_>>()
+    };
+    let wrong = claims.iter().filter_map(|claim| match of(claim).as_slice() {
+        [_] => None,
+        [] => Some(format!("{} has no volume", claim.keeper())),
+        several => Some(format!("{} has {}", claim.keeper(), several.join(", "))),
+    });
+    Ok(check(
+        "volumes",
+        wrong.collect(),
+        format!("{}, one for each claim", count(claims.len(), "volume")),
+        "take the tags from those that are not meant",
+    ))
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}

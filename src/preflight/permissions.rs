@@ -1,0 +1,215 @@
+//! Which permissions the planned calls need, and what IAM's simulation of them means.
+
+use super::{Check, Group};
+use crate::layers::infrastructure::{Declared, Difference, Place, at};
+use crate::plan::Action;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The IAM actions of a kind's calls, without the service's prefix where it is the kind's own (`iam:PassRole` is in full).
+#[derive(Clone, Copy, Debug)]
+pub struct Calls {
+    /// As in its schema.
+    pub service: &'static str,
+    /// As in its schema.
+    pub kind: &'static str,
+    /// To see it.
+    pub look: &'static [&'static str],
+    /// To make it.
+    pub make: &'static [&'static str],
+    /// To tag it.
+    pub mark: &'static [&'static str],
+    /// To set a field, when it is made with it or differs; the path or its beginning.
+    pub fields: &'static [(&'static str, &'static [&'static str])],
+    /// To change any other field.
+    pub change: &'static [&'static str],
+}
+
+/// What one permission is needed for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Need {
+    /// `ec2:CreateVpc`.
+    pub action: String,
+    /// ARN, or `*` where it follows from nothing.
+    pub resource: String,
+}
+
+/// IAM's prefix of a service.
+fn prefix(service: &str) -> &str {
+    match service {
+        "cloudwatchlogs" => "logs",
+        "elbv2" => "elasticloadbalancing",
+        service => service,
+    }
+}
+
+/// What a run needs, with the first resource that needs it. `planned` are manifests with what happens to each, and what differs.
+pub fn needed<'a>(
+    planned: impl Iterator<Item = (&'a Declared, Action, &'a [Difference])>,
+    table: &[Calls],
+    place: &Place,
+) -> BTreeMap<Need, String> {
+    let mut needs = BTreeMap::new();
+    for (declared, action, differences) in planned {
+        let schema = declared.schema;
+        let Some(calls) = table.iter().find(|calls| (calls.service, calls.kind) == (schema.service, schema.kind)) else { continue };
+        let mut actions: BTreeSet<&str> = calls.look.iter().copied().collect();
+        let fields = |is_meant: &dyn Fn(&str) -> bool| {
+            calls.fields.iter().filter(|(path, _)| is_meant(path)).flat_map(|(_, all)| all.iter().copied()).collect::<Vec<_>>()
+        };
+        match action {
+            Action::Create | Action::Restore => {
+                actions.extend(calls.make.iter().chain(calls.mark));
+                actions.extend(fields(&|path| declares(declared, path)));
+            }
+            Action::Update => {
+                actions.extend(fields(&|path| differences.iter().any(|difference| difference.path.starts_with(path))));
+                let is_special = |path: &str| calls.fields.iter().any(|(field, _)| path.starts_with(field));
+                if differences.iter().any(|difference| difference.path != "tags" && !is_special(difference.path)) {
+                    actions.extend(calls.change);
+                }
+                if differences.iter().any(|difference| difference.path == "tags") {
+                    actions.extend(calls.mark);
+                }
+            }
+            Action::Adopt => actions.extend(calls.mark),
+            _ => {}
+        }
+        let own = declared.arn(place);
+        for action in actions {
+            let is_look = calls.look.contains(&action);
+            let in_full = action.contains(':');
+            let resource = own.clone().filter(|_| !is_look && !in_full).unwrap_or_else(|| "*".to_owned());
+            let action = if in_full { action.to_owned() } else { format!("{}:{action}", prefix(schema.service)) };
+            needs.entry(Need { action, resource }).or_insert_with(|| declared.resource.id().to_string());
+        }
+    }
+    needs
+}
+
+/// Whether a manifest says something at this path, by value or by the twin that names another resource.
+fn declares(declared: &Declared, path: &str) -> bool {
+    let says = |path: &str| {
+        // `blocks[1]` is a second element, `blocks[]` any.
+        let (path, least) = path.split_once('[').map_or((path, 0), |(path, index)| (path, usize::from(index.starts_with('1'))));
+        at(declared.spec(), path).is_some_and(|value| value.as_array().map_or(!value.is_null(), |list| list.len() > least))
+    };
+    says(path) || declared.schema.references.iter().any(|reference| reference.path.starts_with(path) && says(reference.twin))
+}
+
+/// What IAM's simulation says of one need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is allowed.
+    Allowed,
+    /// A policy denies it.
+    Denied,
+    /// No policy allows it.
+    NotAllowed,
+    /// It depends on condition keys that a simulation does not have.
+    Depends(Vec<String>),
+}
+
+/// What the answers mean: one finding for what is allowed, one for each that is not.
+pub fn judge(who: &str, answers: &[(&Need, &str, Answer)]) -> Vec<Check> {
+    let allowed = answers.iter().filter(|(.., answer)| *answer == Answer::Allowed).count();
+    let mut checks = Vec::new();
+    if allowed > 0 {
+        checks.push(Check::ok(
+            Group::Permissions,
+            who,
+            format!("{allowed} of {} permissions that the plan needs are granted", answers.len()),
+        ));
+    }
+    for (need, object, answer) in answers {
+        let on = if need.resource == "*" { String::new() } else { format!(" on {}", need.resource) };
+        let fix = || format!("allow {who} {}{on}", need.action);
+        checks.push(match answer {
+            Answer::Allowed => continue,
+            Answer::Denied => {
+                Check::blocker(Group::Permissions, &need.action, format!("a policy denies it{on}; {object} needs it")).fix(fix())
+            }
+            Answer::NotAllowed => {
+                Check::blocker(Group::Permissions, &need.action, format!("no policy allows it{on}; {object} needs it")).fix(fix())
+            }
+            Answer::Depends(keys) => Check::not_checked(
+                Group::Permissions,
+                &need.action,
+                format!("depends on {}, which is known only in the call itself", keys.join(", ")),
+            ),
+        });
+    }
+    checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+    use crate::layers::infrastructure::{Change, Identity, Schema, Tags, field};
+    use crate::manifest::Resource;
+    use serde_json::json;
+
+    static QUEUE: Schema = Schema {
+        service: "sqs",
+        kind: "Queue",
+        identity: Identity::Name(&["queueName"]),
+        fields: &[field("queueName"), field("policy")],
+        references: &[],
+        tags: Tags::Map("tags"),
+        arn: Some("arn:{partition}:sqs:{region}:{account}:{queueName}"),
+        seconds: 1,
+    };
+    const TABLE: &[Calls] = &[Calls {
+        service: "sqs",
+        kind: "Queue",
+        look: &["ListQueues"],
+        make: &["CreateQueue", "iam:PassRole"],
+        mark: &["TagQueue"],
+        fields: &[("policy", &["AddPermission"])],
+        change: &["SetQueueAttributes"],
+    }];
+
+    fn actions(spec: serde_json::Value, action: Action, differing: &[&'static str]) -> Vec<(String, String)> {
+        let resource = Resource { value: json!({"kind": "Queue", "metadata": {"name": "q"}, "spec": spec}), origin: None };
+        let declared = Declared { schema: &QUEUE, resource };
+        let differences: Vec<Difference> =
+            differing.iter().map(|path| Difference { path, declared: json!(1), living: json!(2), change: Change::InPlace }).collect();
+        let needs = needed([(&declared, action, differences.as_slice())].into_iter(), TABLE, &Place::new("1", "r"));
+        needs.into_keys().map(|need| (need.action, need.resource)).collect()
+    }
+
+    #[test]
+    fn permissions_follow_from_what_is_done() {
+        let pair = |action: &str, resource: &str| (action.to_owned(), resource.to_owned());
+        let queue = "arn:aws:sqs:r:1:orders";
+        let spec = json!({"queueName": "orders"});
+        assert_eq!(actions(spec.clone(), Action::Keep, &[]), [pair("sqs:ListQueues", "*")]);
+        assert_eq!(
+            actions(spec.clone(), Action::Create, &[]),
+            [pair("iam:PassRole", "*"), pair("sqs:CreateQueue", queue), pair("sqs:ListQueues", "*"), pair("sqs:TagQueue", queue)]
+        );
+        assert_eq!(actions(spec.clone(), Action::Update, &["policy"]), [pair("sqs:AddPermission", queue), pair("sqs:ListQueues", "*")]);
+        assert_eq!(actions(spec.clone(), Action::Update, &["delay"]), [pair("sqs:ListQueues", "*"), pair("sqs:SetQueueAttributes", queue)]);
+        assert_eq!(actions(spec, Action::Adopt, &[]), [pair("sqs:ListQueues", "*"), pair("sqs:TagQueue", queue)]);
+        let with_policy = actions(json!({"queueName": "orders", "policy": "{}"}), Action::Create, &[]);
+        assert!(with_policy.contains(&pair("sqs:AddPermission", queue)), "{with_policy:?}");
+    }
+
+    #[test]
+    fn what_is_not_allowed_names_the_permission_and_who_needs_it() {
+        let need = |action: &str| Need { action: action.into(), resource: "*".into() };
+        let (one, two, three) = (need("ec2:CreateVpc"), need("ec2:CreateSubnet"), need("s3:CreateBucket"));
+        let checks = judge(
+            "role ops",
+            &[
+                (&one, "VPC main", Answer::Allowed),
+                (&two, "Subnet a", Answer::NotAllowed),
+                (&three, "Bucket b", Answer::Depends(vec!["aws:RequestedRegion".into()])),
+            ],
+        );
+        let verdicts: Vec<Verdict> = checks.iter().map(|check| check.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Ok, Verdict::Blocker, Verdict::NotChecked]);
+        assert_eq!(checks[1].fix.as_deref(), Some("allow role ops ec2:CreateSubnet"));
+        assert!(checks[1].found.contains("Subnet a"));
+    }
+}

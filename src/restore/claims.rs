@@ -1,0 +1,241 @@
+//! The claims of the layers: PersistentVolumeClaims, and those that StatefulSets make.
+
+use super::Keeper;
+use crate::layers::LayerId;
+use crate::manifest::Resource;
+use crate::problem::Origin;
+use crate::read::Reading;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Names under which the EBS CSI driver provisions: its own, that of EKS' auto mode, and the one that Kubernetes sends to it.
+const DRIVERS: [&str; 3] = ["ebs.csi.aws.com", "ebs.csi.eks.amazonaws.com", "kubernetes.io/aws-ebs"];
+/// Label of a node, and key of a volume's affinity.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// A claim that binds to a volume of EBS.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Namespace.
+    pub namespace: String,
+    /// Name; `<template>-<StatefulSet>-<ordinal>` for one of a StatefulSet.
+    pub name: String,
+    /// The layer whose objects make it.
+    pub layer: LayerId,
+    /// `spec` of the claim.
+    pub spec: Value,
+    /// Its class, where the layers declare that.
+    pub class: Option<Class>,
+    /// Zones that its pods may run in, where they say so.
+    pub zones: Option<Vec<String>>,
+    /// Position among the claims of its StatefulSet; they are spread over zones by it.
+    pub ordinal: usize,
+    /// Where it is declared.
+    pub origin: Option<Origin>,
+}
+
+/// A StorageClass that the layers declare.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Class {
+    /// Name.
+    pub name: String,
+    /// CSI driver.
+    pub provisioner: String,
+    /// What becomes of a volume without a claim: `Delete` or `Retain`.
+    pub reclaim: String,
+    /// Parameters for the driver.
+    pub parameters: BTreeMap<String, String>,
+    /// Zones that it allows.
+    pub zones: Option<Vec<String>>,
+}
+
+impl Claim {
+    /// As something that keeps data.
+    pub fn keeper(&self) -> Keeper<'_> {
+        Keeper { kind: "PersistentVolumeClaim", namespace: &self.namespace, name: &self.name, origin: self.origin.as_ref() }
+    }
+
+    /// Id of its node.
+    pub fn node(&self) -> String {
+        format!("restore/PersistentVolumeClaim/{}/{}", self.namespace, self.name)
+    }
+
+    /// Bytes that it asks for.
+    pub fn bytes(&self) -> Option<u64> {
+        quantity(self.spec.pointer("/resources/requests/storage")?.as_str()?)
+    }
+}
+
+/// All claims that the layers make and whose volume is EBS', by namespace and name.
+///
+/// A claim that says itself what it is filled from (`volumeName`, `dataSource`, `dataSourceRef`) is left to that.
+pub fn claims(reading: &Reading) -> Vec<Claim> {
+    let ours = || reading.layers.iter().filter(|read| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none());
+    let classes: Vec<&Resource> = ours().flat_map(|read| &read.objects).filter(|object| object.kind() == "StorageClass").collect();
+    let mut found: BTreeMap<(String, String), Claim> = BTreeMap::new();
+    for read in ours() {
+        for object in &read.objects {
+            let (namespace, name) = (object.namespace().unwrap_or("default"), object.name());
+            let mut add = |name: String, spec: &Value, zones: Option<Vec<String>>, ordinal: usize| {
+                let says_itself = ["volumeName", "dataSource", "dataSourceRef"].iter().any(|field| spec.get(*field).is_some());
+                let class = class_of(spec, &classes);
+                let is_ebs = class.as_ref().is_none_or(|class| DRIVERS.contains(&class.provisioner.as_str()));
+                if says_itself || !is_ebs {
+                    return;
+                }
+                let claim = Claim {
+                    namespace: namespace.to_owned(),
+                    name: name.clone(),
+                    layer: read.layer.id.clone(),
+                    spec: spec.clone(),
+                    class,
+                    zones,
+                    ordinal,
+                    origin: object.origin.clone(),
+                };
+                found.entry((namespace.to_owned(), name)).or_insert(claim);
+            };
+            match object.kind() {
+                "PersistentVolumeClaim" => {
+                    let users = ours().flat_map(|read| &read.objects).filter(|user| user.namespace().unwrap_or("default") == namespace);
+                    let zones = users.filter_map(|user| pod(user).filter(|pod| mounts(pod, name))).find_map(zones_of);
+                    add(name.to_owned(), object.value.get("spec").unwrap_or(&Value::Null), zones, 0);
+                }
+                "StatefulSet" => {
+                    let spec = &object.value["spec"];
+                    let count = spec.get("replicas").and_then(Value::as_u64).unwrap_or(1);
+                    let first = spec.pointer("/ordinals/start").and_then(Value::as_u64).unwrap_or(0);
+                    for template in spec.get("volumeClaimTemplates").and_then(Value::as_array).into_iter().flatten() {
+                        let title = template.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+                        for ordinal in first..first + count {
+                            let zones = pod(object).and_then(zones_of);
+                            let place = usize::try_from(ordinal).unwrap_or_default();
+                            add(format!("{title}-{name}-{ordinal}"), template.get("spec").unwrap_or(&Value::Null), zones, place);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+/// The pod that an object makes.
+fn pod(object: &Resource) -> Option<&Value> {
+    match object.kind() {
+        "Pod" => object.value.get("spec"),
+        "CronJob" => object.value.pointer("/spec/jobTemplate/spec/template/spec"),
+        _ => object.value.pointer("/spec/template/spec"),
+    }
+}
+
+fn mounts(pod: &Value, claim: &str) -> bool {
+    let volumes = pod.get("volumes").and_then(Value::as_array).into_iter().flatten();
+    volumes.filter_map(|volume| volume.pointer("/persistentVolumeClaim/claimName")).any(|name| name == claim)
+}
+
+/// Zones that a pod says it needs: by its node selector, else by its required node affinity.
+fn zones_of(pod: &Value) -> Option<Vec<String>> {
+    if let Some(zone) = pod.get("nodeSelector").and_then(|labels| labels.get(ZONE)).and_then(Value::as_str) {
+        return Some(vec![zone.to_owned()]);
+    }
+    let terms = pod.pointer("/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms")?.as_array()?;
+    // One term is enough for a pod; one without zones allows all of them.
+    let of_terms: Option<Vec<Vec<String>>> = terms.iter().map(|term| zones_in(term.get("matchExpressions")?, "values")).collect();
+    of_terms.map(|zones| zones.into_iter().flatten().collect())
+}
+
+/// Values of the zone's key in a list of expressions.
+fn zones_in(expressions: &Value, values: &str) -> Option<Vec<String>> {
+    let is_zone = |expression: &&Value| expression["key"] == ZONE && expression.get("operator").is_none_or(|operator| operator == "In");
+    let expression = expressions.as_array()?.iter().find(is_zone)?;
+    Some(expression.get(values)?.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+/// The class of a claim, by name, else the default one.
+fn class_of(claim: &Value, classes: &[&Resource]) -> Option<Class> {
+    let named = claim.get("storageClassName").and_then(Value::as_str);
+    let is_default = |class: &Resource| {
+        class.value.pointer("/metadata/annotations").and_then(|all| all.get("storageclass.kubernetes.io/is-default-class"))
+            == Some(&json!("true"))
+    };
+    let class = classes.iter().find(|class| named.map_or_else(|| is_default(class), |name| class.name() == name))?;
+    let text = |field: &str| class.value.get(field).and_then(Value::as_str);
+    let parameters = class.value.get("parameters").and_then(Value::as_object).into_iter().flatten();
+    let topologies = class.value.get("allowedTopologies").and_then(Value::as_array);
+    let zones = topologies.map(|terms| {
+        let of = |term: &Value| zones_in(term.get("matchLabelExpressions")?, "values");
+        terms.iter().filter_map(of).flatten().collect::<Vec<String>>()
+    });
+    Some(Class {
+        name: class.name().to_owned(),
+        provisioner: text("provisioner").unwrap_or_default().to_owned(),
+        reclaim: text("reclaimPolicy").unwrap_or("Delete").to_owned(),
+        parameters: parameters.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect(),
+        zones: zones.filter(|zones| !zones.is_empty()),
+    })
+}
+
+/// Bytes of a quantity such as `10Gi` or `500M`, as Kubernetes writes them
+/// (<https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>).
+pub fn quantity(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 13] = [
+        ("Ki", 1 << 10),
+        ("Mi", 1 << 20),
+        ("Gi", 1 << 30),
+        ("Ti", 1 << 40),
+        ("Pi", 1 << 50),
+        ("Ei", 1 << 60),
+        ("k", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("T", 1_000_000_000_000),
+        ("P", 1_000_000_000_000_000),
+        ("E", 1_000_000_000_000_000_000),
+        ("", 1),
+    ];
+    let (suffix, unit) = UNITS.iter().find(|(suffix, _)| text.ends_with(suffix))?;
+    let number = text.strip_suffix(suffix)?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let mut bytes = whole.checked_mul(*unit)?;
+    let mut place = *unit;
+    for digit in part.chars() {
+        place /= 10;
+        bytes = bytes.checked_add(u64::from(digit.to_digit(10)?) * place)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_as_kubernetes_writes_them() {
+        let cases = [
+            ("10Gi", Some(10 << 30)),
+            ("1.5Gi", Some(1_610_612_730)),
+            ("500M", Some(500_000_000)),
+            ("42", Some(42)),
+            ("ten", None),
+            ("", Some(0)),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(quantity(text), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn zones_come_from_the_selector_else_from_every_term_of_the_affinity() {
+        let one = json!({"nodeSelector": {ZONE: "eu-west-1b"}});
+        assert_eq!(zones_of(&one), Some(vec!["eu-west-1b".to_owned()]));
+        let term = |zones: Value| json!({"matchExpressions": [{"key": ZONE, "operator": "In", "values": zones}]});
+        let affinity = |terms: Value| json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}});
+        let two = affinity(json!([term(json!(["a"])), term(json!(["b"]))]));
+        assert_eq!(zones_of(&two), Some(vec!["a".to_owned(), "b".to_owned()]));
+        let open = affinity(json!([term(json!(["a"])), {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}]));
+        assert_eq!(zones_of(&open), None, "the second term allows every zone");
+    }
+}
