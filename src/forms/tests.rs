@@ -349,7 +349,8 @@ fn a_browser_clicks_through_the_page() {
         all.as_str(),
         "flux-system/two",
         "layer/flux-system/two",
-        "1",
+        // From layer one, and from the claim that it holds.
+        "2",
         "flux-system/flux-system",
         "layer/flux-system/one",
         "flux-system/one",
