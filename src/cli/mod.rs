@@ -9,6 +9,7 @@ mod destroy;
 mod edge;
 mod expected;
 mod failure;
+mod fence;
 mod form;
 mod keys;
 mod kubeconfig;
@@ -342,6 +343,15 @@ struct StartArgs {
     /// Go on though the checks before the first write found blockers
     #[arg(long)]
     ignore_preflight: bool,
+    /// Kubeconfig of the cluster whose place this one takes; otherwise the environment's own, where --kubeconfig names another
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    replaces: Option<PathBuf>,
+    /// Where that one still acts: suspend its agent, image automation and external-dns
+    #[arg(long, conflicts_with = "beside")]
+    fence: bool,
+    /// Where that one still acts: let it
+    #[arg(long)]
+    beside: bool,
 }
 
 /// Which cluster.

@@ -234,6 +234,7 @@ async fn look_at_cluster(
 ) -> Result<(Cluster, execute::Look), Failure> {
     phase(events, "connect", "cluster");
     let cluster = connect_run(&args.cluster, given, events, below, stop).await?;
+    super::fence::keep_apart(args, &given.environment, &given.reading, &cluster, events).await?;
     let look = execute::look(&cluster, &given.plan.environment, &given.reading, mode).await?;
     Ok((cluster, look))
 }

@@ -10,6 +10,7 @@ pub mod command;
 pub mod destroy;
 mod engine;
 pub mod existing;
+pub mod fence;
 pub mod handover;
 pub mod hold;
 pub mod journal;

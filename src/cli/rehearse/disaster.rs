@@ -105,7 +105,7 @@ async fn strike(args: &RehearseArgs, disaster: &Disaster, stage: &Stage, seed: u
         Before { cloud, observation: &observation, cluster: &cluster, plan: &given.plan, reading: &given.reading, claims: &claims };
     let gone =
         strike::strike(disaster, &mut *stage.sandbox.lock().await, before, seed).await.map_err(|error| Failure::new(error.to_string()))?;
-    anstream::eprintln!("Disaster {} (seed {seed}): {gone} deleted.\n", disaster.name);
+    anstream::eprintln!("Disaster {} (seed {seed}) took {gone}.\n", disaster.name);
     Ok(Struck { marks })
 }
 

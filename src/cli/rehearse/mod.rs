@@ -19,7 +19,7 @@ use crate::report::event::Happening;
 use crate::sandbox::edge::Edge;
 use crate::sandbox::{self, AgentFlags, CloudOptions, Sandbox, operator, standin};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
@@ -51,6 +51,8 @@ struct Stage {
     sandbox: Arc<Mutex<Sandbox>>,
     /// Where its stand-ins are told.
     teller: watch::Sender<Events>,
+    /// Those that were told: they stand in for the next run too.
+    standing: Arc<std::sync::Mutex<Vec<Happening>>>,
     stop: watch::Receiver<u8>,
 }
 
@@ -59,10 +61,14 @@ impl Stage {
     async fn up(args: &RehearseArgs, events: &Events, stop: &mut watch::Receiver<u8>) -> Result<(Self, Input), Failure> {
         let (stand_ins, mut told) = mpsc::unbounded_channel::<sandbox::StandIn>();
         let (teller, listener) = watch::channel(events.clone());
+        let standing = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let all = standing.clone();
         tokio::spawn(async move {
             while let Some(stand_in) = told.recv().await {
+                let happening = Happening::StandIn { object: stand_in.object, reason: stand_in.reason };
+                all.lock().unwrap_or_else(PoisonError::into_inner).push(happening.clone());
                 let events = listener.borrow().clone();
-                events.send(Happening::StandIn { object: stand_in.object, reason: stand_in.reason });
+                events.send(happening);
             }
         });
         // What stands in the environment's file alone; the repository is read beside the sandbox's start.
@@ -91,7 +97,7 @@ impl Stage {
             both = async { tokio::try_join!(up, read) } => both?,
             _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
         };
-        Ok((Self { sandbox: Arc::new(Mutex::new(sandbox)), teller, stop: stop.clone() }, given))
+        Ok((Self { sandbox: Arc::new(Mutex::new(sandbox)), teller, standing, stop: stop.clone() }, given))
     }
 
     /// Leaves it to be looked at, until Ctrl-C.
@@ -114,6 +120,9 @@ impl Stage {
     /// One whole run in it. `is_new`: its account never held anything.
     async fn run(&self, args: &RehearseArgs, events: &Events, mut given: Input, mode: Mode, is_new: bool) -> Result<Finished, Failure> {
         self.teller.send_replace(events.clone());
+        for stand_in in self.standing.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            events.send(stand_in.clone());
+        }
         super::context::tell(events, "rehearse", &given.environment, &given.plan.revision, &args.run.input.path);
         let access = self.access(&given.environment, is_new).await;
         let mut account = match &access {
