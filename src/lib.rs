@@ -7,6 +7,8 @@
 //!             ├→ render    kustomize, substitution, SOPS
 //!             └→ layers    what the repository declares, and what a layer holds
 //!       plan  ──→ graph    nodes, edges with reasons, order
+//!       verify             does a start from nothing converge, by rules
+//!       forms              plan and verification as JSON, Markdown, a graph, a page
 //!       preflight          what must hold before a start, as data
 //!       execute ─┬→ agent  Flux: install, suspend, hand over
 //!                ├→ cluster  the Kubernetes API: apply, watch, discover
@@ -17,7 +19,8 @@
 //! ```
 //!
 //! Invariants, held by the imports of each room:
-//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `preflight`, `runbook`, `health` and `execute::queue` are pure: no tokio, kube, files or terminal.
+//! - `environment`, `manifest`, `layers`, `graph`, `plan`, `verify`, `forms`, `preflight`, `runbook`, `health` and `execute::queue` are pure: no tokio,
+//!   kube, files or terminal.
 //! - `manifest` is the only room that parses YAML.
 //! - `execute` never prints; `report` never decides.
 //! - Nothing but `cluster` and `agent` writes to a cluster, and nothing is written before all problems of the input are known.
@@ -28,6 +31,7 @@ pub mod cli;
 pub mod cluster;
 pub mod environment;
 pub mod execute;
+pub mod forms;
 pub mod graph;
 pub mod health;
 pub mod layers;
@@ -43,3 +47,4 @@ pub mod report;
 pub mod restore;
 pub mod runbook;
 pub mod sandbox;
+pub mod verify;

@@ -288,3 +288,47 @@ fn json_is_the_only_thing_on_standard_output() {
     assert_eq!(plan["layers"][1]["objects"][0], serde_json::json!(["v1", "ConfigMap", "default", "a"]));
     assert_eq!(output.status.code(), Some(1));
 }
+
+fn run(arguments: &[&str], path: &Path) -> (String, Option<i32>) {
+    let output = Command::new(env!("CARGO_BIN_EXE_blackstart")).args(arguments).arg(path).output().expect("runs");
+    (String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr), output.status.code())
+}
+
+#[test]
+fn verify_ends_with_0_1_or_2_and_tells_what_a_change_adds() {
+    let image = |name: &str, image: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}, namespace: default}}\nspec: {{template: {{spec: {{containers: [{{name: a, image: {image}}}]}}}}}}\n"
+        )
+    };
+    let folder = repository(&[("clusters/a/one.yaml", layer("one", "")), ("apps/one/a.yaml", image("a", "nginx:1.2.3"))]);
+    let (text, code) = run(&["verify"], folder.path());
+    assert!(text.contains("all layers start in 2 steps") && text.contains("Nothing stands against a start from nothing."), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+
+    fs::write(folder.path().join("apps/one/b.yaml"), image("b", "redis")).expect("written");
+    let (text, code) = run(&["verify", "--baseline", "HEAD"], folder.path());
+    assert!(text.contains("apps/one/b.yaml:1 Deployment default/b: redis") && text.contains("[image-mutable]"), "{text}");
+    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(run(&["verify", "--fail-on", "blocks"], folder.path()).1, Some(0), "a moving tag stops nothing");
+
+    let (text, code) = run(&["plan", "--compare", "HEAD"], folder.path());
+    assert!(text.contains("+ Deployment default/b in flux-system/one") && text.contains("1 new object."), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+
+    let (text, code) = run(&["verify", "-o", "dot"], folder.path());
+    assert!(text.contains("verify has no such form"), "{text}");
+    assert_eq!(code, Some(2), "{text}");
+    assert_eq!(run(&["verify", "--entrypoint", "clusters/gone"], folder.path()).1, Some(2));
+}
+
+#[test]
+fn explain_takes_a_name_and_proposes_near_ones() {
+    let folder = repository(&[("clusters/a/one.yaml", layer("database", "")), ("apps/database/a.yaml", config_map("a", "x"))]);
+    let (text, code) = run(&["explain", "database"], folder.path());
+    assert!(text.contains("flux-system/flux-system is applied: declared there clusters/a/one.yaml:1"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+    let (text, code) = run(&["explain", "databse"], folder.path());
+    assert!(text.contains("layer databse: nothing declares it") && text.contains("did you mean flux-system/database?"), "{text}");
+    assert_eq!(code, Some(2), "{text}");
+}

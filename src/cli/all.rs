@@ -1,7 +1,9 @@
 //! `plan --all`: every environment of a repository, or every entry point where no file names one.
 
 use super::start::read_all;
-use super::{Failure, InputArgs, Output, PlanArgs};
+use super::form::Form;
+use super::{Failure, InputArgs, PlanArgs};
+use crate::forms;
 use crate::plan::Plan;
 use crate::plan::estimate::estimate;
 use crate::read::{self, Revision};
@@ -35,18 +37,16 @@ pub(super) async fn plan(args: &PlanArgs, quiet: bool) -> Result<ExitCode, Failu
     }
     let is_blocked = plans.iter().any(super::plan::is_blocked);
     let text = match args.output {
-        Output::Human => {
+        Form::Human => {
             let mut text = String::new();
             for (at, plan) in plans.iter().enumerate() {
-                let _ = write!(text, "{}{}", if at > 0 { "\n" } else { "" }, super::plan::shown(plan, quiet));
+                let _ = write!(text, "{}{}", if at > 0 { "\n" } else { "" }, super::plan::text(plan, quiet));
             }
             text
         }
-        Output::Json => {
-            let plans = Plans { api_version: "blackstart/v1alpha1", kind: "Plans", environments: plans };
-            let text = serde_json::to_string_pretty(&plans);
-            text.map_err(|error| Failure::new("the plans: cannot be written as JSON").because(&error).code(3))? + "\n"
-        }
+        Form::Json => forms::json(&Plans { api_version: "blackstart/v1alpha1", kind: "Plans", environments: plans }),
+        Form::Yaml => forms::yaml(&Plans { api_version: "blackstart/v1alpha1", kind: "Plans", environments: plans }),
+        form => return Err(form.refuse("plan --all", "human, json or yaml")),
     };
     super::start::print_out(&text)?;
     let failed = !failures.is_empty();

@@ -11,6 +11,7 @@ mod edge;
 mod expected;
 mod failure;
 mod fence;
+mod form;
 mod keys;
 mod kubeconfig;
 mod live;
@@ -25,6 +26,7 @@ mod runbook;
 pub mod sandbox;
 mod start;
 mod status;
+mod verify;
 
 use crate::report as reporting;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -56,6 +58,12 @@ enum Verb {
     /// Show what would be done, in which order and why; reads Git alone (--live: the account and the cluster too), writes nothing
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(PlanArgs),
+    /// Prove from Git alone that a start from nothing would converge, or list what stands against it
+    #[command(after_help = verify::VERIFY_EXAMPLES)]
+    Verify(verify::VerifyArgs),
+    /// Tell why a layer runs when it runs, and what waits for it
+    #[command(after_help = verify::EXPLAIN_EXAMPLES)]
+    Explain(verify::ExplainArgs),
     /// Check all that a recovery needs, before it is needed: credentials, permissions, names, secrets, images, tools; writes nothing
     #[command(after_help = PREFLIGHT_EXAMPLES)]
     Preflight(PreflightArgs),
@@ -103,6 +111,8 @@ Examples:
   blackstart plan --entrypoint clusters/staging       one cluster of several
   blackstart plan --all                               every cluster of the repository
   blackstart plan --revision v1.4.0 -o json           a release, for tools
+  blackstart plan -o html > plan.html                 the graph as one page
+  blackstart plan --compare origin/main               what a change does to order and objects
   blackstart plan --live --environment production     compared with what lives: needs credentials, writes nothing
   blackstart plan --source d1-infra=../d1-infra       with the clone of another repository that it uses
 
@@ -231,9 +241,12 @@ struct PlanArgs {
     /// Take durations from the report of an earlier run in DIR
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Input")]
     report: Option<PathBuf>,
-    /// Form of the output: human or json
+    /// Show what changed since REV in order and objects, instead of the whole plan
+    #[arg(long, value_name = "REV", conflicts_with = "live")]
+    compare: Option<String>,
+    /// Form of the output: human, json, yaml, markdown, dot, mermaid or html
     #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
-    output: Output,
+    output: form::Form,
 }
 
 #[derive(Args, Debug)]
@@ -440,6 +453,8 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.verb {
             Verb::Plan(args) => start::plan(args, cli.quiet).await,
+            Verb::Verify(args) => verify::verify(args, cli.verbose).await,
+            Verb::Explain(args) => verify::explain(args).await,
             Verb::Preflight(args) => preflight::preflight(args, show).await,
             Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, show).await,
             Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, show).await,

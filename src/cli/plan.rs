@@ -1,6 +1,5 @@
 //! What `plan` prints: waves, what each layer holds and waits for, and everything that is wrong or not known.
 
-use super::Output;
 use super::failure::problem_text;
 use crate::plan::live::{Differing, Live};
 use crate::plan::{Constraint, Edge, Plan, PlannedLayer};
@@ -8,7 +7,6 @@ use crate::problem::Severity;
 use anstyle::{AnsiColor, Style};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 pub(super) const TITLE: Style = Style::new().bold();
 const NAME: Style = AnsiColor::Cyan.on_default();
@@ -22,22 +20,8 @@ pub(super) fn is_blocked(plan: &Plan) -> bool {
     plan.problems.iter().any(|problem| problem.severity == Severity::Blocks)
 }
 
-/// Prints a plan to standard output; `quiet` leaves out what is well.
-pub(super) fn print(plan: &Plan, output: Output, quiet: bool) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
-    let text = match output {
-        Output::Human => shown(plan, quiet),
-        Output::Json => format!("{}\n", serde_json::to_string_pretty(plan).map_err(io::Error::other)?),
-    };
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // The reader has seen enough, as `head` does.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
-}
-
 /// The plan for people; `quiet` leaves out what is well.
-pub(super) fn shown(plan: &Plan, quiet: bool) -> String {
+pub(super) fn text(plan: &Plan, quiet: bool) -> String {
     if quiet { problems(plan) } else { human(plan) }
 }
 

@@ -1,6 +1,7 @@
 //! `plan`, `bootstrap`, `recover`, `rehearse`: from arguments to a run.
 
 use super::cloud::Ahead;
+use super::form::Form;
 use super::prove::Proof;
 use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RunArgs, Show, StartArgs};
 use crate::cluster::Cluster;
@@ -117,8 +118,11 @@ pub(super) async fn plan(args: PlanArgs, quiet: bool) -> Result<ExitCode, Failur
         flux_only(&reading, "plan --live")?;
         super::live::compare(&mut plan, &reading, &environment, &args.cluster).await?;
     }
-    super::plan::print(&plan, args.output, quiet)
-        .map_err(|error| Failure::new("standard output: cannot be written").because(&error).code(3))?;
+    match (&args.compare, args.output) {
+        (Some(revision), output) => super::verify::compare(&args.input, revision, output, &environment, (&plan, &reading)).await?,
+        (None, Form::Human) => print_out(&super::plan::text(&plan, quiet))?,
+        (None, output) => super::form::plan(output, &plan, &reading)?,
+    }
     Ok(ExitCode::from(u8::from(super::plan::is_blocked(&plan))))
 }
 

@@ -46,6 +46,8 @@ pub struct Spec {
     pub secrets: Vec<Secret>,
     /// A rule for each claim, table or database.
     pub restore: Vec<Restore>,
+    /// Findings of `verify` that are known and accepted.
+    pub accept: Vec<Accept>,
 }
 
 /// `spec.aws`.
@@ -272,6 +274,27 @@ pub struct Restore {
     pub matching: Value,
     /// What to do.
     pub rule: RestoreRule,
+    /// Where it stands.
+    pub origin: Option<Origin>,
+}
+
+/// One entry of `spec.accept`: what is not given matches all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accept {
+    /// Id of the rule.
+    pub rule: String,
+    /// `namespace/name` of the layer.
+    pub layer: Option<String>,
+    /// The file that the finding is in.
+    pub file: Option<String>,
+    /// Kind of the object.
+    pub kind: Option<String>,
+    /// Its namespace.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
+    /// Why.
+    pub reason: String,
     /// Where it stands.
     pub origin: Option<Origin>,
 }

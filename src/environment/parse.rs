@@ -1,5 +1,6 @@
 //! Text of a blackstart.yaml to an [`Environment`]; every unknown field, wrong type and missing field is a problem with its line.
 
+mod accept;
 mod provision;
 
 use super::{Above, Agent, ArgoCd, Aws, Environment, Restore, RestoreRule, Root, Secret, SecretSource, Variables};
@@ -146,7 +147,11 @@ impl Reader<'_> {
             None => self.problem(top.place, "metadata.name: is missing".to_owned(), None),
         }
         let Some(spec) = top.entries.get("spec") else { return environment };
-        let spec = self.fields(spec, "spec", &["aws", "infrastructure", "cluster", "agent", "variables", "outputs", "secrets", "restore"]);
+        let spec = self.fields(
+            spec,
+            "spec",
+            &["aws", "infrastructure", "cluster", "agent", "variables", "outputs", "secrets", "restore", "accept"],
+        );
         environment.spec.aws = spec.entries.get("aws").map(|node| self.aws(node));
         for (index, item) in self.list(&spec, "infrastructure").iter().enumerate() {
             self.infrastructure(item, &format!("spec.infrastructure[{index}]"), &mut environment.spec);
@@ -176,6 +181,10 @@ impl Reader<'_> {
             if let Some(restore) = self.restore(item, &format!("spec.restore[{index}]")) {
                 environment.spec.restore.push(restore);
             }
+        }
+        for (index, item) in self.list(&spec, "accept").iter().enumerate() {
+            let accept = self.accept(item, &format!("spec.accept[{index}]"));
+            environment.spec.accept.push(accept);
         }
         environment
     }

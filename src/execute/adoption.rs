@@ -82,8 +82,9 @@ pub fn insertion(declared: &Declared, tags: &BTreeMap<String, String>, text: &st
     match declared.schema.tags {
         Tags::None => None,
         Tags::List(path) => {
-            let lines: Vec<String> =
-                tags.iter().flat_map(|(key, value)| [format!("- key: {key}"), format!("  value: {}", quoted(value))]).collect();
+            let (name, content) = declared.schema.tag_words();
+            let lines = tags.iter().flat_map(|(key, value)| [format!("- {name}: {key}"), format!("  {content}: {}", quoted(value))]);
+            let lines: Vec<String> = lines.collect();
             into_spec(text, line, path, &lines)
         }
         Tags::Map(path) => {

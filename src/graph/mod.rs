@@ -51,6 +51,12 @@ impl Graph {
         petgraph::algo::has_path_connecting(&self.moments, to, from, None)
     }
 
+    /// Whether an edge says nothing new: the others order its two moments already.
+    pub fn holds(&mut self, edge: &Edge) -> bool {
+        let (from, to) = self.ends(edge);
+        petgraph::algo::has_path_connecting(&self.moments, from, to, None)
+    }
+
     /// For each knot of nodes that wait for each other: the numbers of the edges of its shortest cycle, in order.
     pub fn shortest_cycles(&self) -> Vec<Vec<usize>> {
         let knots = tarjan_scc(&self.moments);

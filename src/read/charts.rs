@@ -2,22 +2,19 @@
 
 use super::Reading;
 use crate::layers::SourceId;
-use crate::manifest::Resource;
 use crate::manifest::yaml::documents;
+use crate::manifest::{ObjectId, Resource};
 use crate::problem::Origin;
 use crate::render::join;
 use std::path::{Path, PathBuf};
 
 /// CustomResourceDefinitions in the `crds` folders of all charts that HelmReleases take from a source whose files are at hand, and of the
-/// charts inside them.
+/// charts inside them; each once.
 pub fn definitions(reading: &Reading) -> Vec<Resource> {
     let mut found: Vec<Resource> = Vec::new();
-    let releases = reading.layers.iter().flat_map(|read| &read.objects).filter(|object| object.group() == "helm.toolkit.fluxcd.io");
-    for release in releases.filter(|object| object.kind() == "HelmRelease") {
-        for resource in definitions_of(reading, release) {
-            if !found.iter().any(|known| known.name() == resource.name()) {
-                found.push(resource);
-            }
+    for (_, resource) in by_release(reading) {
+        if !found.iter().any(|known| known.name() == resource.name()) {
+            found.push(resource);
         }
     }
     found
@@ -26,6 +23,14 @@ pub fn definitions(reading: &Reading) -> Vec<Resource> {
 /// Those of one HelmRelease.
 pub fn definitions_of(reading: &Reading, release: &Resource) -> Vec<Resource> {
     chart(reading, release).map(|(root, chart)| of_chart(&root, &chart, 0)).unwrap_or_default()
+}
+
+/// The same with the HelmRelease that installs each.
+pub fn by_release(reading: &Reading) -> Vec<(ObjectId, Resource)> {
+    let releases = reading.layers.iter().flat_map(|read| &read.objects).filter(|object| object.group() == "helm.toolkit.fluxcd.io");
+    let charts =
+        releases.filter(|object| object.kind() == "HelmRelease").filter_map(|release| Some((release.id(), chart(reading, release)?)));
+    charts.flat_map(|(id, (root, chart))| of_chart(&root, &chart, 0).into_iter().map(move |resource| (id.clone(), resource))).collect()
 }
 
 /// Root of the source and folder of the chart inside it.

@@ -14,9 +14,11 @@ mod sources;
 mod tests;
 mod variables;
 mod walk;
+mod written;
 
 pub use components::agent_components;
 pub use environment::{SecretValues, Unavailable, environment, environments, held_by_aws, is_for_decryption, local, place, secrets};
+pub use written::written;
 
 use crate::environment::{Command, Environment};
 use crate::layers::argo::is_application;

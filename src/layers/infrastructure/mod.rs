@@ -242,6 +242,13 @@ pub fn schema(resource: &Resource, catalogue: &Catalogue) -> Option<&'static Sch
     catalogue.iter().copied().find(|schema| schema.service == service && schema.kind == resource.kind())
 }
 
+impl Schema {
+    /// What the key and the value of a tag in a list are called.
+    pub fn tag_words(&self) -> (&'static str, &'static str) {
+        if self.service == "kms" { ("tagKey", "tagValue") } else { ("key", "value") }
+    }
+}
+
 impl Declared {
     /// A manifest of a known kind, with all that is wrong with its fields. None where it is no manifest of ACK.
     pub fn read(resource: &Resource, catalogue: &Catalogue) -> Option<Result<Self, Vec<Problem>>> {
@@ -402,7 +409,12 @@ pub fn tags(spec: &Value, form: Tags) -> BTreeMap<String, String> {
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
-            .filter_map(|tag| Some((tag.get("key")?.as_str()?.to_owned(), text(tag.get("value").unwrap_or(&Value::Null)))))
+            .filter_map(|tag| {
+                // KMS calls them otherwise, in AWS and so in ACK.
+                let field = |name: &str, of_kms: &str| tag.get(name).or_else(|| tag.get(of_kms));
+                let key = field("key", "tagKey")?.as_str()?.to_owned();
+                Some((key, text(field("value", "tagValue").unwrap_or(&Value::Null))))
+            })
             .collect(),
         Tags::Map(path) => {
             at(spec, path).and_then(Value::as_object).into_iter().flatten().map(|(key, value)| (key.clone(), text(value))).collect()

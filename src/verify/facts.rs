@@ -1,0 +1,199 @@
+//! What all rules look up: layers by name, objects that are applied here, what brings which kind and namespace.
+
+use super::simulate::{Start, start};
+use super::{Subject, charts, objects};
+use crate::environment::Environment;
+use crate::health::is_own_group;
+use crate::layers::LayerId;
+use crate::layers::flux::Layer;
+use crate::manifest::{ObjectId, Resource};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// The index.
+pub(crate) struct Facts<'a> {
+    pub(crate) subject: Subject<'a>,
+    by_id: HashMap<&'a LayerId, usize>,
+    given: BTreeSet<&'a str>,
+    /// What brings a kind: (layer, what brings it there).
+    pub(crate) kinds: BTreeMap<Kind, Vec<Provider<'a>>>,
+    /// Layers that declare a namespace, or have it made by a HelmRelease.
+    pub(crate) namespaces: BTreeMap<&'a str, Vec<usize>>,
+    /// The simulated start.
+    pub(crate) start: Start<'a>,
+}
+
+/// Group and kind.
+pub(crate) type Kind = (String, String);
+
+/// What brings a kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Provider<'a> {
+    pub(crate) layer: usize,
+    /// A definition, or the HelmRelease that installs one.
+    pub(crate) object: &'a Resource,
+}
+
+impl Provider<'_> {
+    /// Whether it is the definition itself, which is applied before everything else of its layer.
+    pub(crate) fn is_definition(&self) -> bool {
+        self.object.kind() == "CustomResourceDefinition"
+    }
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn new(subject: Subject<'a>) -> Self {
+        let by_id = subject.reading.layers.iter().enumerate().map(|(position, read)| (&read.layer.id, position)).collect();
+        let (given, kinds, namespaces) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        let mut facts = Self { subject, by_id, given, kinds, namespaces, start: Start::default() };
+        facts.given = facts.given_by_eks();
+        facts.kinds = facts.providers();
+        facts.namespaces = facts.namespaces();
+        facts.start = start(&facts);
+        facts
+    }
+
+    pub(crate) fn environment(&self) -> &'a Environment {
+        self.subject.environment
+    }
+
+    pub(crate) fn layer(&self, position: usize) -> &'a Layer {
+        &self.subject.reading.layers[position].layer
+    }
+
+    pub(crate) fn by_id(&self, id: &LayerId) -> Option<usize> {
+        self.by_id.get(id).copied()
+    }
+
+    /// By the id of its node.
+    pub(crate) fn by_node(&self, node: &str) -> Option<usize> {
+        let (namespace, name) = node.strip_prefix("layer/")?.split_once('/')?;
+        self.by_id(&LayerId::new(namespace, name))
+    }
+
+    /// Whether this run applies it to this cluster.
+    pub(crate) fn is_applied(&self, position: usize) -> bool {
+        let spec = &self.layer(position).spec;
+        !spec.suspend && spec.kube_config.is_none()
+    }
+
+    /// Layers that this run applies to this cluster.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = (usize, &'a Layer, &'a [Resource])> {
+        let all = self.subject.reading.layers.iter().enumerate();
+        all.filter(|(position, _)| self.is_applied(*position)).map(|(position, read)| (position, &read.layer, read.objects.as_slice()))
+    }
+
+    /// Their objects.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (usize, &'a Resource)> {
+        self.layers().flat_map(|(position, _, objects)| objects.iter().map(move |object| (position, object)))
+    }
+
+    /// Whether the objects of a layer are known.
+    pub(crate) fn is_read(&self, position: usize) -> bool {
+        self.subject.reading.layers[position].rendered || !self.is_applied(position)
+    }
+
+    /// Whether all layers are known; what is missing may stand in one that is not.
+    pub(crate) fn is_complete(&self) -> bool {
+        (0..self.subject.reading.layers.len()).all(|position| self.is_read(position))
+    }
+
+    /// An object by its id, in a layer or among the cloud resources.
+    pub(crate) fn object(&self, layer: Option<&LayerId>, id: &ObjectId) -> Option<&'a Resource> {
+        let is = |object: &&Resource| object.kind() == id.kind && object.name() == id.name && object.id() == *id;
+        match layer.and_then(|layer| self.by_id(layer)) {
+            Some(position) => self.subject.reading.layers[position].objects.iter().find(is),
+            None => self.subject.reading.infrastructure.iter().find(is).or_else(|| self.objects().map(|(_, object)| object).find(is)),
+        }
+    }
+
+    /// Everything that may carry an annotation for `verify`.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = &'a Resource> {
+        let entry = self.subject.reading.layers.iter().take(1).map(|read| &read.layer.declaration);
+        let own = entry.filter(|entry| !self.objects().any(|(_, object)| object.id() == entry.id()));
+        let all = self.objects().map(|(_, object)| object).chain(&self.subject.reading.infrastructure).chain(own);
+        all.filter(|object| object.annotation(super::ANNOTATION).is_some())
+    }
+
+    /// Whether the agent's own installation brings a group, or Kubernetes itself, or what an EKS cluster comes with.
+    pub(crate) fn is_given(&self, group: &str) -> bool {
+        is_own_group(group) || group.ends_with(".fluxcd.io") || group == "fluxcd.controlplane.io" || self.given.contains(group)
+    }
+
+    /// Groups that come with an EKS cluster: always, by Auto Mode, by its add-ons, by its ACK capability.
+    fn given_by_eks(&self) -> BTreeSet<&'a str> {
+        let all = || self.objects().map(|(_, object)| object).chain(&self.subject.reading.infrastructure);
+        let eks = || all().filter(|object| object.group() == "eks.services.k8s.aws");
+        let mut given = BTreeSet::new();
+        if self.environment().spec.cluster.as_ref().is_some_and(|cluster| cluster.eks.is_some()) || eks().next().is_some() {
+            given.extend(["vpcresources.k8s.aws", "crd.k8s.amazonaws.com", "networking.k8s.aws"]);
+        }
+        for object in eks() {
+            match object.kind() {
+                "Cluster" if object.value.pointer("/spec/computeConfig/enabled") == Some(&Value::Bool(true)) => {
+                    given.extend(["karpenter.sh", "eks.amazonaws.com"]);
+                }
+                "Addon" => given.extend(charts::of_addon(object.text("/spec/name"))),
+                "Capability" => given.extend(all().map(Resource::group).filter(|group| group.ends_with("services.k8s.aws"))),
+                _ => {}
+            }
+        }
+        given
+    }
+
+    /// Namespaces that are there without any layer: Kubernetes' own, the agent's, those of the environment's Secrets.
+    pub(crate) fn is_given_namespace(&self, namespace: &str) -> bool {
+        let spec = &self.environment().spec;
+        ["default", "kube-system", "kube-public", "kube-node-lease", "flux-system"].contains(&namespace)
+            || self.subject.reading.entry.namespace == namespace
+            || spec.secrets.iter().any(|secret| secret.namespace == namespace)
+            || spec.variables.iter().any(|given| given.namespace == namespace)
+            || spec.outputs.iter().any(|given| given.namespace == namespace)
+    }
+
+    fn providers(&self) -> BTreeMap<Kind, Vec<Provider<'a>>> {
+        let mut found: BTreeMap<Kind, Vec<Provider<'a>>> = BTreeMap::new();
+        for (layer, object) in self.objects().filter(|(_, object)| object.kind() == "CustomResourceDefinition") {
+            let kind = (object.text("/spec/group").to_owned(), object.text("/spec/names/kind").to_owned());
+            found.entry(kind).or_default().push(Provider { layer, object });
+        }
+        let used: BTreeSet<Kind> = self
+            .objects()
+            .map(|(_, object)| (object.group().to_owned(), object.kind().to_owned()))
+            .filter(|(group, _)| !self.is_given(group))
+            .collect();
+        for (layer, release) in self.objects().filter(|(_, object)| objects::is_release(object)) {
+            let id = release.id();
+            let mut exact = false;
+            for (_, definition) in self.subject.shipped.iter().filter(|(by, _)| *by == id) {
+                exact = true;
+                let kind = (definition.text("/spec/group").to_owned(), definition.text("/spec/names/kind").to_owned());
+                found.entry(kind).or_default().push(Provider { layer, object: release });
+            }
+            let Some(chart) = objects::chart(self, release).filter(|_| !exact && installs_definitions(release)) else { continue };
+            for kind in used.iter().filter(|(group, _)| charts::brings(&chart.name, group)) {
+                found.entry(kind.clone()).or_default().push(Provider { layer, object: release });
+            }
+        }
+        found
+    }
+
+    fn namespaces(&self) -> BTreeMap<&'a str, Vec<usize>> {
+        let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (layer, object) in self.objects() {
+            if object.kind() == "Namespace" && object.group().is_empty() {
+                found.entry(object.name()).or_default().push(layer);
+            } else if objects::is_release(object) && object.value.pointer("/spec/install/createNamespace") == Some(&Value::Bool(true)) {
+                let target = object.text("/spec/targetNamespace");
+                let target = if target.is_empty() { object.namespace().unwrap_or_default() } else { target };
+                found.entry(target).or_default().push(layer);
+            }
+        }
+        found
+    }
+}
+
+/// Whether a HelmRelease leaves the definitions of its chart in (`install.crds`).
+fn installs_definitions(release: &Resource) -> bool {
+    release.text("/spec/install/crds") != "Skip"
+}
