@@ -16,6 +16,7 @@
 //!       report             events to terminal, JSON lines, tables, pages
 //!       runbook            the page for the night
 //!       sandbox            real control plane and agent on the loopback
+//!       restore, rehearsal what keeps data and how it comes back; disasters
 //! ```
 //!
 //! Invariants, held by the imports of each room:

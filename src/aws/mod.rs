@@ -27,6 +27,7 @@ mod sqs;
 
 use crate::layers::infrastructure::{Place, Schema};
 use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use crate::restore::volumes::Stock;
@@ -34,6 +35,7 @@ pub use ec2::volume::VOLUME;
 pub use error::{CloudError, Meaning};
 pub use kms::AnyKey;
 pub use kind::{Kind, Living, State, Wanted, mark};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -87,6 +89,8 @@ pub struct Access {
     pub account: Option<String>,
     /// Region; the one of the user's own configuration where absent.
     pub region: Option<String>,
+    /// ARN of a role to assume with the credentials at hand.
+    pub role: Option<String>,
     /// Where all services answer, for a sandbox; credentials are made up then.
     pub sandbox: Option<String>,
     /// It is a sandbox's that never held anything.
@@ -188,7 +192,12 @@ impl Cloud {
         if let Some(endpoint) = &access.sandbox {
             loader = loader.endpoint_url(endpoint).test_credentials();
         }
-        let config = loader.load().await;
+        let mut config = loader.load().await;
+        if let Some(role) = access.role.as_ref().filter(|_| access.sandbox.is_none()) {
+            // Refreshed before it expires, as all credentials of the SDK are.
+            let provider = AssumeRoleProvider::builder(role).session_name("blackstart").configure(&config).build().await;
+            config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
+        }
         let region = config.region().ok_or(AccessError::NoRegion)?.to_string();
         let sandbox = access.sandbox.is_some() || config.endpoint_url().is_some_and(is_loopback);
         let mut cloud = Self { config, place: Place::new("", &region), sandbox, clients: Clients::default() };

@@ -29,7 +29,8 @@ pub(super) async fn keep_apart(
         Ok(Err(_)) | Err(_) => return tell(events, &format!("{}: does not answer; it is taken to be gone", old.server())),
     };
     let names: Vec<String> = acting.objects.iter().take(3).map(ToString::to_string).collect();
-    let what = format!("{} objects, such as {}", acting.objects.len(), names.join(", "));
+    let count = if acting.objects.len() == 1 { "1 object".to_owned() } else { format!("{} objects", acting.objects.len()) };
+    let what = format!("{count}, such as {}", names.join(", "));
     if args.fence {
         fence::fence(&old, &acting).await.map_err(|error| Failure::new(format!("fence: {error}")).code(1))?;
         return tell(events, &format!("{}: fenced: {what}, are suspended or scaled to nothing", acting.server));

@@ -2,7 +2,7 @@
 
 use super::failure::problem_text;
 use crate::plan::live::{Differing, Live};
-use crate::plan::{Constraint, Edge, Plan, PlannedLayer};
+use crate::plan::{Constraint, Edge, Plan, PlannedLayer, State};
 use crate::problem::Severity;
 use anstyle::{AnsiColor, Style};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,10 +122,24 @@ pub(super) fn difference(difference: &Differing) -> String {
 /// What comes before the first layer.
 fn before_layers(plan: &Plan, text: &mut String) {
     infrastructure(plan, text);
-    let is_before = |id: &&str| !id.starts_with("layer/") && !crate::execute::is_below(id);
+    let is_before = |id: &&str| !id.starts_with("layer/") && !id.starts_with("restore/") && !crate::execute::is_below(id);
     let names: Vec<&str> = plan.nodes.iter().map(|node| node.id.as_str()).filter(is_before).collect();
     if !names.is_empty() {
         let _ = writeln!(text, "{FAINT}first:{FAINT:#} {}", names.join(", "));
+    }
+    if !plan.state.is_empty() {
+        let _ = writeln!(text, "\n{TITLE}data{TITLE:#}  {FAINT}what a recovery brings back, by which rule{FAINT:#}");
+    }
+    let name = |state: &State| format!("{} {}/{}", state.kind, state.namespace, state.name);
+    let width = plan.state.iter().map(|state| name(state).len()).max().unwrap_or(0);
+    for state in &plan.state {
+        let rule = match state.rule.as_str() {
+            "required" => "required: without a backup, nothing is written",
+            "newest" => "the newest backup, else empty",
+            "empty" => "starts empty",
+            time => &format!("as of {time}"),
+        };
+        let _ = writeln!(text, "  {NAME}{:<width$}{NAME:#}  {FAINT}{rule}{FAINT:#}", name(state));
     }
 }
 
@@ -215,7 +229,7 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     }
     // Neighbours with the same reason are told once.
     let mut alike: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    let mut handed = 0;
+    let (mut handed, mut claims) = (0, 0);
     let own = || plan.edges.iter().filter(|edge| edge.to == node);
     let before: BTreeSet<&str> = own().filter(|edge| !edge.constraint.is_for_ready()).map(|edge| edge.from.as_str()).collect();
     // What it uses of a layer that comes before it anyway is told there.
@@ -225,6 +239,10 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     {
         if from.starts_with("aws/") {
             handed += 1;
+            continue;
+        }
+        if from.starts_with("restore/") {
+            claims += 1;
             continue;
         }
         // Who declares it is told where nothing else holds it back.
@@ -242,6 +260,9 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     }
     reasons.sort();
     let mut reasons: Vec<String> = reasons.into_iter().map(|(_, reason)| reason).collect();
+    if claims > 0 {
+        reasons.push(format!("the data of {}", count(claims, "claim")));
+    }
     if handed > 0 {
         reasons.push(format!("{} {FAINT}(handed over there){FAINT:#}", count(handed, "cloud resource")));
     }

@@ -95,7 +95,9 @@ async fn look(
 /// What the plan itself has found.
 fn repository(plan: &Plan) -> Vec<Check> {
     let objects: usize = plan.layers.iter().map(|layer| layer.objects.len()).sum();
-    let read = format!("{} layers, {objects} objects, {} cloud resources", plan.layers.len(), plan.declared.len());
+    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    let (layers, resources) = (count(plan.layers.len(), "layer"), count(plan.declared.len(), "cloud resource"));
+    let read = format!("{layers}, {}, {resources}", count(objects, "object"));
     let mut checks: Vec<Check> = plan.problems.iter().map(|problem| told(Group::Repository, problem)).collect();
     if checks.is_empty() {
         checks.push(Check::ok(Group::Repository, "plan", read));

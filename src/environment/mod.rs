@@ -59,6 +59,8 @@ pub struct Aws {
     pub region: String,
     /// Who makes what stands in layers.
     pub above: Above,
+    /// ARN of a role that is assumed with the credentials at hand.
+    pub assume_role: Option<String>,
 }
 
 /// `spec.aws.above`: who makes the AWS resources that layers hold and that the cluster does not need below it.

@@ -190,7 +190,7 @@ impl Reader<'_> {
     }
 
     fn aws(&mut self, node: &Located) -> Aws {
-        let fields = self.fields(node, "spec.aws", &["accountID", "region", "above"]);
+        let fields = self.fields(node, "spec.aws", &["accountID", "region", "above", "assumeRole"]);
         let above = match (fields.entries.get("above"), self.text(&fields, "above").as_deref()) {
             (_, Some("direct")) => Above::Direct,
             (None, _) | (_, Some("controllers") | None) => Above::Controllers,
@@ -199,7 +199,12 @@ impl Reader<'_> {
                 Above::Controllers
             }
         };
-        let aws = Aws { account_id: self.required(&fields, "accountID"), region: self.required(&fields, "region"), above };
+        let (account_id, region) = (self.required(&fields, "accountID"), self.required(&fields, "region"));
+        let aws = Aws { account_id, region, above, assume_role: self.text(&fields, "assumeRole") };
+        let is_role = |role: &String| role.starts_with("arn:") && role.contains(":role/");
+        if let (Some(node), false) = (fields.entries.get("assumeRole"), aws.assume_role.as_ref().is_none_or(is_role)) {
+            self.wrong(node, "spec.aws.assumeRole", "the ARN of a role: arn:aws:iam::111122223333:role/recovery");
+        }
         let digits = aws.account_id.len() == 12 && aws.account_id.bytes().all(|byte| byte.is_ascii_digit());
         if let (Some(node), false) = (fields.entries.get("accountID"), digits || aws.account_id.is_empty()) {
             self.wrong(node, "spec.aws.accountID", "twelve digits in quotes");

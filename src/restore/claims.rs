@@ -180,7 +180,7 @@ fn class_of(claim: &Value, classes: &[&Resource]) -> Option<Class> {
 /// Bytes of a quantity such as `10Gi` or `500M`, as Kubernetes writes them
 /// (<https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>).
 pub fn quantity(text: &str) -> Option<u64> {
-    const UNITS: [(&str, u64); 13] = [
+    const UNITS: [(&str, u128); 13] = [
         ("Ki", 1 << 10),
         ("Mi", 1 << 20),
         ("Gi", 1 << 30),
@@ -198,14 +198,13 @@ pub fn quantity(text: &str) -> Option<u64> {
     let (suffix, unit) = UNITS.iter().find(|(suffix, _)| text.ends_with(suffix))?;
     let number = text.strip_suffix(suffix)?;
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut bytes = whole.checked_mul(*unit)?;
-    let mut place = *unit;
-    for digit in part.chars() {
-        place /= 10;
-        bytes = bytes.checked_add(u64::from(digit.to_digit(10)?) * place)?;
+    // More digits than this say nothing about bytes.
+    if number.is_empty() || number.len() > 19 || !(whole.to_owned() + part).bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
     }
-    Some(bytes)
+    let digits: u128 = (whole.to_owned() + part).parse().ok()?;
+    let scale = 10_u128.pow(u32::try_from(part.len()).ok()?);
+    u64::try_from(digits * unit / scale).ok()
 }
 
 #[cfg(test)]
@@ -216,7 +215,7 @@ mod tests {
     fn quantities_are_read_as_kubernetes_writes_them() {
         let cases = [
             ("10Gi", Some(10 << 30)),
-            ("1.5Gi", Some(1_610_612_730)),
+            ("1.5Gi", Some(1_610_612_736)),
             ("500M", Some(500_000_000)),
             ("42", Some(42)),
             ("ten", None),

@@ -102,7 +102,8 @@ pub(crate) async fn connect(endpoint: &str) -> Arc<Cloud> {
 }
 
 async fn connect_in(endpoint: &str, region: &str) -> Arc<Cloud> {
-    let access = Access { account: Some(ACCOUNT.into()), region: Some(region.into()), sandbox: Some(endpoint.to_owned()), ..Access::default() };
+    let access =
+        Access { account: Some(ACCOUNT.into()), region: Some(region.into()), sandbox: Some(endpoint.to_owned()), ..Access::default() };
     Arc::new(Cloud::connect(&access).await.unwrap())
 }
 

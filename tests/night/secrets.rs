@@ -157,7 +157,7 @@ async fn a_planted_secret_is_in_the_cluster_and_nowhere_else() {
     // Without a controller nobody takes over: the run ends by its own bound, after all is written.
     for words in [
         &["preflight", "-v"][..],
-        &["recover", "-v", "--timeout", "4s", "--report", &report, "--events", &events],
+        &["recover", "-v", "--timeout", "15s", "--report", &report, "--events", &events],
         &["runbook"],
         &["report", &report],
     ] {

@@ -24,7 +24,7 @@ pub(in crate::verify) const ACCEPT_UNUSED: Rule = rule(
     "take the entry out, or correct what it names",
 );
 
-pub(super) const FOUND: [Rule; 37] = [
+pub(super) const FOUND: [Rule; 40] = [
     ACCEPT_INVALID,
     ACCEPT_UNUSED,
     rule(
@@ -136,6 +136,27 @@ pub(super) const FOUND: [Rule; 37] = [
         "A value that is known only later stands where it is needed before",
         "Nothing could be ordered or found by it.",
         "take it out of names and of what a layer is read by",
+    ),
+    rule(
+        "application-invalid",
+        Blocks,
+        "An Application cannot be read",
+        "Argo CD would refuse it, and nothing of it would be there.",
+        "correct the field that is named",
+    ),
+    rule(
+        "applicationset-invalid",
+        Blocks,
+        "An ApplicationSet cannot be filled",
+        "Its generators or its template are wrong, so that it gives no Applications.",
+        "correct the generator or the template that is named",
+    ),
+    rule(
+        "resourceset-invalid",
+        Blocks,
+        "A ResourceSet cannot be filled",
+        "Its inputs or its templates are wrong, so that it gives no objects.",
+        "correct the input or the template that is named",
     ),
     rule("output-field", Blocks, "A resource does not give such an output", "The variable would never get a value.", "correct the field"),
     rule("node-missing", Blocks, "An output or `after` names nothing", "What it waits for does not exist.", "correct the name"),
