@@ -9,6 +9,7 @@ mod life;
 
 use blackstart::cluster::Preconditions;
 use blackstart::manifest::ObjectId;
+use blackstart::sandbox::AgentFlags;
 use life::{Stage, id, kustomization, pid, signal};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -199,6 +200,25 @@ async fn stopped_by_ctrl_c_during_handover_and_beside_a_server_that_stands_still
     signal(server, Signal::CONT);
     let code = run.code(Duration::from_secs(120)).await;
     assert_eq!(code, Some(0), "{}", rest.await.unwrap());
+    is_whole(&stage).await;
+    stage.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_restarts_three_times_and_an_agent_that_is_killed_need_nobody() {
+    if life::absent() {
+        return;
+    }
+    let mut stage = Stage::up("restarts").await;
+    let running = tokio::spawn(life::run(stage.command("bootstrap", &[])));
+    let mut random = Random(7);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1500 + random.below(2000))).await;
+        stage.sandbox.restart_api_server().await.unwrap();
+    }
+    stage.sandbox.stop_agent().await.unwrap();
+    stage.sandbox.start_agent(&AgentFlags::default()).await.unwrap();
+    running.await.unwrap().expect(0);
     is_whole(&stage).await;
     stage.down().await;
 }

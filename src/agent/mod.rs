@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 pub const MANAGER: &str = "kustomize-controller";
 /// Field manager of what is ours alone: suspending a layer while a run works on it.
 const HOLD: &str = "blackstart";
-const API_VERSION: &str = "kustomize.toolkit.fluxcd.io/v1";
+/// API group and version of its layers.
+pub const API_VERSION: &str = "kustomize.toolkit.fluxcd.io/v1";
 
 /// A layer's Kustomization as found in a living cluster.
 #[derive(Clone, Debug)]

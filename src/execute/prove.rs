@@ -2,8 +2,10 @@
 
 use super::proof::Baseline;
 use super::{Below, secret, survey};
+use crate::agent;
 use crate::aws::observe::Observation;
 use crate::aws::{Cloud, State};
+use crate::cluster::watch::Watches;
 use crate::cluster::{Cluster, ClusterError};
 use crate::health::{Expressions, Health};
 use crate::layers::infrastructure::Declared;
@@ -17,9 +19,13 @@ use futures::stream::{StreamExt as _, iter};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Requests under way at once.
 const REQUESTS: usize = 16;
+/// How long a layer that the agent works on may take to be confirmed.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Objects of a check that are told by name.
 const TOLD: usize = 3;
 
@@ -76,7 +82,7 @@ pub fn resources(lower: Lower<'_>) -> Vec<Check> {
 /// Of the cluster: every object equals Git, every layer is healthy, the agent is at our revision.
 pub async fn cluster(question: Question<'_>) -> Vec<Check> {
     let (objects, health, agent, claims) =
-        futures::future::join4(Box::pin(objects(question)), Box::pin(health(question)), agent(question), bound(question)).await;
+        futures::future::join4(Box::pin(objects(question)), Box::pin(health(question)), handed(question), bound(question)).await;
     let told = |name: &str, result: Result<Check, ClusterError>| {
         result.unwrap_or_else(|error| Check {
             name: name.to_owned(),
@@ -157,9 +163,26 @@ fn named(object: &Resource, below: Option<&Below>) -> ObjectId {
     }
 }
 
-async fn agent(question: Question<'_>) -> Result<Check, ClusterError> {
-    let (agent, layers) =
-        futures::future::try_join(survey::agent(question.cluster), survey::layers(question.cluster, question.reading)).await?;
+/// The agent's layers; one that it works on at this moment is waited for.
+async fn confirmed(question: Question<'_>) -> Result<Vec<survey::Standing>, ClusterError> {
+    let watches = Watches::new(question.cluster.clone());
+    let mut changes = watches.subscribe();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let layers = survey::layers(question.cluster, question.reading).await?;
+        let is_busy = layers.iter().any(|layer| layer.missing.is_some() && !layer.revision.is_empty());
+        if !is_busy || Instant::now() > deadline {
+            return Ok(layers);
+        }
+        watches.follow(agent::API_VERSION, "Kustomization");
+        let _ = tokio::time::timeout_at(deadline.min(Instant::now() + Duration::from_secs(1)), changes.recv()).await;
+        // What changes at once is looked at once.
+        while changes.try_recv().is_ok() {}
+    }
+}
+
+async fn handed(question: Question<'_>) -> Result<Check, ClusterError> {
+    let (agent, layers) = futures::future::try_join(survey::agent(question.cluster), confirmed(question)).await?;
     let Some(agent) = agent else {
         return Ok(check("agent", vec!["Flux is not installed".to_owned()], String::new(), "run `blackstart recover`"));
     };

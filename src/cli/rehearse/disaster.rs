@@ -72,14 +72,10 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
         if finished.success {
             finished.success = look_for(args, &stage, &struck, &events).await?;
         }
-        if args.keep {
-            stage.keep(&events, &mut stop).await;
-        }
         Ok::<Finished, Failure>(finished)
     };
     let result = Box::pin(result).await;
-    stage.down().await?;
-    finish(result, events, reporter, &args.run, None).await
+    stage.end(args, result, events, reporter, &mut stop).await
 }
 
 /// Marks what the environment holds, and lets the disaster happen.

@@ -15,6 +15,7 @@ use crate::layers::infrastructure::Declared;
 use crate::manifest::Resource;
 use crate::plan::estimate::estimate;
 use crate::read::{self, Reading};
+use crate::report::Reporter;
 use crate::report::event::Happening;
 use crate::sandbox::edge::Edge;
 use crate::sandbox::{self, AgentFlags, CloudOptions, Sandbox, operator, standin};
@@ -32,18 +33,13 @@ pub(super) async fn rehearse(args: RehearseArgs, show: Show) -> Result<ExitCode,
     }
     let (events, reporter) = reporter(&args.run, show)?;
     let mode = if args.bootstrap { Mode::Bootstrap } else { Mode::Recover };
-    let result = async {
-        let mut stop = stop_signal();
-        let (stage, given) = Stage::up(&args, &events, &mut stop).await?;
-        let result = Box::pin(stage.run(&args, &events, given, mode, true)).await;
-        if args.keep {
-            stage.keep(&events, &mut stop).await;
-        }
-        stage.down().await?;
-        result
+    let mut stop = stop_signal();
+    let (stage, given) = match Box::pin(Stage::up(&args, &events, &mut stop)).await {
+        Ok(up) => up,
+        Err(failure) => return finish(Err(failure), events, reporter, &args.run, None).await,
     };
-    let result = Box::pin(result).await;
-    finish(result, events, reporter, &args.run, None).await
+    let result = Box::pin(stage.run(&args, &events, given, mode, true)).await;
+    stage.end(&args, result, events, reporter, &mut stop).await
 }
 
 /// A sandbox, and what belongs to it as long as it stands.
@@ -100,14 +96,27 @@ impl Stage {
         Ok((Self { sandbox: Arc::new(Mutex::new(sandbox)), teller, standing, stop: stop.clone() }, given))
     }
 
-    /// Leaves it to be looked at, until Ctrl-C.
-    async fn keep(&self, events: &Events, stop: &mut watch::Receiver<u8>) {
-        let (id, kubeconfig) = {
-            let sandbox = self.sandbox.lock().await;
-            (sandbox.id().to_owned(), sandbox.kubeconfig().display().to_string())
-        };
-        phase(events, "keep", &format!("sandbox {id} stays until Ctrl-C: export KUBECONFIG={kubeconfig}"));
-        let _ = stop.changed().await;
+    /// Ends the report; then the sandbox goes, or stays to be looked at until Ctrl-C.
+    async fn end(
+        self,
+        args: &RehearseArgs,
+        result: Result<Finished, Failure>,
+        events: Events,
+        reporter: Reporter,
+        stop: &mut watch::Receiver<u8>,
+    ) -> Result<ExitCode, Failure> {
+        self.teller.send_replace(Events::silent());
+        let code = finish(result, events, reporter, &args.run, None).await;
+        if args.keep {
+            let (id, kubeconfig) = {
+                let sandbox = self.sandbox.lock().await;
+                (sandbox.id().to_owned(), sandbox.kubeconfig().display().to_string())
+            };
+            anstream::eprintln!("\nSandbox {id} stays until Ctrl-C: export KUBECONFIG={kubeconfig}");
+            let _ = stop.changed().await;
+        }
+        self.down().await?;
+        code
     }
 
     async fn down(self) -> Result<(), Failure> {
@@ -120,8 +129,10 @@ impl Stage {
     /// One whole run in it. `is_new`: its account never held anything.
     async fn run(&self, args: &RehearseArgs, events: &Events, mut given: Input, mode: Mode, is_new: bool) -> Result<Finished, Failure> {
         self.teller.send_replace(events.clone());
-        for stand_in in self.standing.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            events.send(stand_in.clone());
+        if !is_new {
+            for stand_in in self.standing.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                events.send(stand_in.clone());
+            }
         }
         super::context::tell(events, "rehearse", &given.environment, &given.plan.revision, &args.run.input.path);
         let access = self.access(&given.environment, is_new).await;

@@ -13,9 +13,12 @@ pub(super) async fn again(asked: &Asked, refused: &Answer, moto: &Moto) -> Resul
         return Ok(None);
     }
     let body = String::from_utf8_lossy(&asked.body).into_owned();
+    // Of another body.
+    let mut headers = asked.headers.clone();
+    headers.remove(http::header::CONTENT_LENGTH);
     for (name, kind) in texts(&body, "Name").into_iter().zip(texts(&body, "Type")) {
         let uri: Uri = format!("{path}?name={name}&type={kind}&maxitems=1").parse().map_err(|error| format!("{name}: {error}"))?;
-        let listed = moto.forward(&Asked::new(Method::GET, uri, asked.headers.clone(), Bytes::new())).await?;
+        let listed = moto.forward(&Asked::new(Method::GET, uri, headers.clone(), Bytes::new())).await?;
         let listed = String::from_utf8_lossy(&listed.body).into_owned();
         let is_it = |found: &&str| found.trim_end_matches('.') == name.trim_end_matches('.');
         if texts(&listed, "Name").first().is_some_and(is_it) && texts(&listed, "Type").first() == Some(&kind) {
@@ -24,7 +27,5 @@ pub(super) async fn again(asked: &Asked, refused: &Answer, moto: &Moto) -> Resul
     }
     // What is not there is made by either word.
     let body = body.replace("<Action>CREATE</Action>", "<Action>UPSERT</Action>");
-    let mut headers = asked.headers.clone();
-    headers.remove(http::header::CONTENT_LENGTH);
     moto.forward(&Asked::new(asked.method.clone(), asked.uri.clone(), headers, body.into())).await.map(Some)
 }
