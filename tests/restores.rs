@@ -71,8 +71,8 @@ async fn without_a_backup_nothing_is_written_and_all_that_is_lost_is_told_at_onc
     let said = recover(&account, &environment("")).await;
     said.has(
         &[
-            "apps/one/database.yaml:1: PersistentVolumeClaim default/data-db-0: its data is gone, and account 123456789012 (eu-west-1) holds no usable backup of it",
-            "infra/all.yaml:1: Table infra/orders: its data is gone",
+            "apps/one/database.yaml:1 PersistentVolumeClaim default/data-db-0: its data is gone, and account 123456789012 (eu-west-1) holds no usable backup of it",
+            "infra/all.yaml:1 Table infra/orders: its data is gone",
             "spec.restore: [{match: {kind: Table, namespace: infra, name: orders}, rule: empty}]",
         ],
         1,
@@ -166,7 +166,9 @@ async fn acting(cluster: &Cluster) -> ObjectId {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_cluster_that_still_acts_stops_the_run_until_it_is_fenced() {
-    let (Some(new), Some(old)) = (cluster_server::server(), cluster_server::another()) else { return };
+    // Each waits for its server with a runtime of its own.
+    let servers = std::thread::spawn(|| (cluster_server::server(), cluster_server::another()));
+    let (Some(new), Some(old)) = servers.join().unwrap() else { return };
     let Some(account) = Account::open(1).await else { return };
     let (new, old) = (new.kubeconfig("new", "admin-token", new.port), old.kubeconfig("old", "admin-token", old.port));
     let environment = Environment::new("", &format!("  cluster: {{kubeconfig: {}}}\n", old.display()));

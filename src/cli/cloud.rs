@@ -120,12 +120,11 @@ impl Ahead {
 
     /// Keeps other runs off the account, where something is to be written to it; what was seen must still be so then.
     async fn hold(&self) -> Result<Option<Hold>, Failure> {
-        let Build { cloud, environment, declared, observation, events, backups, .. } = &self.build;
-        let writes = |(position, declared): (usize, &Declared)| {
-            let found = observation.found.get(&position);
-            action(found) != Action::Keep
-                || backups.contains_key(&position)
-                || found.is_some_and(|found| found.wants_marks(declared, environment))
+        let Build { cloud, environment, declared, observation, events, .. } = &self.build;
+        // What is as declared is taken over without a write, unless it is marked.
+        let writes = |(position, declared): (usize, &Declared)| match observation.found.get(&position) {
+            None => true,
+            Some(found) => !found.differences.is_empty() || found.wants_marks(declared, environment),
         };
         let Some(cloud) = cloud.as_ref().filter(|_| !self.is_sandbox && declared.iter().enumerate().any(writes)) else { return Ok(None) };
         let hold = match Hold::take(cloud.clone(), environment).await {

@@ -219,7 +219,7 @@ mod tests {
             ("500M", Some(500_000_000)),
             ("42", Some(42)),
             ("ten", None),
-            ("", Some(0)),
+            ("", None),
         ];
         for (text, bytes) in cases {
             assert_eq!(quantity(text), bytes, "{text}");
