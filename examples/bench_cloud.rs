@@ -95,7 +95,8 @@ async fn main() {
     let edge = Edge::start(&moto.endpoint(), SEED).await.unwrap();
     edge.set_durations(durations.clone());
     // What has no drawn time is there at once.
-    let access = Access { account: Some(ACCOUNT.into()), region: Some("eu-west-1".into()), sandbox: Some(edge.endpoint()), ..Access::default() };
+    let access =
+        Access { account: Some(ACCOUNT.into()), region: Some("eu-west-1".into()), sandbox: Some(edge.endpoint()), ..Access::default() };
     let cloud = Arc::new(Cloud::connect(&access).await.unwrap());
 
     let (needs, problems) = needs(&declared, cloud.place());

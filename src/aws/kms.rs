@@ -165,7 +165,10 @@ impl Key {
             [key] => &key.id,
             several => {
                 let ids: Vec<&str> = several.iter().map(|key| key.id.as_str()).collect();
-                let why = format!("several keys of it wait for their deletion: {}; save the right one with aws kms cancel-key-deletion", ids.join(", "));
+                let why = format!(
+                    "several keys of it wait for their deletion: {}; save the right one with aws kms cancel-key-deletion",
+                    ids.join(", ")
+                );
                 return Err(CloudError::invalid("kms CancelKeyDeletion", &why));
             }
         };

@@ -26,16 +26,16 @@ mod sns;
 mod sqs;
 
 use crate::layers::infrastructure::{Place, Schema};
+use crate::restore::volumes::Stock;
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use crate::restore::volumes::Stock;
+use aws_credential_types::provider::SharedCredentialsProvider;
 pub use ec2::volume::VOLUME;
 pub use error::{CloudError, Meaning};
-pub use kms::AnyKey;
 pub use kind::{Kind, Living, State, Wanted, mark};
-use aws_credential_types::provider::SharedCredentialsProvider;
+pub use kms::AnyKey;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -79,7 +79,9 @@ pub fn catalogue() -> Vec<&'static Schema> {
 
 /// The calls of a kind.
 pub fn kind(schema: &Schema) -> Option<&'static dyn Kind> {
-    kinds().chain([&ec2::volume::Volume as &dyn Kind]).find(|kind| kind.schema().service == schema.service && kind.schema().kind == schema.kind)
+    kinds()
+        .chain([&ec2::volume::Volume as &dyn Kind])
+        .find(|kind| kind.schema().service == schema.service && kind.schema().kind == schema.kind)
 }
 
 /// How an account is reached.

@@ -1,7 +1,7 @@
 //! `plan --all`: every environment of a repository, or every entry point where no file names one.
 
-use super::start::read_all;
 use super::form::Form;
+use super::start::read_all;
 use super::{Failure, InputArgs, PlanArgs};
 use crate::forms;
 use crate::plan::Plan;

@@ -29,7 +29,12 @@ use tokio::sync::watch;
 /// Account and region of an environment.
 pub(super) fn access(environment: &Environment) -> Access {
     let aws = environment.spec.aws.as_ref();
-    Access { account: aws.map(|aws| aws.account_id.clone()), region: aws.map(|aws| aws.region.clone()), role: aws.and_then(|aws| aws.assume_role.clone()), ..Access::default() }
+    Access {
+        account: aws.map(|aws| aws.account_id.clone()),
+        region: aws.map(|aws| aws.region.clone()),
+        role: aws.and_then(|aws| aws.assume_role.clone()),
+        ..Access::default()
+    }
 }
 
 /// The account, past the guard.

@@ -26,20 +26,23 @@ pub(super) async fn keep_apart(
     let acting = match looked {
         Ok(Ok(Some(acting))) => acting,
         Ok(Ok(None)) => return Ok(()),
-        Ok(Err(_)) | Err(_) => return tell(events, &format!("{}: does not answer; it is taken to be gone", old.server())),
+        Ok(Err(_)) | Err(_) => {
+            tell(events, format!("{}: does not answer; it is taken to be gone", old.server()));
+            return Ok(());
+        }
     };
     let names: Vec<String> = acting.objects.iter().take(3).map(ToString::to_string).collect();
     let count = if acting.objects.len() == 1 { "1 object".to_owned() } else { format!("{} objects", acting.objects.len()) };
     let what = format!("{count}, such as {}", names.join(", "));
     if args.fence {
         fence::fence(&old, &acting).await.map_err(|error| Failure::new(format!("fence: {error}")).code(1))?;
-        return tell(events, &format!("{}: fenced: {what}, are suspended or scaled to nothing", acting.server));
+        tell(events, format!("{}: fenced: {what}, are suspended or scaled to nothing", acting.server));
+        return Ok(());
     }
     if args.beside {
-        return tell(
-            events,
-            &format!("{}: still acts on {what}; both clusters may write the same DNS records, images and volumes", acting.server),
-        );
+        let warning = "both clusters may write the same DNS records, images and volumes";
+        tell(events, format!("{}: still acts on {what}; {warning}", acting.server));
+        return Ok(());
     }
     let failure =
         Failure::new(format!("cluster {}: still answers, and acts for this environment with {what}; nothing was written", acting.server));
@@ -59,7 +62,6 @@ async fn old(args: &StartArgs, environment: &Environment) -> Result<Option<Clust
     Ok(tokio::time::timeout(PATIENCE, connect(&ClusterArgs::default(), environment)).await.ok().and_then(Result::ok))
 }
 
-fn tell(events: &Events, message: &str) -> Result<(), Failure> {
-    events.send(Happening::Warning { node: None, message: message.to_owned() });
-    Ok(())
+fn tell(events: &Events, message: String) {
+    events.send(Happening::Warning { node: None, message });
 }

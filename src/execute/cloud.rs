@@ -137,7 +137,7 @@ pub async fn build(build: Build) -> Built {
         living: HashMap::new(),
         actions: (0..build.declared.len())
             .map(|position| {
-                let is_restored = build.backups.contains_key(&position) || std::ptr::eq(build.declared[position].schema, &VOLUME);
+                let is_restored = build.backups.contains_key(&position) || std::ptr::eq(build.declared[position].schema, &raw const VOLUME);
                 if is_restored { Action::Restore } else { action(build.observation.found.get(&position)) }
             })
             .chain(build.commands.iter().map(Job::action))

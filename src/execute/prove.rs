@@ -18,6 +18,7 @@ use crate::restore::volumes::{TAG_NAME, TAG_NAMESPACE};
 use futures::stream::{StreamExt as _, iter};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -105,7 +106,7 @@ fn check(name: &str, wrong: Vec<String>, held: String, fix: &str) -> Check {
     let more = wrong.len().saturating_sub(TOLD);
     let mut detail = wrong.into_iter().take(TOLD).collect::<Vec<_>>().join("; ");
     if more > 0 {
-        detail.push_str(&format!("; and {more} more"));
+        let _ = write!(detail, "; and {more} more");
     }
     Check { name: name.to_owned(), verdict: Verdict::Failed, detail, fix: Some(fix.to_owned()) }
 }
@@ -170,7 +171,9 @@ async fn confirmed(question: Question<'_>) -> Result<Vec<survey::Standing>, Clus
     let deadline = Instant::now() + PATIENCE;
     loop {
         let layers = survey::layers(question.cluster, question.reading).await?;
-        let is_busy = layers.iter().any(|layer| layer.missing.is_some() && !layer.revision.is_empty());
+        let is_busy = layers
+            .iter()
+            .any(|layer| layer.missing.as_deref().is_some_and(|missing| missing != survey::SUSPENDED) && !layer.revision.is_empty());
         if !is_busy || Instant::now() > deadline {
             return Ok(layers);
         }
@@ -187,7 +190,9 @@ async fn handed(question: Question<'_>) -> Result<Check, ClusterError> {
         return Ok(check("agent", vec!["Flux is not installed".to_owned()], String::new(), "run `blackstart recover`"));
     };
     let mut wrong: Vec<String> = agent.unavailable.iter().map(|controller| format!("Deployment {controller}")).collect();
-    wrong.extend(layers.iter().filter_map(|layer| Some(format!("{}: {}", layer.id, layer.missing.as_ref()?))));
+    // Whoever suspended a layer has taken it from the agent.
+    let missing = |layer: &survey::Standing| layer.missing.clone().filter(|missing| missing != survey::SUSPENDED);
+    wrong.extend(layers.iter().filter_map(|layer| Some(format!("{}: {}", layer.id, missing(layer)?))));
     let revision = question.reading.revision.get(..12).unwrap_or(&question.reading.revision);
     Ok(check("agent", wrong, format!("has {} at {revision}", count(layers.len(), "layer")), "flux get kustomizations --all-namespaces"))
 }

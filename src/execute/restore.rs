@@ -13,7 +13,7 @@ use crate::plan::{Constraint, Edge};
 use crate::problem::Problem;
 use crate::report::event::{Fate, State};
 use crate::restore::claims::Claim;
-use crate::restore::volumes::{Ground, Source, Volume, persistent_volume, source, volume};
+use crate::restore::volumes::{Ground, Source, Stock, Volume, persistent_volume, source, volume};
 use crate::restore::{Backup, Keeper, choose, keeper, locked, lost, rule};
 use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
@@ -136,10 +136,10 @@ pub async fn look(question: Question<'_>) -> Result<(Restoration, Vec<Problem>),
                     chosen.push((claim.keeper(), backup, declared.node()));
                     restoration.volumes.push(declared);
                 }
-                Err(problem) => problems.push(problem),
+                Err(problem) => problems.push(*problem),
             },
             Ok(None) => restoration.starts_empty(claim.keeper().to_string(), &rule, question.is_new),
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(*problem),
         }
     }
     for position in gone {
@@ -153,7 +153,7 @@ pub async fn look(question: Question<'_>) -> Result<(Restoration, Vec<Problem>),
                     restoration.backups.insert(position, backup.clone());
                 }
                 Ok(None) => restoration.starts_empty(keeper.to_string(), &rule, question.is_new),
-                Err(problem) => problems.push(problem),
+                Err(problem) => problems.push(*problem),
             }
         } else if let Some(what) = lost(declared).filter(|_| !question.is_new) {
             restoration.tell(declared.resource.id().to_string(), Fate::Lost, None, None, Some(&format!("{what}, if it had any")));
@@ -191,8 +191,8 @@ fn short(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or(id)
 }
 
-async fn stock(question: Question<'_>) -> Result<crate::restore::volumes::Stock, CloudError> {
-    if question.claims.is_empty() { Ok(Default::default()) } else { aws::stock(question.cloud).await }
+async fn stock(question: Question<'_>) -> Result<Stock, CloudError> {
+    if question.claims.is_empty() { Ok(Stock::default()) } else { aws::stock(question.cloud).await }
 }
 
 /// Backups of what is gone, a list for each kind, all at once.

@@ -115,6 +115,9 @@ pub async fn agent(cluster: &Cluster) -> Result<Option<Agent>, ClusterError> {
     Ok(Some(Agent { version, unavailable: unavailable.collect() }))
 }
 
+/// Why a layer is not confirmed that somebody has suspended.
+pub const SUSPENDED: &str = "it is suspended in the cluster";
+
 /// A layer as the agent tells of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Standing {
@@ -138,7 +141,7 @@ pub async fn layers(cluster: &Cluster, reading: &Reading) -> Result<Vec<Standing
                 return Standing { id: layer.id.clone(), revision: String::new(), missing: Some("it is not there".to_owned()) };
             };
             let missing = match agent::confirmation(&living.object, &layer.source, revision) {
-                _ if living.suspended => Some("it is suspended in the cluster".to_owned()),
+                _ if living.suspended => Some(SUSPENDED.to_owned()),
                 Confirmation::Ready => None,
                 Confirmation::Waiting(message) => Some(message),
                 Confirmation::DependencyNotReady => Some("a layer that it depends on is not ready".to_owned()),

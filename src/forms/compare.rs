@@ -52,6 +52,7 @@ pub struct Moved {
 }
 
 /// What changes in one layer (`infrastructure` for what is built below the cluster).
+#[expect(clippy::struct_field_names, reason = "a field of the JSON")]
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Changed {
     /// `namespace/name`.

@@ -5,6 +5,7 @@ use crate::plan::{Plan, PlannedLayer};
 use crate::problem::Severity;
 use crate::verify::rules;
 use crate::verify::{Finding, Verification};
+use std::fmt::Write as _;
 
 /// GitHub takes 65536 characters in a comment; bytes count at least as much.
 const MOST: usize = 60_000;
@@ -124,8 +125,10 @@ pub fn verified(found: &Verification) -> String {
     };
     let counts =
         [(Severity::Blocks, "the start stops"), (Severity::Differs, "it comes up other than before"), (Severity::Risk, "it may go wrong")];
-    let rows: String =
-        counts.iter().map(|(severity, what)| format!("| {} | {what} | {} |\n", word(*severity), found.count(*severity))).collect();
+    let rows = counts.iter().fold(String::new(), |mut rows, (severity, what)| {
+        let _ = writeln!(rows, "| {} | {what} | {} |", word(*severity), found.count(*severity));
+        rows
+    });
     out.add(&format!("{start}\n\n| | | |\n|---|---|--:|\n{rows}| accepted | | {} |\n\n", found.accepted.len()), 0);
     let mut rules: Vec<(&str, Severity)> = found.findings.iter().map(|finding| (finding.problem.rule, finding.problem.severity)).collect();
     rules.dedup();

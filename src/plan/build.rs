@@ -231,7 +231,13 @@ impl Builder {
         for claim in claims {
             self.nodes.push(Node { id: claim.node(), action: Action::Restore, owner: "provider", seconds: estimate::CLAIM });
             self.edge(cluster.to_owned(), claim.node(), Constraint::ReadyBeforeStart, "needs the cluster", claim.origin.clone());
-            self.edge(claim.node(), claim.layer.node(), Constraint::ReadyBeforeStart, "its claim binds to the old data", claim.origin.clone());
+            self.edge(
+                claim.node(),
+                claim.layer.node(),
+                Constraint::ReadyBeforeStart,
+                "its claim binds to the old data",
+                claim.origin.clone(),
+            );
         }
     }
 

@@ -5,13 +5,14 @@ use serde_json::Value;
 /// What is wrong with a value; none where it is right, or where the key promises nothing.
 pub fn wrong(key: &str, value: &str) -> Option<&'static str> {
     let is_pem = |what: &str| value.lines().any(|line| line.starts_with("-----BEGIN ") && line.trim_end().ends_with(what));
+    let ending = key.rsplit_once('.').map_or("", |(_, last)| last);
     match key {
         _ if value.trim().is_empty() => Some("is empty"),
         // kustomize-controller `internal/decryptor`: one identity a line, `#` for comments.
-        _ if key.ends_with(".agekey") => {
+        _ if ending == "agekey" => {
             (!value.lines().any(|line| line.trim().starts_with("AGE-"))).then_some("holds no age identity (AGE-SECRET-KEY-…)")
         }
-        _ if key.ends_with(".asc") => (!is_pem("PGP PRIVATE KEY BLOCK-----")).then_some("holds no armoured PGP private key"),
+        _ if ending == "asc" => (!is_pem("PGP PRIVATE KEY BLOCK-----")).then_some("holds no armoured PGP private key"),
         ".dockerconfigjson" => {
             let auths =
                 serde_json::from_str::<Value>(value).ok().and_then(|value| value.get("auths")?.as_object().map(|auths| !auths.is_empty()));

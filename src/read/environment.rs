@@ -91,8 +91,11 @@ pub struct SecretValues {
     /// Credentials of AWS, for what its keys have encrypted and no Secret says how; as environment variables.
     aws: Vec<(&'static str, Zeroizing<String>)>,
     /// Keyrings that were made, by Secret.
-    rings: Arc<Mutex<BTreeMap<(String, String), Arc<Keyring>>>>,
+    rings: Rings,
 }
+
+/// Keyrings by namespace and name of their Secret.
+type Rings = Arc<Mutex<BTreeMap<(String, String), Arc<Keyring>>>>;
 
 impl std::fmt::Debug for SecretValues {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -136,9 +139,9 @@ impl SecretValues {
         let Some((namespace, name)) = secret else { return keys };
         let id = (namespace.to_owned(), name.to_owned());
         let Some(data) = self.values.get(&id) else { return keys };
-        let lines = data.iter().filter(|(key, _)| key.ends_with(".agekey")).flat_map(|(_, value)| value.lines());
+        let lines = data.iter().filter(|(key, _)| is_kind(key, "agekey")).flat_map(|(_, value)| value.lines());
         keys.age = lines.map(str::trim).filter(|line| line.starts_with("AGE-")).map(|line| Zeroizing::new(line.to_owned())).collect();
-        let armoured: Vec<&str> = data.iter().filter(|(key, _)| key.ends_with(".asc")).map(|(_, value)| value.as_str()).collect();
+        let armoured: Vec<&str> = data.iter().filter(|(key, _)| is_kind(key, "asc")).map(|(_, value)| value.as_str()).collect();
         if !armoured.is_empty() {
             let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
             keys.pgp = Some(rings.entry(id).or_insert_with(|| Arc::new(Keyring::new(&armoured))).clone());
@@ -150,9 +153,14 @@ impl SecretValues {
     }
 }
 
+/// Whether a key of a Secret has this ending, as kustomize-controller reads it.
+fn is_kind(key: &str, ending: &str) -> bool {
+    key.rsplit_once('.').is_some_and(|(_, last)| last == ending)
+}
+
 /// Whether a key of a Secret is one that decrypts.
 pub fn is_for_decryption(key: &str) -> bool {
-    key.ends_with(".agekey") || key.ends_with(".asc") || key == "sops.aws-kms"
+    is_kind(key, "agekey") || is_kind(key, "asc") || key == "sops.aws-kms"
 }
 
 /// The credentials in `sops.aws-kms` (kustomize-controller `internal/sops/awskms`), as AWS' own environment variables.

@@ -109,7 +109,7 @@ pub fn read(text: &str, file: &str) -> Result<Disaster, Vec<Problem>> {
     let mut reader = Reader { file, problems: Vec::new() };
     let root = match Located::parse(text) {
         Ok(root) => root,
-        Err(error) => return Err(vec![reader.problem(error.line, error.message, None)]),
+        Err(error) => return Err(vec![reader.problem(error.line, &error.message, None)]),
     };
     if root.get("kind").and_then(Located::text) != Some("Disaster") {
         reader.wrong(root.line, "kind: must be Disaster");
@@ -154,12 +154,12 @@ pub fn read(text: &str, file: &str) -> Result<Disaster, Vec<Problem>> {
                 None => reader.wrong(value.line, "spec.resources: a list of nodes such as aws/sqs/Queue/shop/orders, all or half"),
             },
             ("resources", Some(_)) => {
-                reader.wrong(value.line, "spec.resources: a list of nodes such as aws/sqs/Queue/shop/orders, all or half")
+                reader.wrong(value.line, "spec.resources: a list of nodes such as aws/sqs/Queue/shop/orders, all or half");
             }
             (other, _) => {
-                let near = nearest(other, ["cluster", "agent", "namespaces", "resources", "volumes"].into_iter());
+                let near = nearest(other, ["cluster", "agent", "namespaces", "resources", "volumes"]);
                 let hint = near.first().map(|near| format!("did you mean {near}?"));
-                let problem = reader.problem(line.0, format!("spec.{other}: is not known"), hint);
+                let problem = reader.problem(line.0, &format!("spec.{other}: is not known"), hint);
                 reader.problems.push(problem);
             }
         }
@@ -180,7 +180,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn problem(&self, line: u32, message: String, hint: Option<String>) -> Problem {
+    fn problem(&self, line: u32, message: &str, hint: Option<String>) -> Problem {
         let problem = Problem::blocks("disaster", format!("disaster {}: {message}", self.file));
         let problem = problem.at(Some(Origin { file: self.file.to_owned(), line }));
         match hint {
@@ -190,7 +190,7 @@ impl Reader<'_> {
     }
 
     fn wrong(&mut self, line: u32, message: &str) {
-        let problem = self.problem(line, message.to_owned(), None);
+        let problem = self.problem(line, message, None);
         self.problems.push(problem);
     }
 }

@@ -393,7 +393,8 @@ impl Report {
         let errors = self.failures.iter_mut().map(|failure| &mut failure.error).chain(self.faults.iter_mut().map(|fault| &mut fault.error));
         let entries = self.layers.iter_mut().chain(&mut self.nodes).filter_map(|entry| entry.error.as_mut());
         for error in errors.chain(entries).filter(|error| error.len() > LONGEST) {
-            error.truncate(error.floor_char_boundary(LONGEST));
+            let end = (0..=LONGEST).rev().find(|&end| error.is_char_boundary(end)).unwrap_or_default();
+            error.truncate(end);
             error.push('…');
         }
         self.left_out = left_out;

@@ -90,12 +90,12 @@ pub fn rule(environment: &Environment, keeper: Keeper<'_>) -> RestoreRule {
 }
 
 /// The backup that a rule asks for; none where it may start empty, and does.
-pub fn choose<'a>(keeper: Keeper<'_>, rule: &RestoreRule, backups: &'a [Backup], place: &str) -> Result<Option<&'a Backup>, Problem> {
+pub fn choose<'a>(keeper: Keeper<'_>, rule: &RestoreRule, backups: &'a [Backup], place: &str) -> Result<Option<&'a Backup>, Box<Problem>> {
     let until = match rule {
         RestoreRule::Empty => return Ok(None),
         RestoreRule::At(time) => Some(time.parse::<Timestamp>().map_err(|error| {
             let message = format!("{keeper}: `at: {time}` of its restore rule is no time: {error}");
-            Problem::blocks("restore-time", message).at(keeper.origin.cloned()).hint("write it like 2026-11-20T22:00:00Z")
+            Box::new(Problem::blocks("restore-time", message).at(keeper.origin.cloned()).hint("write it like 2026-11-20T22:00:00Z"))
         })?),
         RestoreRule::Required | RestoreRule::Newest => None,
     };
@@ -104,7 +104,7 @@ pub fn choose<'a>(keeper: Keeper<'_>, rule: &RestoreRule, backups: &'a [Backup],
     match (newest, rule) {
         (Some(backup), _) => Ok(Some(backup)),
         (None, RestoreRule::Newest) => Ok(None),
-        (None, _) => Err(missing(keeper, until, backups, place)),
+        (None, _) => Err(Box::new(missing(keeper, until, backups, place))),
     }
 }
 

@@ -83,7 +83,7 @@ pub struct Ground {
 }
 
 /// The data of a claim; none where it starts empty and may.
-pub fn source(claim: &Claim, rule: &RestoreRule, stock: &Stock, ground: &Ground) -> Result<Option<Source>, Problem> {
+pub fn source(claim: &Claim, rule: &RestoreRule, stock: &Stock, ground: &Ground) -> Result<Option<Source>, Box<Problem>> {
     if *rule == RestoreRule::Empty {
         return Ok(None);
     }
@@ -92,7 +92,7 @@ pub fn source(claim: &Claim, rule: &RestoreRule, stock: &Stock, ground: &Ground)
         match living.as_slice() {
             [] => {}
             [volume] => return reachable(claim, volume, ground).map(|()| Some(Source::Living((*volume).clone()))),
-            several => return Err(ambiguous(claim, several)),
+            several => return Err(Box::new(ambiguous(claim, several))),
         }
     }
     let ids: BTreeSet<&str> = living.iter().map(|volume| volume.id.as_str()).collect();
@@ -112,7 +112,7 @@ fn is_of(tags: &BTreeMap<String, String>, claim: &Claim, ground: &Ground) -> boo
 }
 
 /// A volume serves its own zone only.
-fn reachable(claim: &Claim, volume: &Volume, ground: &Ground) -> Result<(), Problem> {
+fn reachable(claim: &Claim, volume: &Volume, ground: &Ground) -> Result<(), Box<Problem>> {
     let zones = zones(claim, ground);
     if zones.is_empty() || zones.contains(&volume.zone) {
         return Ok(());
@@ -129,7 +129,7 @@ fn reachable(claim: &Claim, volume: &Volume, ground: &Ground) -> Result<(), Prob
         "declare a node group in {}, or take a snapshot (aws ec2 create-snapshot --volume-id {}), delete the volume, and run the same command again",
         volume.zone, volume.id
     );
-    Err(Problem::blocks("state-zone", message).at(claim.origin.clone()).hint(hint))
+    Err(Box::new(Problem::blocks("state-zone", message).at(claim.origin.clone()).hint(hint)))
 }
 
 fn ambiguous(claim: &Claim, volumes: &[&Volume]) -> Problem {
@@ -158,13 +158,13 @@ fn zones(claim: &Claim, ground: &Ground) -> BTreeSet<String> {
 }
 
 /// The volume that is made from a snapshot: as the claim's class has it, at least as large as both ask for, in a zone where its pods may run.
-pub fn volume(claim: &Claim, backup: &Backup, gib: u64, ground: &Ground, schema: &'static Schema) -> Result<Declared, Problem> {
+pub fn volume(claim: &Claim, backup: &Backup, gib: u64, ground: &Ground, schema: &'static Schema) -> Result<Declared, Box<Problem>> {
     let zones: Vec<String> = zones(claim, ground).into_iter().collect();
     // The claims of a StatefulSet go to one zone after the other, as its pods do.
     let Some(zone) = claim.ordinal.checked_rem(zones.len()).and_then(|place| zones.get(place)) else {
         let message = format!("{}: no zone is known in which its pods may run; nothing was written", claim.keeper());
         let hint = "declare spec.availabilityZone of the node groups' subnets, allowedTopologies of its StorageClass, or a node selector";
-        return Err(Problem::blocks("state-zone", message).at(claim.origin.clone()).hint(hint));
+        return Err(Box::new(Problem::blocks("state-zone", message).at(claim.origin.clone()).hint(hint)));
     };
     let parameter = |name: &str| claim.class.as_ref().and_then(|class| class.parameters.get(name)).cloned();
     let number = |name: &str| parameter(name).and_then(|text| text.parse::<u64>().ok());

@@ -17,7 +17,7 @@ pub(super) fn time(seconds: f64) -> String {
     match whole {
         0..100 => count(whole, "second"),
         100..7200 => count(whole.div_ceil(60), "minute"),
-        _ if whole / 60 % 60 == 0 => count(whole / 3600, "hour"),
+        _ if (whole / 60).is_multiple_of(60) => count(whole / 3600, "hour"),
         _ => format!("{} {}", count(whole / 3600, "hour"), count(whole / 60 % 60, "minute")),
     }
 }

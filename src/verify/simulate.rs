@@ -149,7 +149,9 @@ impl<'a> State<'a> {
                 && self.lacking(facts, layer, &needs[layer]).is_empty()
         };
         let next: Vec<usize> = all.clone().filter(can).collect();
-        next.iter().for_each(|&layer| self.applied[layer] = true);
+        for &layer in &next {
+            self.applied[layer] = true;
+        }
         let mut moved = !next.is_empty();
         // What becomes ready lets others become so.
         loop {
@@ -161,7 +163,9 @@ impl<'a> State<'a> {
             if settled.is_empty() {
                 break;
             }
-            settled.into_iter().for_each(|layer| self.ready[layer] = true);
+            for layer in settled {
+                self.ready[layer] = true;
+            }
             moved = true;
         }
         let brought = facts.kinds.iter().filter(|(_, by)| by.iter().any(|provider| self.applied[provider.layer]));

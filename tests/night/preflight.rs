@@ -228,7 +228,7 @@ async fn everything_is_checked_and_told_with_a_fix() {
     is(&said, "names", "taken-by-others", "blocker", "belongs to another account");
     is(&said, "names", "tests-free", "ok", "free");
     is(&said, "names", "Secret going", "ok", "takes it back");
-    is(&said, "names", "1 queues", "not-checked", "60 s");
+    is(&said, "names", "1 queue", "not-checked", "60 s");
     is(&said, "dns", "shop.example", "warning", "ns9.old.example");
     is(&said, "images", "shop/api", "ok", "");
     is(&said, "images", "shop/anonymous", "ok", "");

@@ -43,7 +43,7 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     let (events, first_reporter) = reporter(&first, show)?;
     let mut stop = stop_signal();
     let built = async {
-        let (stage, given) = Stage::up(args, &events, &mut stop).await?;
+        let (stage, given) = Box::pin(Stage::up(args, &events, &mut stop)).await?;
         let finished = Box::pin(stage.run(args, &events, given, Mode::Bootstrap, true)).await?;
         Ok::<_, Failure>((stage, finished))
     };

@@ -49,7 +49,7 @@ impl Lower<'_> {
     }
 
     /// Manifests of what is to be made.
-    fn to_make(&self) -> impl Iterator<Item = &Declared> {
+    fn missing(&self) -> impl Iterator<Item = &Declared> {
         self.declared.iter().enumerate().filter(|(position, _)| self.action(*position) == Action::Create).map(|(_, declared)| declared)
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 pub(super) async fn look(lower: Lower<'_>, environment: &str) -> Vec<Check> {
     let mut kinds: BTreeMap<(&str, &str), Vec<&Declared>> = BTreeMap::new();
-    for declared in lower.to_make() {
+    for declared in lower.missing() {
         kinds.entry((declared.schema.service, declared.schema.kind)).or_default().push(declared);
     }
     let leaving = join_all(kinds.values().map(|all| leaving(lower.cloud, environment, all))).await;

@@ -4,6 +4,7 @@ use super::Lower;
 use crate::aws::{Cloud, CloudError};
 use crate::preflight::quotas::{Limit, Most, room};
 use crate::preflight::{Check, Group};
+use aws_sdk_ec2::types::AccountAttribute;
 use aws_sdk_elasticloadbalancingv2::types::LoadBalancerTypeEnum;
 use aws_sdk_iam::types::SummaryKeyType;
 use futures::future::{BoxFuture, join_all};
@@ -16,7 +17,7 @@ type Asked<'a> = BoxFuture<'a, Result<Vec<Limit>, CloudError>>;
 
 pub(super) async fn look(lower: Lower<'_>) -> Vec<Check> {
     let mut planned: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for declared in lower.to_make() {
+    for declared in lower.missing() {
         *planned.entry((declared.schema.service, declared.schema.kind)).or_default() += 1;
     }
     // What has no quota that anybody meets is not told of.
@@ -88,8 +89,8 @@ async fn networks(cloud: &Cloud) -> Result<Vec<Limit>, CloudError> {
 async fn addresses(cloud: &Cloud) -> Result<Vec<Limit>, CloudError> {
     let told = cloud.ec2().describe_account_attributes().attribute_names("vpc-max-elastic-ips".into()).send().await;
     let told = told.map_err(|error| CloudError::new("ec2 DescribeAccountAttributes", &error))?;
-    let values = told.account_attributes().iter().flat_map(|attribute| attribute.attribute_values());
-    let Some(most) = values.filter_map(|value| value.attribute_value()?.parse().ok()).next() else { return Ok(Vec::new()) };
+    let mut values = told.account_attributes().iter().flat_map(AccountAttribute::attribute_values);
+    let Some(most) = values.find_map(|value| value.attribute_value()?.parse().ok()) else { return Ok(Vec::new()) };
     let used = cloud.ec2().describe_addresses().send().await.map_err(|error| CloudError::new("ec2 DescribeAddresses", &error))?;
     let used = counted(used.addresses().len());
     Ok(vec![Limit { kind: ("ec2", "ElasticIPAddress"), noun: "Elastic IP addresses", used, most: Most::Told(most) }])

@@ -13,8 +13,8 @@ pub(super) async fn look(given: Given<'_>) -> Vec<Check> {
     let asked = declared.filter_map(|(id, declaration)| {
         let secret = declaration.text("/spec/secretRef/name");
         let url = declaration.text("/spec/url");
-        (!secret.is_empty() && !url.is_empty())
-            .then(|| async move { one(given, &id.to_string(), url, &id.namespace, secret).await.at(declaration.origin.clone()) })
+        let asked = async move { one(given, &id.to_string(), url, &id.namespace, secret).await.at(declaration.origin.clone()) };
+        (!secret.is_empty() && !url.is_empty()).then_some(asked)
     });
     join_all(asked).await
 }

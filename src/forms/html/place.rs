@@ -41,7 +41,7 @@ pub(super) fn place(plan: &Plan) -> Vec<Placed<'_>> {
         columns.entry(column).or_default().push(&node.id);
     }
     // About as wide as high, as far as the waves allow.
-    let rows = rows(columns.values().map(Vec::len));
+    let rows = rows(&columns.values().map(Vec::len));
     let mut placed = Vec::new();
     let mut left = 0;
     for (column, mut ids) in columns {
@@ -63,7 +63,7 @@ pub(super) fn place(plan: &Plan) -> Vec<Placed<'_>> {
     placed
 }
 
-fn rows(columns: impl Iterator<Item = usize> + Clone) -> usize {
+fn rows(columns: &(impl Iterator<Item = usize> + Clone)) -> usize {
     let tallest = columns.clone().max().unwrap_or(1);
     let is_wide = |rows: usize| {
         let folds: usize = columns.clone().map(|length| length.div_ceil(rows)).sum();

@@ -19,6 +19,7 @@ pub(crate) const RULE: Rule = Rule {
     check: Some(check),
 };
 
+#[expect(clippy::type_complexity, reason = "a group, used in this function alone")]
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     // All kinds that one thing brings to one layer are one finding.
     let mut groups: BTreeMap<(usize, ObjectId), (&Lack<'_>, usize, Vec<String>, BTreeSet<&str>)> = BTreeMap::new();

@@ -17,6 +17,7 @@ pub(crate) const RULE: Rule = Rule {
     check: Some(check),
 };
 
+#[expect(clippy::type_complexity, reason = "a group, used in this function alone")]
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let mut groups: BTreeMap<&str, (usize, BTreeMap<&str, usize>, &Resource, usize)> = BTreeMap::new();
     for (layer, object) in facts.objects().filter(|(_, object)| !facts.is_given(object.group())) {

@@ -17,6 +17,7 @@ pub(crate) const RULE: Rule = Rule {
     check: Some(check),
 };
 
+#[expect(clippy::type_complexity, reason = "a group, used in this function alone")]
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let mut objects: BTreeMap<(&str, &str, &str, &str), Vec<(usize, &Resource)>> = BTreeMap::new();
     for (layer, object) in facts.objects() {

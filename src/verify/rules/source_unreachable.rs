@@ -20,7 +20,8 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
         let host = url.split_once("://").map_or(url, |(_, rest)| rest);
         let host = host.split(['/', '?']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
         let host = host.split(':').next().unwrap_or_default();
-        let why = if host.ends_with(".svc") || host.ends_with(".cluster.local") {
+        let last = |end: &[&str]| host.split('.').rev().take(end.len()).eq(end.iter().rev().copied());
+        let why = if last(&["svc"]) || last(&["cluster", "local"]) {
             "is a service of the cluster itself, empty after a start from nothing"
         } else if host == "localhost" || is_private(host) {
             "is an address of a private network"
