@@ -200,8 +200,8 @@ fn graphs_draw_edges_between_nodes_that_they_name() {
 
     let mermaid = super::mermaid(&case.plan);
     let named: Vec<&str> = mermaid.lines().filter_map(|line| line.trim().split_once(['[', '(']).map(|(name, _)| name)).collect();
-    let ends: Vec<&str> = mermaid.lines().filter(|line| line.contains("-->")).flat_map(|line| line.trim().split(" --> ")).collect();
-    assert!(!ends.is_empty() && ends.iter().all(|end| named.contains(end)), "{mermaid}");
+    let arrows: Vec<&str> = mermaid.lines().filter(|line| line.contains("-->")).flat_map(|line| line.trim().split(" --> ")).collect();
+    assert!(!arrows.is_empty() && arrows.iter().all(|end| named.contains(end)), "{mermaid}");
 }
 
 #[test]

@@ -169,6 +169,7 @@ mod tests {
         change: &["SetQueueAttributes"],
     }];
 
+    #[expect(clippy::needless_pass_by_value, reason = "as `json!` gives it")]
     fn actions(spec: serde_json::Value, action: Action, differing: &[&'static str]) -> Vec<(String, String)> {
         let resource = Resource { value: json!({"kind": "Queue", "metadata": {"name": "q"}, "spec": spec}), origin: None };
         let declared = Declared { schema: &QUEUE, resource };

@@ -249,15 +249,19 @@ mod tests {
     #[test]
     fn the_page_names_account_secrets_and_commands() {
         let mut environment = Environment::named("shop");
-        environment.spec.aws =
-            Some(Aws { account_id: "111122223333".into(), region: "eu-west-1".into(), above: Default::default(), assume_role: None });
+        environment.spec.aws = Some(Aws {
+            account_id: "111122223333".into(),
+            region: "eu-west-1".into(),
+            above: crate::environment::Above::default(),
+            assume_role: None,
+        });
         environment.spec.secrets = vec![Secret {
             namespace: "flux-system".into(),
             name: "sops-age".into(),
             key: "age.agekey".into(),
             from: SecretSource::Ssm("/shop/age".into()),
             r#type: None,
-            labels: Default::default(),
+            labels: std::collections::BTreeMap::default(),
             origin: None,
         }];
         let nodes = vec![

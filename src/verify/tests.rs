@@ -39,9 +39,7 @@ const DEPENDS_ON_BASE: &str = "  dependsOn: [{name: base}]\n";
 
 /// Reads files as a repository with the cluster `clusters/a`; `spec` is that of the environment.
 fn report(files: &[(String, String)], spec: &str) -> Option<Verification> {
-    if crate::render::program::find("kustomize").is_none() {
-        return None;
-    }
+    crate::render::program::find("kustomize")?;
     let folder = tempfile::tempdir().unwrap();
     let sync = ("clusters/a/flux-system/gotk-sync.yaml".to_owned(), SYNC.to_owned());
     for (path, text) in std::iter::once(&sync).chain(files) {
