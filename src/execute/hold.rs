@@ -1,6 +1,6 @@
 //! One run at a time in an account: a parameter of Systems Manager, held while cloud resources are made, before any cluster could tell.
 //!
-//! It is taken where something is to be written, and gone afterwards. One that is not renewed for [`SECONDS`] is nobody's.
+//! It is taken where something is to be written, and gone afterwards. One that is not renewed for a minute is nobody's.
 
 use super::lease::{LeaseError, holder, is_dead};
 use crate::aws::{Cloud, CloudError, Meaning};

@@ -199,9 +199,9 @@ fn graphs_draw_edges_between_nodes_that_they_name() {
     assert!(edges.iter().all(|edge| nodes.contains(&edge[0]) && nodes.contains(&edge[1])), "{dot}");
 
     let mermaid = super::mermaid(&case.plan);
-    let named: Vec<&str> = mermaid.lines().filter_map(|line| line.trim().split_once(['[', '(']).map(|(name, _)| name)).collect();
+    let known: Vec<&str> = mermaid.lines().filter_map(|line| line.trim().split_once(['[', '(']).map(|(name, _)| name)).collect();
     let arrows: Vec<&str> = mermaid.lines().filter(|line| line.contains("-->")).flat_map(|line| line.trim().split(" --> ")).collect();
-    assert!(!arrows.is_empty() && arrows.iter().all(|end| named.contains(end)), "{mermaid}");
+    assert!(!arrows.is_empty() && arrows.iter().all(|end| known.contains(end)), "{mermaid}");
 }
 
 #[test]
