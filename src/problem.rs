@@ -84,6 +84,11 @@ pub struct Unknown {
     pub origin: Option<Origin>,
 }
 
+/// `1 layer`, `3 layers`.
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// Up to three names that are close to a wrong one, nearest first: few letters apart, or one holds the other.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let wanted = name.to_lowercase();

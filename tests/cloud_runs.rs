@@ -34,16 +34,11 @@ fn example() -> Vec<Declared> {
     declared(&resources)
 }
 
-/// What the worst night may hold.
-fn faults() -> Faults {
-    Faults { errors: 0.05, throttled: 0.1, dropped: 0.02, consistency: Duration::from_secs(3), ..Faults::default() }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_cost_time_and_nothing_else() {
     let Some(account) = Account::open(7).await else { return };
     let declared = example();
-    account.edge.set_faults(faults());
+    account.edge.set_faults(Faults::worst());
     let mut built = account.run(&declared).await;
     if !built.success {
         // What failed for good is gone on with by the same command.
@@ -76,7 +71,7 @@ async fn killed_at_random_moments() {
     for seed in 1..=seeds {
         let Some(account) = Account::open(seed).await else { return };
         if seed % 2 == 0 {
-            account.edge.set_faults(faults());
+            account.edge.set_faults(Faults::worst());
         }
         let mut dice = fastrand::Rng::with_seed(seed);
         for _ in 0..2 {

@@ -1,10 +1,11 @@
 //! DynamoDB.
 
 use super::error::or_absent;
-use super::kind::{Kind, Living, State, Wanted, count, differs, size};
+use super::kind::{Kind, Living, State, Wanted, differs, size};
 use super::s3::form::{self, Form, forms, given, object, take, words};
 use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, put, refers};
+use crate::problem::count;
 use crate::restore::Backup;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::update_table::builders::UpdateTableFluentBuilder;

@@ -1,10 +1,11 @@
 //! ECR.
 
 use super::error::or_absent;
-use super::kind::{Kind, Living, State, Wanted, count, differs};
+use super::kind::{Kind, Living, State, Wanted, differs};
 use super::kms::as_declared;
 use super::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, at, field, refers};
+use crate::problem::count;
 use async_trait::async_trait;
 use aws_sdk_ecr::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_ecr::types::{

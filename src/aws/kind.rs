@@ -177,11 +177,6 @@ pub(super) fn size(bytes: i64) -> String {
     if whole < 10 && unit != "bytes" { format!("{whole}.{rest} {unit}") } else { format!("{whole} {unit}") }
 }
 
-/// A number of things.
-pub(super) fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
 /// Whether a difference is at this path.
 pub fn differs(differences: &[Difference], path: &str) -> bool {
     differences.iter().any(|difference| difference.path == path)

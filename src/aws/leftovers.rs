@@ -5,6 +5,7 @@ use super::elbv2;
 use super::error::or_absent;
 use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::TAG_RESOURCE;
+use crate::problem::count;
 use aws_sdk_ec2::types::{Filter, NetworkInterface, NetworkInterfaceStatus, Tag, Volume, VolumeState};
 use futures::future::{join_all, try_join, try_join_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,13 +49,13 @@ impl Leftovers {
 
     /// In words: `2 load balancers, 3 volumes (120 GiB)`.
     pub fn words(&self) -> String {
-        let count = |list: &[String], noun: &str| (!list.is_empty()).then(|| super::kind::count(list.len(), noun));
+        let count_of = |list: &[String], noun: &str| (!list.is_empty()).then(|| count(list.len(), noun));
         let gib: i32 = self.volumes.iter().map(|(_, gib)| gib).sum();
-        let volumes = (!self.volumes.is_empty()).then(|| format!("{} ({gib} GiB)", super::kind::count(self.volumes.len(), "volume")));
+        let volumes = (!self.volumes.is_empty()).then(|| format!("{} ({gib} GiB)", count(self.volumes.len(), "volume")));
         let parts = [
-            count(&self.balancers, "load balancer"),
-            count(&self.target_groups, "target group"),
-            count(&self.groups, "security group"),
+            count_of(&self.balancers, "load balancer"),
+            count_of(&self.target_groups, "target group"),
+            count_of(&self.groups, "security group"),
             volumes,
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")

@@ -5,9 +5,10 @@ mod types;
 
 use self::form::{Form, given, object};
 use super::error::or_absent;
-use super::kind::{Kind, Living, State, Wanted, count, differs, size};
+use super::kind::{Kind, Living, State, Wanted, differs, size};
 use super::{Cloud, CloudError, Meaning};
 use crate::layers::infrastructure::{Difference, Identity, Reference, Schema, Tags, at, field, refers};
+use crate::problem::count;
 use async_trait::async_trait;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, Delete, ObjectIdentifier, ObjectLockEnabled, Tag, Tagging};
 use futures::future::{try_join, try_join_all};

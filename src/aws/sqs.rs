@@ -1,9 +1,10 @@
 //! SQS.
 
 use super::error::or_absent;
-use super::kind::{Kind, Living, State, Wanted, count, differs};
+use super::kind::{Kind, Living, State, Wanted, differs};
 use super::{Cloud, CloudError};
 use crate::layers::infrastructure::{Difference, Identity, Schema, Tags, field, refers};
+use crate::problem::count;
 use async_trait::async_trait;
 use aws_sdk_sqs::types::QueueAttributeName;
 use futures::future::try_join_all;

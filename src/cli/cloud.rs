@@ -23,6 +23,7 @@ use crate::report::event::Happening;
 use crate::restore::claims::claims;
 use futures::future::join_all;
 use serde_json::{Map, Value};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -70,13 +71,12 @@ pub(super) struct Ahead {
     restoration: Restoration,
     /// Whether the account is a sandbox's, which nobody else works on.
     is_sandbox: bool,
-    /// Claims that get the volume that holds their data.
-    pub(super) claims: Vec<Restored>,
 }
 
 impl Ahead {
     /// Puts into the plan what was found: what comes back from where; claims that start empty wait for nothing.
-    pub(super) fn complete(&mut self, plan: &mut Plan) {
+    /// Gives the claims that get the volume that holds their data.
+    pub(super) fn complete(&mut self, plan: &mut Plan) -> Vec<Restored> {
         let found = std::mem::take(&mut self.restoration);
         plan.restore(&found.claims.iter().map(|restored| restored.claim.node()).collect());
         for (position, declared) in self.build.declared.iter().enumerate() {
@@ -93,7 +93,7 @@ impl Ahead {
         for fate in found.fates {
             self.build.events.send(Happening::State(fate));
         }
-        self.claims = found.claims;
+        found.claims
     }
 
     /// The account as it was seen; none where commands make everything.
@@ -109,8 +109,15 @@ impl Ahead {
     {
         let below = Below { cloud: self.build.cloud.clone(), progress: self.build.progress.clone() };
         let hold = self.hold().await?;
-        let environment = self.build.environment.clone();
+        let (environment, journal) = (self.build.environment.clone(), self.build.journal.clone());
         let carried = carry(self.build, &self.cluster, below, events, above);
+        let carried = async {
+            let result = carried.await;
+            if let (Ok(Finished { success: true, .. }), Some(journal)) = (&result, &journal) {
+                journal.end();
+            }
+            result
+        };
         let Some(hold) = hold else { return carried.await };
         let result = tokio::select! {
             result = carried => result,
@@ -186,10 +193,12 @@ async fn carries(progress: &Progress, cluster: &[String]) -> bool {
 }
 
 /// Looks at the account, and refuses what must not be made or taken over. None where nothing is declared. Writes nothing.
+/// `journals`: where what a killed run left is found.
 pub(super) async fn look(
     given: &Input,
     access: &Access,
     mode: Mode,
+    journals: Option<&Path>,
     events: &Events,
     stop: &watch::Receiver<u8>,
 ) -> Result<Option<Ahead>, Failure> {
@@ -207,9 +216,7 @@ pub(super) async fn look(
     let surroundings = Surroundings { base: base.clone(), cloud: cloud.clone(), events: events.clone(), stop: stop.clone() };
     let commands = if access.sandbox.is_some() { made_up(given, events) } else { look_at_commands(given, &surroundings).await? };
     let mut declared = known(given, &commands)?;
-    // A rehearsal's account is gone with it.
-    let real = cloud.as_ref().filter(|_| access.sandbox.is_none());
-    let journal = real.and_then(|cloud| Journal::of_user(cloud.place(), environment)).map(Arc::new);
+    let journal = cloud.as_ref().zip(journals).map(|(cloud, folder)| Arc::new(Journal::open(folder, cloud.place(), environment)));
     if let Some(journal) = &journal {
         journal.settle().await;
     }
@@ -226,11 +233,14 @@ pub(super) async fn look(
                 name: environment,
                 declared: &declared,
                 observation: &observation,
-                claims: &claims(&given.reading),
+                claims: &claims(&given.reading, &given.environment),
                 is_new: access.is_new,
             };
-            let (restoration, lost) = restore::look(question).await.map_err(|errors| unseen(&errors))?;
+            let (mut restoration, lost) = restore::look(question).await.map_err(|errors| unseen(&errors))?;
             problems.extend(lost);
+            if let Some(journal) = &journal {
+                journal.recall(&mut restoration.fates);
+            }
             restoration
         }
         _ => Restoration::default(),
@@ -256,7 +266,7 @@ pub(super) async fn look(
         progress: Progress::default(),
         stop: stop.clone(),
     };
-    Ok(Some(Ahead { build, cluster, restoration, is_sandbox: access.sandbox.is_some(), claims: Vec::new() }))
+    Ok(Some(Ahead { build, cluster, restoration, is_sandbox: access.sandbox.is_some() }))
 }
 
 /// Asks all commands at once what is there.

@@ -6,6 +6,7 @@ use crate::cluster::Cluster;
 use crate::environment::Environment;
 use crate::execute::Events;
 use crate::execute::fence;
+use crate::problem::count;
 use crate::read::Reading;
 use crate::report::event::Happening;
 use std::time::Duration;
@@ -32,8 +33,7 @@ pub(super) async fn keep_apart(
         }
     };
     let names: Vec<String> = acting.objects.iter().take(3).map(ToString::to_string).collect();
-    let count = if acting.objects.len() == 1 { "1 object".to_owned() } else { format!("{} objects", acting.objects.len()) };
-    let what = format!("{count}, such as {}", names.join(", "));
+    let what = format!("{}, such as {}", count(acting.objects.len(), "object"), names.join(", "));
     if args.fence {
         fence::fence(&old, &acting).await.map_err(|error| Failure::new(format!("fence: {error}")).code(1))?;
         tell(events, format!("{}: fenced: {what}, are suspended or scaled to nothing", acting.server));

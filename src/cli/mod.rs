@@ -386,6 +386,12 @@ struct RehearseArgs {
     /// What a disaster draws; printed where it is drawn itself
     #[arg(long, value_name = "N", requires = "disaster")]
     seed: Option<u64>,
+    /// Let the recovery die so many times at drawn moments, as by kill -9, before it may end
+    #[arg(long, value_name = "N", requires = "disaster", default_value_t = 0)]
+    interrupt: u32,
+    /// Recover while 5 % of the calls to AWS fail, 10 % are throttled, 2 % are not answered, and what is new is unknown for 3 s
+    #[arg(long, requires = "disaster")]
+    faults: bool,
     /// How long cloud resources take here: 1:60 makes a minute of AWS a second, 1:1 is real, 0 is at once
     #[arg(long, value_name = "1:N", default_value = "1:60")]
     time_scale: sandbox::TimeScale,

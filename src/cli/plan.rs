@@ -3,7 +3,7 @@
 use super::failure::problem_text;
 use crate::plan::live::{Differing, Live};
 use crate::plan::{Constraint, Edge, Plan, PlannedLayer, State};
-use crate::problem::Severity;
+use crate::problem::{Severity, count};
 use anstyle::{AnsiColor, Style};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -328,10 +328,6 @@ fn list(words: &[&str], most: usize) -> String {
 
 pub(super) fn short(node: &str) -> &str {
     node.strip_prefix("layer/").unwrap_or(node)
-}
-
-fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 #[cfg(test)]

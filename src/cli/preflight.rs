@@ -9,7 +9,7 @@ use crate::execute::Events;
 use crate::execute::preflight::{self, Given, Lower};
 use crate::plan::Plan;
 use crate::preflight::{Backup, Check, Group, Preflight, Verdict};
-use crate::problem::{Problem, Severity};
+use crate::problem::{Problem, Severity, count};
 use crate::read::{Reading, Revision};
 use crate::report::Verbosity;
 use crate::report::event::Happening;
@@ -95,7 +95,6 @@ async fn look(
 /// What the plan itself has found.
 fn repository(plan: &Plan) -> Vec<Check> {
     let objects: usize = plan.layers.iter().map(|layer| layer.objects.len()).sum();
-    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
     let (layers, resources) = (count(plan.layers.len(), "layer"), count(plan.declared.len(), "cloud resource"));
     let read = format!("{layers}, {}, {resources}", count(objects, "object"));
     let mut checks: Vec<Check> = plan.problems.iter().map(|problem| told(Group::Repository, problem)).collect();

@@ -7,7 +7,7 @@ use crate::aws::Access;
 use crate::cluster::Cluster;
 use crate::environment::Environment;
 use crate::execute::progress::{Made, Progress};
-use crate::execute::prove::{self, Lower, Question};
+use crate::execute::prove::{self, Question};
 use crate::execute::{Below, Events};
 use crate::plan::Plan;
 use crate::read::{Reading, Revision};
@@ -36,8 +36,7 @@ pub(super) struct Proof<'a> {
 impl Proof<'_> {
     /// Looks at everything anew.
     pub(super) async fn checks(&self) -> Result<Vec<Check>, Failure> {
-        let has_claims = self.environment.spec.aws.is_some();
-        let claims = if has_claims { claims(self.reading) } else { Vec::new() };
+        let claims = claims(self.reading, self.environment);
         let mut checks = Vec::new();
         let mut below = None;
         if let Some(access) = self.access.filter(|_| !self.plan.declared.is_empty() || !claims.is_empty()) {
@@ -45,16 +44,10 @@ impl Proof<'_> {
             let (observation, problems) = observed(&cloud, &self.plan.environment, &self.plan.declared).await?;
             let progress = Progress::default();
             for (position, found) in &observation.found {
-                let made = Made { outputs: found.living.outputs(), living: Some(found.living.clone()) };
-                progress.ready(self.plan.declared[*position].node(), made);
+                progress.ready(self.plan.declared[*position].node(), Made::of(&found.living));
             }
             if !self.plan.declared.is_empty() {
-                checks.extend(prove::resources(Lower {
-                    cloud: &cloud,
-                    declared: &self.plan.declared,
-                    observation: &observation,
-                    problems: &problems,
-                }));
+                checks.push(prove::resources(&self.plan.declared, &observation, &problems));
             }
             if !claims.is_empty() {
                 checks.push(prove::volumes(&cloud, &claims).await.map_err(|error| super::cloud::unseen(&[error]))?);

@@ -6,6 +6,7 @@ use super::prove::Proof;
 use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RunArgs, Show, StartArgs};
 use crate::cluster::Cluster;
 use crate::environment::{Environment, Given, SecretSource};
+use crate::execute::journal::Journal;
 use crate::execute::kubeconfig::{self, Appears};
 use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::manifest::Resource;
@@ -170,8 +171,9 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     let access = super::cloud::access(&given.environment);
     let interrupted = || Failure::new("interrupted before the first write").code(130);
     // Parties that do not know of each other: the account, the agent's remote, the files at hand, the cluster where it is there already.
+    let journals = Journal::folder();
     let before = async {
-        let account = super::cloud::look(&given, &access, mode, events, &stop);
+        let account = super::cloud::look(&given, &access, mode, journals.as_deref(), events, &stop);
         let remote = super::remote::check(&given.reading, &args.run.input);
         let components = read::agent_components(&given.reading, &given.environment);
         let (account, remote, components) = tokio::join!(account, remote, components);
@@ -193,10 +195,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     };
     // What stands against the account and the files is told first: it is ours to mend.
     let ((mut account, components), seen) = (before?, seen?);
-    if let Some(ahead) = &mut account {
-        ahead.complete(&mut given.plan);
-    }
-    let claims = account.as_mut().map(|ahead| std::mem::take(&mut ahead.claims)).unwrap_or_default();
+    let claims = account.as_mut().map(|ahead| ahead.complete(&mut given.plan)).unwrap_or_default();
     let measured = measured(&args.run, &given.plan, false);
     execute::announce(&given.plan, &estimate(&given.plan, &measured, 1.0), events);
     let (reading, environment, plan) = (given.reading.clone(), given.environment.clone(), given.plan.clone());

@@ -320,7 +320,7 @@ impl Engine {
         for ready in self.queue.healthy(index) {
             let result = if self.wrote[ready] { Outcome::Ready } else { Outcome::Unchanged };
             if let Some(living) = self.living.get(&ready) {
-                self.build.progress.ready(self.node(ready), Made { outputs: living.outputs(), living: Some(living.clone()) });
+                self.build.progress.ready(self.node(ready), Made::of(living));
             }
             self.send(Happening::Finished { node: self.node(ready), action: self.actions[ready], result, error: None });
         }

@@ -2,7 +2,7 @@
 
 use crate::agent;
 use crate::cluster::{Cluster, ClusterError};
-use crate::manifest::ObjectId;
+use crate::manifest::{ObjectId, Resource};
 use crate::read::Reading;
 use serde_json::{Value, json};
 
@@ -34,17 +34,18 @@ pub async fn look(old: &Cluster, new: &Cluster, reading: &Reading) -> Result<Opt
     if !reading.layers.iter().any(acts) {
         return Ok(None);
     }
+    let id = |value| Resource { value, origin: None }.id();
     let mut objects = Vec::new();
     for (api_version, kind) in ACTING {
         let list = match old.list(api_version, kind, None, None).await {
             Err(ClusterError::KindUnknown { .. }) => continue,
             list => list?,
         };
-        let acting = list.iter().filter(|object| object.pointer("/spec/suspend") != Some(&Value::Bool(true)));
-        objects.extend(acting.map(|object| id_of(api_version, kind, object)));
+        let acting = list.into_iter().filter(|object| object.pointer("/spec/suspend") != Some(&Value::Bool(true)));
+        objects.extend(acting.map(id));
     }
     let deployments = old.list("apps/v1", "Deployment", None, None).await?;
-    objects.extend(deployments.iter().filter(|object| writes_dns(object)).map(|object| id_of("apps/v1", "Deployment", object)));
+    objects.extend(deployments.into_iter().filter(writes_dns).map(id));
     Ok(Some(Acting { server: old.server().to_owned(), objects }))
 }
 
@@ -62,19 +63,9 @@ pub async fn fence(old: &Cluster, acting: &Acting) -> Result<(), ClusterError> {
 
 /// What no two clusters share.
 async fn identity(cluster: &Cluster) -> Result<Option<String>, ClusterError> {
-    let id = ObjectId { api_version: "v1".into(), kind: "Namespace".into(), namespace: None, name: "kube-system".into() };
+    let id = ObjectId::new("v1", "Namespace", None, "kube-system");
     let namespace = cluster.get(&id).await?;
     Ok(namespace.and_then(|object| object.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned)))
-}
-
-fn id_of(api_version: &str, kind: &str, object: &Value) -> ObjectId {
-    let text = |path: &str| object.pointer(path).and_then(Value::as_str).map(str::to_owned);
-    ObjectId {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
-        namespace: text("/metadata/namespace"),
-        name: text("/metadata/name").unwrap_or_default(),
-    }
 }
 
 /// external-dns, by its image, where it runs.

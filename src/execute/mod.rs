@@ -30,7 +30,7 @@ pub mod survey;
 use crate::agent::{self, Living};
 use crate::aws::Cloud;
 use crate::cluster::watch::Watches;
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{self, Apply, Cluster, ClusterError};
 use crate::layers::LayerId;
 use crate::manifest::{ObjectId, Resource};
 use crate::plan::Plan;
@@ -48,6 +48,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 
 pub use engine::Finished;
+
+/// What is ours alone: secrets and variables of the environment, volumes of claims.
+const OURS: Apply = Apply { manager: "blackstart", force: true, dry_run: false, mode: cluster::Mode::Straight };
 
 /// First start or recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

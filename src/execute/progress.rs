@@ -14,6 +14,13 @@ pub struct Made {
     pub living: Option<Living>,
 }
 
+impl Made {
+    /// Of a living resource.
+    pub fn of(living: &Living) -> Self {
+        Self { outputs: living.outputs(), living: Some(living.clone()) }
+    }
+}
+
 /// Where all nodes of the lower storey stand, by node id.
 #[derive(Clone, Debug, Default)]
 pub struct Told {

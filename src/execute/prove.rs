@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::health::{Expressions, Health};
 use crate::layers::infrastructure::Declared;
 use crate::manifest::{ObjectId, Resource};
-use crate::problem::Problem;
+use crate::problem::{Problem, count};
 use crate::read::Reading;
 use crate::report::event::{Check, Verdict};
 use crate::restore::claims::Claim;
@@ -43,22 +43,9 @@ pub struct Question<'a> {
     pub claims: &'a [Claim],
 }
 
-/// The cloud as it lives.
-#[derive(Clone, Copy, Debug)]
-pub struct Lower<'a> {
-    /// The account.
-    pub cloud: &'a Cloud,
-    /// The manifests.
-    pub declared: &'a [Declared],
-    /// What lives of them.
-    pub observation: &'a Observation,
-    /// Manifests that more than one living resource fits.
-    pub problems: &'a [Problem],
-}
-
 /// Of the cloud resources: each is there once, can be used, and equals Git.
-pub fn resources(lower: Lower<'_>) -> Vec<Check> {
-    let Lower { declared, observation, problems, .. } = lower;
+/// `problems` tell of manifests that more than one living resource fits.
+pub fn resources(declared: &[Declared], observation: &Observation, problems: &[Problem]) -> Check {
     let mut wrong: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
     for (position, declared) in declared.iter().enumerate() {
         let id = declared.resource.id();
@@ -77,7 +64,7 @@ pub fn resources(lower: Lower<'_>) -> Vec<Check> {
         }
     }
     let all = count(declared.len(), "cloud resource");
-    vec![check("resources", wrong, format!("{all}: each there once, as Git declares it"), "run `blackstart recover`")]
+    check("resources", wrong, format!("{all}: each there once, as Git declares it"), "run `blackstart recover`")
 }
 
 /// Of the cluster: every object equals Git, every layer is healthy, the agent is at our revision.
@@ -241,8 +228,4 @@ pub async fn volumes(cloud: &Cloud, claims: &[Claim]) -> Result<Check, crate::aw
         format!("{}, one for each claim", count(claims.len(), "volume")),
         "take the tags from those that are not meant",
     ))
-}
-
-fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

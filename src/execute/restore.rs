@@ -2,10 +2,11 @@
 //!
 //! What is made from a backup goes the way of all cloud resources (`cloud`); here is decided which backup, and claims get their volumes.
 
+use super::OURS;
 use super::layer::{ApplyFailed, Written};
 use crate::aws::observe::{Observation, wanted};
 use crate::aws::{self, Cloud, CloudError, VOLUME, Wanted};
-use crate::cluster::{Apply, ApplyResult, Cluster, ClusterError, Mode, ssa};
+use crate::cluster::{ApplyResult, Cluster, ClusterError, ssa};
 use crate::environment::{Environment, RestoreRule};
 use crate::layers::infrastructure::{Declared, TAG_ENVIRONMENT, TAG_RESOURCE, at};
 use crate::manifest::ObjectId;
@@ -19,9 +20,6 @@ use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// Field manager of what is ours alone.
-const OURS: &str = "blackstart";
 
 /// What a run does about state.
 #[derive(Debug, Default)]
@@ -261,7 +259,7 @@ pub async fn bind(cluster: &Cluster, claim: &Claim, volume: &Volume) -> Result<V
         cause,
         hint,
     };
-    let claim_id = object_id("PersistentVolumeClaim", Some(&claim.namespace), &claim.name);
+    let claim_id = claim.id();
     let refused = |error: ClusterError| failed(&claim_id, error.to_string(), error.hint());
     let living = cluster.get(&claim_id).await.map_err(refused)?;
     let is_bound = |claim: &Value| claim.pointer("/spec/volumeName").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
@@ -271,7 +269,8 @@ pub async fn bind(cluster: &Cluster, claim: &Claim, volume: &Volume) -> Result<V
     let all = cluster.list("v1", "PersistentVolume", None, None).await.map_err(refused)?;
     let handle = |object: &&Value| object.pointer("/spec/csi/volumeHandle").and_then(Value::as_str) == Some(&volume.id);
     if let Some(object) = all.iter().find(handle) {
-        let id = object_id("PersistentVolume", None, object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default());
+        let id =
+            ObjectId::new("v1", "PersistentVolume", None, object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default());
         let reference = |field: &str| object.pointer("/spec/claimRef").and_then(|claim| claim.get(field)).and_then(Value::as_str);
         let is_its = reference("namespace") == Some(&claim.namespace) && reference("name") == Some(&claim.name);
         if !is_its && reference("name").is_some() {
@@ -289,9 +288,9 @@ pub async fn bind(cluster: &Cluster, claim: &Claim, volume: &Volume) -> Result<V
         let change = json!({"spec": {"claimRef": {
             "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": claim.namespace, "name": claim.name, "uid": null, "resourceVersion": null,
         }}});
-        let changed = cluster.merge_patch(&id, None, &change, OURS).await;
+        let changed = cluster.merge_patch(&id, None, &change, OURS.manager).await;
         let object = changed.map_err(|error| failed(&id, error.to_string(), error.hint()))?;
-        let fingerprint = ssa::fingerprint(&object, OURS);
+        let fingerprint = ssa::fingerprint(&object, OURS.manager);
         return Ok(vec![Written { id, result: ApplyResult::Changed, object, fingerprint }]);
     }
     let class = match claim.spec.get("storageClassName").and_then(Value::as_str).or(claim.class.as_ref().map(|class| class.name.as_str())) {
@@ -302,20 +301,15 @@ pub async fn bind(cluster: &Cluster, claim: &Claim, volume: &Volume) -> Result<V
         })?,
     };
     let object = persistent_volume(claim, &class, &volume.id, &volume.zone, volume.gib);
-    let id = object_id("PersistentVolume", None, &crate::restore::volumes::name(claim));
-    let how = Apply { manager: OURS, force: true, dry_run: false, mode: Mode::Straight };
-    let applied = cluster.apply(&object, &how).await.map_err(|error| failed(&id, error.to_string(), error.hint()))?;
+    let id = ObjectId::new("v1", "PersistentVolume", None, &crate::restore::volumes::name(claim));
+    let applied = cluster.apply(&object, &OURS).await.map_err(|error| failed(&id, error.to_string(), error.hint()))?;
     Ok(vec![Written { id, result: applied.result, object: applied.object, fingerprint: applied.fingerprint }])
 }
 
 /// Why a claim cannot be bound whose volume nobody tells of.
 pub fn unmade(claim: &Claim) -> ApplyFailed {
-    let object = object_id("PersistentVolumeClaim", Some(&claim.namespace), &claim.name);
+    let object = claim.id();
     ApplyFailed { object, place: claim.origin.clone(), cause: "its volume was not made".to_owned(), hint: None }
-}
-
-fn object_id(kind: &str, namespace: Option<&str>, name: &str) -> ObjectId {
-    ObjectId { api_version: "v1".to_owned(), kind: kind.to_owned(), namespace: namespace.map(str::to_owned), name: name.to_owned() }
 }
 
 async fn default_class(cluster: &Cluster) -> Result<Option<String>, ClusterError> {

@@ -1,8 +1,9 @@
 //! What a change does to order and objects: two plans of the same environment, one beside the other.
 
-use super::{BAD, FAINT, GOOD, TITLE, WARN, commit, count, short};
+use super::{BAD, FAINT, GOOD, TITLE, WARN, commit, short};
 use crate::manifest::{ObjectId, Resource};
 use crate::plan::{Action, Edge, Plan};
+use crate::problem::count;
 use crate::read::Reading;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

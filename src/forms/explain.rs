@@ -1,7 +1,8 @@
 //! Why a layer runs when it runs, and all that waits for it.
 
-use super::{BAD, FAINT, NAME, TITLE, WARN, count, list, place, short};
+use super::{BAD, FAINT, NAME, TITLE, WARN, list, place, short};
 use crate::plan::{Edge, Plan, PlannedLayer};
+use crate::problem::count;
 use crate::report::clock;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;

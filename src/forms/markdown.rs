@@ -1,8 +1,9 @@
 //! For the comment of a merge request: a summary in sight, everything else folded, never longer than a forge takes.
 
-use super::{Comparison, commit, count, list, place, short, word};
+use super::{Comparison, commit, list, place, short, word};
 use crate::plan::{Plan, PlannedLayer};
 use crate::problem::Severity;
+use crate::problem::count;
 use crate::verify::rules;
 use crate::verify::{Finding, Verification};
 use std::fmt::Write as _;

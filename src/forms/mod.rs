@@ -55,10 +55,6 @@ fn commit(revision: &str) -> (&str, bool) {
     (sha.get(..12).unwrap_or(sha), dirty)
 }
 
-fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
 fn word(severity: Severity) -> &'static str {
     match severity {
         Severity::Blocks => "blocks",

@@ -1,7 +1,8 @@
 //! What `verify` finds, for people: by rule, what blocks first, each place a line.
 
-use super::{BAD, FAINT, GOOD, NAME, TITLE, WARN, commit, count, place, word};
+use super::{BAD, FAINT, GOOD, NAME, TITLE, WARN, commit, place, word};
 use crate::problem::Severity;
+use crate::problem::count;
 use crate::verify::rules;
 use crate::verify::{Finding, Verification};
 use std::collections::BTreeMap;

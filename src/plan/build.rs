@@ -34,7 +34,7 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
     builder.declared(&layers);
     builder.cycles();
     builder.expressions(&layers);
-    let claims = if environment.spec.aws.is_some() { claims(reading) } else { Vec::new() };
+    let claims = claims(reading, environment);
     builder.claims(&claims, &cluster);
     for edge in implied::edges(reading, &waves) {
         builder.implied(edge);

@@ -70,16 +70,23 @@ pub const NAMED: [(&str, &str); 7] = [
     ("volumes-remain", "everything is deleted but the volumes of claims and backups"),
 ];
 
+impl Disaster {
+    /// One that takes nothing.
+    fn none(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            cluster: Cluster::Stays,
+            agent: false,
+            namespaces: Namespaces::None,
+            resources: Resources::None,
+            volumes: false,
+        }
+    }
+}
+
 /// A disaster by its name.
 pub fn named(name: &str) -> Option<Disaster> {
-    let none = Disaster {
-        name: name.to_owned(),
-        cluster: Cluster::Stays,
-        agent: false,
-        namespaces: Namespaces::None,
-        resources: Resources::None,
-        volumes: false,
-    };
+    let none = Disaster::none(name);
     Some(match name {
         "cluster-deleted" => Disaster { cluster: Cluster::Deleted, ..none },
         "all-deleted" => Disaster { cluster: Cluster::Deleted, resources: Resources::All, volumes: true, ..none },
@@ -118,14 +125,7 @@ pub fn read(text: &str, file: &str) -> Result<Disaster, Vec<Problem>> {
     if name.is_empty() {
         reader.wrong(root.line, "metadata.name: is missing");
     }
-    let mut disaster = Disaster {
-        name: name.to_owned(),
-        cluster: Cluster::Stays,
-        agent: false,
-        namespaces: Namespaces::None,
-        resources: Resources::None,
-        volumes: false,
-    };
+    let mut disaster = Disaster::none(name);
     let Some(Content::Map(fields)) = root.get("spec").map(|spec| &spec.content) else {
         reader.wrong(root.line, "spec: is missing");
         return Err(reader.problems);

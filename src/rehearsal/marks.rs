@@ -60,7 +60,7 @@ where
 pub async fn put(cloud: &Cloud, cluster: &Cluster, declared: &[Declared], claims: &[Claim]) -> Result<Vec<Mark>, MarkError> {
     let mut marks = Vec::new();
     for claim in claims {
-        let id = claim_id(claim);
+        let id = claim.id();
         if let Some(volume) = volume_of(cluster, &id).await? {
             marks.push(in_volume(cloud, claim, id, volume).await?);
         }
@@ -160,20 +160,11 @@ impl Mark {
     }
 }
 
-fn claim_id(claim: &Claim) -> ObjectId {
-    ObjectId {
-        api_version: "v1".into(),
-        kind: "PersistentVolumeClaim".into(),
-        namespace: Some(claim.namespace.clone()),
-        name: claim.name.clone(),
-    }
-}
-
 /// The volume that a claim is bound to.
 pub async fn volume_of(cluster: &Cluster, claim: &ObjectId) -> Result<Option<String>, ClusterError> {
     let Some(claim) = cluster.get(claim).await? else { return Ok(None) };
     let Some(name) = claim.pointer("/spec/volumeName").and_then(Value::as_str) else { return Ok(None) };
-    let id = ObjectId { api_version: "v1".into(), kind: "PersistentVolume".into(), namespace: None, name: name.to_owned() };
+    let id = ObjectId::new("v1", "PersistentVolume", None, name);
     let volume = cluster.get(&id).await?;
     Ok(volume.and_then(|volume| volume.pointer("/spec/csi/volumeHandle").and_then(Value::as_str).map(str::to_owned)))
 }

@@ -1,6 +1,6 @@
 //! The disaster happens: what goes is deleted, in the account and the cluster of a sandbox.
 
-use super::disaster::{Cluster as Loss, Dice, Disaster, Namespaces, Resources};
+use super::disaster::{Cluster as Loss, Dice, Disaster, Namespaces};
 use crate::aws::leftovers::Whose;
 use crate::aws::observe::Observation;
 use crate::aws::{self, Cloud, CloudError, Living, VOLUME, Wanted};
@@ -11,6 +11,7 @@ use crate::execute::destroy::{self, Demolition};
 use crate::layers::infrastructure::{Change, Declared, Difference, at, put};
 use crate::manifest::{ObjectId, Resource};
 use crate::plan::Plan;
+use crate::problem::count;
 use crate::read::Reading;
 use crate::restore::claims::Claim;
 use crate::sandbox::{Sandbox, SandboxError};
@@ -75,7 +76,7 @@ pub struct Gone {
 
 impl std::fmt::Display for Gone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let count = |number: usize, noun: &str| (number > 0).then(|| format!("{number} {noun}{}", if number == 1 { "" } else { "s" }));
+        let count = |number: usize, noun: &str| (number > 0).then(|| count(number, noun));
         let mut parts: Vec<String> =
             [count(self.resources.len(), "cloud resource"), count(self.volumes, "volume")].into_iter().flatten().collect();
         parts.extend(self.cluster.then(|| "all that the cluster held".to_owned()));
@@ -134,15 +135,15 @@ pub async fn strike(disaster: &Disaster, sandbox: &mut Sandbox, before: Before<'
 
 /// Cloud resources that go: those of the disaster, with the cluster's own where it goes.
 fn doomed(disaster: &Disaster, before: &Before<'_>, dice: &mut impl Dice) -> BTreeSet<String> {
-    let living: Vec<String> = before.observation.found.keys().map(|position| before.plan.declared[*position].node()).collect();
-    let living: Vec<String> = before.plan.declared.iter().map(Declared::node).filter(|node| living.contains(node)).collect();
+    let all = before.plan.declared.iter().enumerate();
+    let living = all.filter(|(position, _)| before.observation.found.contains_key(position)).map(|(_, declared)| declared.node());
+    let living: Vec<String> = living.collect();
     let clusters = living.iter().filter(|node| node.starts_with("aws/eks/Cluster/") && disaster.cluster == Loss::Deleted);
     let clusters: BTreeSet<String> = clusters.cloned().collect();
     // Members of a cluster go with it; what waits for it for other reasons stays.
     let members = |edge: &&crate::plan::Edge| !edge.from.starts_with("aws/eks/Cluster/") || edge.to.starts_with("aws/eks/");
     let edges: Vec<crate::plan::Edge> = before.plan.edges.iter().filter(members).cloned().collect();
-    let resources = if disaster.resources == Resources::None && clusters.is_empty() { &Resources::None } else { &disaster.resources };
-    resources.doomed(&living, &clusters, &only_once(&before.plan.declared), &edges, dice)
+    disaster.resources.doomed(&living, &clusters, &only_once(&before.plan.declared), &edges, dice)
 }
 
 /// What moto cannot make twice: it keeps the address of an instance that is gone.
@@ -194,7 +195,7 @@ async fn uninstall(cluster: &Cluster) -> Result<(), StrikeError> {
 async fn delete_namespaces(cluster: &Cluster, names: &[String]) -> Result<(), StrikeError> {
     let watches = Watches::new(cluster.clone());
     for name in names {
-        let id = ObjectId { api_version: "v1".into(), kind: "Namespace".into(), namespace: None, name: name.clone() };
+        let id = ObjectId::new("v1", "Namespace", None, name);
         cluster.delete(&id, &Preconditions::default()).await?;
         wait::gone(&watches, &id, PATIENCE).await?;
     }

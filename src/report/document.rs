@@ -1,6 +1,6 @@
 //! `report.json`: the published shape of a run's report. What `-o json` prints, what report.md and report.html are made from.
 
-use super::event::{Commit, Context, Fate, Outcome, State as StateEntry};
+use super::event::{Check, Commit, Context, Fate, Outcome, State as StateEntry};
 use super::headline::headline;
 use super::model::{NodeModel, RunModel, State};
 use super::path::critical_path;
@@ -62,6 +62,8 @@ pub struct Report {
     pub done: Done,
     /// What became of each state, what is lost first.
     pub states: Vec<StateEntry>,
+    /// What was looked at anew at the end, and whether it holds.
+    pub checks: Vec<Check>,
     /// What the tool did, one after the other.
     pub phases: Vec<PhaseEntry>,
     /// Layers in the order of the plan; `id` is `namespace/name`.
@@ -324,6 +326,7 @@ impl Report {
             commit: model.context.as_ref().and_then(|context| context.commit.clone()),
             done: done(model),
             states,
+            checks: model.checks.clone(),
             phases: model
                 .phase_times()
                 .into_iter()
@@ -385,14 +388,17 @@ impl Report {
         cut(self.failures.len());
         cut(self.faults.len());
         cut(self.states.len());
+        cut(self.checks.len());
         self.stand_ins.truncate(MOST);
         self.warnings.truncate(MOST);
         self.failures.truncate(MOST);
         self.faults.truncate(MOST);
         self.states.truncate(MOST);
+        self.checks.truncate(MOST);
         let errors = self.failures.iter_mut().map(|failure| &mut failure.error).chain(self.faults.iter_mut().map(|fault| &mut fault.error));
+        let details = self.checks.iter_mut().map(|check| &mut check.detail);
         let entries = self.layers.iter_mut().chain(&mut self.nodes).filter_map(|entry| entry.error.as_mut());
-        for error in errors.chain(entries).filter(|error| error.len() > LONGEST) {
+        for error in errors.chain(details).chain(entries).filter(|error| error.len() > LONGEST) {
             let end = (0..=LONGEST).rev().find(|&end| error.is_char_boundary(end)).unwrap_or_default();
             error.truncate(end);
             error.push('…');

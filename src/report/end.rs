@@ -7,7 +7,8 @@ use super::model::{NodeModel, RunModel, State};
 use super::path::critical_path;
 use super::plain::told;
 use super::reporter::{Error, Verbosity};
-use super::text::{Line, Tone, count, fold, list, seconds};
+use super::text::{Line, Tone, fold, list, seconds};
+use crate::problem::count;
 use jiff::Timestamp;
 use std::path::PathBuf;
 

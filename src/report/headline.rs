@@ -1,7 +1,8 @@
 //! The result of a run in one line.
 
 use super::model::RunModel;
-use super::text::{count, seconds};
+use super::text::seconds;
+use crate::problem::count;
 
 /// For the end of the terminal's output and the head of the pages. With stand-ins it never says that anything is back or proved.
 pub(crate) fn headline(model: &RunModel) -> String {

@@ -3,7 +3,8 @@
 use super::event::Outcome;
 use super::model::{Counts, NodeModel, RunModel, State};
 use super::plain::short_revision;
-use super::text::{Line, Tone, clock, count, list};
+use super::text::{Line, Tone, clock, list};
+use crate::problem::count;
 use jiff::Timestamp;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

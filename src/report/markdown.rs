@@ -1,11 +1,12 @@
 //! report.md: the report for a ticket or a chat.
 
 use super::document::{Entry, Report};
-use super::event::{Fate, Outcome};
+use super::event::{Fate, Outcome, Verdict};
 use super::page::Names;
 use super::plain::{moment, short_revision};
 use super::shown;
-use super::text::{count, seconds};
+use super::text::seconds;
+use crate::problem::count;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -19,6 +20,7 @@ pub(crate) fn text(report: &Report) -> String {
     }
     facts(report, &mut out);
     states(report, &mut out);
+    proof(report, &mut out);
     let phases: Vec<String> = report.phases.iter().map(|phase| format!("{} {}", cell(&phase.name), seconds(phase.seconds))).collect();
     if !phases.is_empty() {
         add(&mut out, &format!("Phases: {}.", phases.join(", ")));
@@ -125,6 +127,19 @@ fn states(report: &Report, out: &mut String) {
         let time = state.as_of.map(moment).unwrap_or_default();
         let word = if state.fate == Fate::Lost { "**lost**" } else { state.fate.word() };
         let _ = writeln!(out, "| {} | {word} | {} | {time} | {} |", cell(&state.state), text(&state.source), text(&state.detail));
+    }
+    out.push('\n');
+}
+
+fn proof(report: &Report, out: &mut String) {
+    if report.checks.is_empty() {
+        return;
+    }
+    out.push_str("## Proof\n\n| | check | found |\n|---|---|---|\n");
+    for check in &report.checks {
+        let word = if check.verdict == Verdict::Held { "holds" } else { "**fails**" };
+        let fix = check.fix.as_deref().map(|fix| format!("; {}", cell(fix))).unwrap_or_default();
+        let _ = writeln!(out, "| {word} | {} | {}{fix} |", cell(&check.name), cell(&check.detail));
     }
     out.push('\n');
 }

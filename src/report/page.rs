@@ -1,11 +1,12 @@
 //! report.html: one page that needs nothing else, for the morning after. Light and dark, wide and narrow.
 
 use super::document::{Entry, Report};
-use super::event::{Fate, Outcome};
+use super::event::{Fate, Outcome, Verdict};
 use super::gantt::gantt;
 use super::plain::{moment, short_revision};
 use super::shown;
-use super::text::{count, seconds};
+use super::text::seconds;
+use crate::problem::count;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -60,6 +61,7 @@ pub(crate) fn html(report: &Report) -> String {
                     (numbers(report))
                     (spent(report))
                     (states(report))
+                    (proof(report))
                     (failures(report, &names))
                     @if report.layers.iter().chain(&report.nodes).any(|entry| entry.start.is_some()) {
                         h2 { "Timeline" }
@@ -162,6 +164,31 @@ fn states(report: &Report) -> Markup {
                             td.wide.mono { (state.source.as_deref().unwrap_or_default()) }
                             td { (state.as_of.map(moment).unwrap_or_default()) }
                             td.faint { (state.detail.as_deref().unwrap_or_default()) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What was looked at anew at the end.
+fn proof(report: &Report) -> Markup {
+    html! {
+        @if !report.checks.is_empty() {
+            h2 { "Proof" }
+            table {
+                tbody {
+                    @for check in &report.checks {
+                        tr {
+                            td {
+                                @match check.verdict {
+                                    Verdict::Held => span.good { "✓ holds" },
+                                    Verdict::Failed => span.bad { "✗ fails" },
+                                }
+                            }
+                            td.name { (check.name) }
+                            td { (check.detail) @if let Some(fix) = &check.fix { br; span.faint { (fix) } } }
                         }
                     }
                 }

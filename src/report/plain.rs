@@ -3,8 +3,9 @@
 use super::event::{Event, Fate, Happening, Outcome, State};
 use super::model::RunModel;
 use super::reporter::Verbosity;
-use super::text::{Line, Tone, clock, count, fold, seconds};
+use super::text::{Line, Tone, clock, fold, seconds};
 use crate::plan::Action;
+use crate::problem::count;
 
 /// Where lines go: the live view shows itself what begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

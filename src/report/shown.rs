@@ -5,7 +5,8 @@ use super::event::Fate;
 use super::page::Names;
 use super::plain::{moment, short_revision, told};
 use super::spent::Spent;
-use super::text::{Line, Tone, count, fold, seconds};
+use super::text::{Line, Tone, fold, seconds};
+use crate::problem::count;
 
 /// Nodes of the critical path, and entries of other lists, that are shown.
 const MOST: usize = 20;

@@ -196,11 +196,6 @@ pub(crate) fn clock(elapsed: f64) -> String {
     text.strip_suffix(".0s").map_or(text.clone(), |whole| format!("{whole}s"))
 }
 
-/// `1 layer`, `3 layers`.
-pub(crate) fn count(number: usize, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
-}
-
 /// `a, b, c and 4 more`.
 pub(crate) fn list<'a>(items: impl IntoIterator<Item = &'a str>, most: usize) -> String {
     let items: Vec<&str> = items.into_iter().collect();

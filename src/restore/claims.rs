@@ -1,8 +1,9 @@
 //! The claims of the layers: PersistentVolumeClaims, and those that StatefulSets make.
 
 use super::Keeper;
+use crate::environment::Environment;
 use crate::layers::LayerId;
-use crate::manifest::Resource;
+use crate::manifest::{ObjectId, Resource};
 use crate::problem::Origin;
 use crate::read::Reading;
 use serde_json::{Value, json};
@@ -10,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// Names under which the EBS CSI driver provisions: its own, that of EKS' auto mode, and the one that Kubernetes sends to it.
 const DRIVERS: [&str; 3] = ["ebs.csi.aws.com", "ebs.csi.eks.amazonaws.com", "kubernetes.io/aws-ebs"];
+/// Pods of one StatefulSet whose claims are looked at; a number beyond it is a slip of the pen.
+const MOST: u64 = 10_000;
 /// Label of a node, and key of a volume's affinity.
 pub const ZONE: &str = "topology.kubernetes.io/zone";
 
@@ -55,6 +58,11 @@ impl Claim {
         Keeper { kind: "PersistentVolumeClaim", namespace: &self.namespace, name: &self.name, origin: self.origin.as_ref() }
     }
 
+    /// The claim itself.
+    pub fn id(&self) -> ObjectId {
+        ObjectId::new("v1", "PersistentVolumeClaim", Some(&self.namespace), &self.name)
+    }
+
     /// Id of its node.
     pub fn node(&self) -> String {
         format!("restore/PersistentVolumeClaim/{}/{}", self.namespace, self.name)
@@ -66,23 +74,31 @@ impl Claim {
     }
 }
 
-/// All claims that the layers make and whose volume is EBS', by namespace and name.
+/// All claims that the layers make and whose volume is EBS', by namespace and name; none where the environment names no account.
 ///
 /// A claim that says itself what it is filled from (`volumeName`, `dataSource`, `dataSourceRef`) is left to that.
-pub fn claims(reading: &Reading) -> Vec<Claim> {
+pub fn claims(reading: &Reading, environment: &Environment) -> Vec<Claim> {
+    if environment.spec.aws.is_none() {
+        return Vec::new();
+    }
     let ours = || reading.layers.iter().filter(|read| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none());
     let classes: Vec<&Resource> = ours().flat_map(|read| &read.objects).filter(|object| object.kind() == "StorageClass").collect();
     let mut found: BTreeMap<(String, String), Claim> = BTreeMap::new();
     for read in ours() {
         for object in &read.objects {
-            let (namespace, name) = (object.namespace().unwrap_or("default"), object.name());
-            let mut add = |name: String, spec: &Value, zones: Option<Vec<String>>, ordinal: usize| {
-                let says_itself = ["volumeName", "dataSource", "dataSourceRef"].iter().any(|field| spec.get(*field).is_some());
+            let namespace = object.namespace().unwrap_or("default");
+            for (name, ordinal, spec) in of(object) {
                 let class = class_of(spec, &classes);
                 let is_ebs = class.as_ref().is_none_or(|class| DRIVERS.contains(&class.provisioner.as_str()));
-                if says_itself || !is_ebs {
-                    return;
+                if is_filled(spec) || !is_ebs {
+                    continue;
                 }
+                let zones = if object.kind() == "StatefulSet" {
+                    pod(object).and_then(zones_of)
+                } else {
+                    let users = ours().flat_map(|read| &read.objects).filter(|user| user.namespace().unwrap_or("default") == namespace);
+                    users.filter_map(|user| pod(user).filter(|pod| mounts(pod, &name))).find_map(zones_of)
+                };
                 let claim = Claim {
                     namespace: namespace.to_owned(),
                     name: name.clone(),
@@ -94,31 +110,37 @@ pub fn claims(reading: &Reading) -> Vec<Claim> {
                     origin: object.origin.clone(),
                 };
                 found.entry((namespace.to_owned(), name)).or_insert(claim);
-            };
-            match object.kind() {
-                "PersistentVolumeClaim" => {
-                    let users = ours().flat_map(|read| &read.objects).filter(|user| user.namespace().unwrap_or("default") == namespace);
-                    let zones = users.filter_map(|user| pod(user).filter(|pod| mounts(pod, name))).find_map(zones_of);
-                    add(name.to_owned(), object.value.get("spec").unwrap_or(&Value::Null), zones, 0);
-                }
-                "StatefulSet" => {
-                    let spec = &object.value["spec"];
-                    let count = spec.get("replicas").and_then(Value::as_u64).unwrap_or(1);
-                    let first = spec.pointer("/ordinals/start").and_then(Value::as_u64).unwrap_or(0);
-                    for template in spec.get("volumeClaimTemplates").and_then(Value::as_array).into_iter().flatten() {
-                        let title = template.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-                        for ordinal in first..first + count {
-                            let zones = pod(object).and_then(zones_of);
-                            let place = usize::try_from(ordinal).unwrap_or_default();
-                            add(format!("{title}-{name}-{ordinal}"), template.get("spec").unwrap_or(&Value::Null), zones, place);
-                        }
-                    }
-                }
-                _ => {}
             }
         }
     }
     found.into_values().collect()
+}
+
+/// The claims that an object is or makes: name, ordinal, spec.
+pub fn of(object: &Resource) -> Vec<(String, usize, &Value)> {
+    let spec = object.value.get("spec").unwrap_or(&Value::Null);
+    match (object.group(), object.kind()) {
+        ("", "PersistentVolumeClaim") => vec![(object.name().to_owned(), 0, spec)],
+        ("apps", "StatefulSet") => {
+            let count = spec.get("replicas").and_then(Value::as_u64).unwrap_or(1).min(MOST);
+            let first = spec.pointer("/ordinals/start").and_then(Value::as_u64).unwrap_or(0);
+            let templates = spec.get("volumeClaimTemplates").and_then(Value::as_array).into_iter().flatten();
+            let claims = templates.flat_map(|template| {
+                let title = template.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+                let spec = template.get("spec").unwrap_or(&Value::Null);
+                (first..first.saturating_add(count)).map(move |ordinal| {
+                    (format!("{title}-{}-{ordinal}", object.name()), usize::try_from(ordinal).unwrap_or_default(), spec)
+                })
+            });
+            claims.collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a claim says itself what it is filled from.
+pub fn is_filled(claim: &Value) -> bool {
+    ["volumeName", "dataSource", "dataSourceRef"].iter().any(|field| claim.get(*field).is_some())
 }
 
 /// The pod that an object makes.

@@ -79,13 +79,15 @@ pub fn lost(declared: &Declared) -> Option<&'static str> {
     LOST.iter().find(|(service, kind, _)| *service == declared.schema.service && *kind == declared.schema.kind).map(|(.., what)| *what)
 }
 
+/// Whether an entry of `spec.restore` is for it: each field that is given must be the same.
+pub fn is_for(matching: &Value, keeper: Keeper<'_>) -> bool {
+    let has = |field: &str, value: &str| matching.get(field).and_then(Value::as_str).is_none_or(|wanted| wanted == value);
+    has("kind", keeper.kind) && has("namespace", keeper.namespace) && has("name", keeper.name)
+}
+
 /// The rule for it: the first of `spec.restore` that matches, else `required`.
 pub fn rule(environment: &Environment, keeper: Keeper<'_>) -> RestoreRule {
-    let is_it = |matching: &Value| {
-        let has = |field: &str, value: &str| matching.get(field).and_then(Value::as_str).is_none_or(|wanted| wanted == value);
-        has("kind", keeper.kind) && has("namespace", keeper.namespace) && has("name", keeper.name)
-    };
-    let first = environment.spec.restore.iter().find(|restore| is_it(&restore.matching));
+    let first = environment.spec.restore.iter().find(|restore| is_for(&restore.matching, keeper));
     first.map_or(RestoreRule::Required, |restore| restore.rule.clone())
 }
 

@@ -184,15 +184,15 @@ pub fn volume(claim: &Claim, backup: &Backup, gib: u64, ground: &Ground, schema:
         set("encrypted", Some(json!(true)));
         set("kmsKeyID", parameter("kmsKeyId").or_else(|| backup.key.clone()).map(Value::from));
     }
-    let tags = [
-        (TAG_NAMESPACE.to_owned(), claim.namespace.clone()),
-        (TAG_NAME.to_owned(), claim.name.clone()),
-        (TAG_VOLUME.to_owned(), name(claim)),
-        ("CSIVolumeName".to_owned(), name(claim)),
-        ("ebs.csi.aws.com/cluster".to_owned(), "true".to_owned()),
-        (format!("{TAG_CLUSTER}{}", ground.cluster), "owned".to_owned()),
-    ];
-    set("tags", Some(tags.into_iter().map(|(key, value)| json!({"key": key, "value": value})).collect()));
+    set(
+        "tags",
+        Some(
+            tags(&claim.namespace, &claim.name, &name(claim), Some(&ground.cluster))
+                .into_iter()
+                .map(|(key, value)| json!({"key": key, "value": value}))
+                .collect(),
+        ),
+    );
     let value = json!({
         "apiVersion": "ec2.services.k8s.aws/v1alpha1",
         "kind": schema.kind,
@@ -200,6 +200,19 @@ pub fn volume(claim: &Claim, backup: &Backup, gib: u64, ground: &Ground, schema:
         "spec": spec,
     });
     Ok(Declared { schema, resource: Resource { value, origin: claim.origin.clone() } })
+}
+
+/// Tags of a claim's volume, as the driver sets them; that of the cluster where it is told which.
+pub fn tags(namespace: &str, claim: &str, volume: &str, cluster: Option<&str>) -> Vec<(String, String)> {
+    let mut tags = vec![
+        (TAG_NAMESPACE.to_owned(), namespace.to_owned()),
+        (TAG_NAME.to_owned(), claim.to_owned()),
+        (TAG_VOLUME.to_owned(), volume.to_owned()),
+        ("CSIVolumeName".to_owned(), volume.to_owned()),
+        ("ebs.csi.aws.com/cluster".to_owned(), "true".to_owned()),
+    ];
+    tags.extend(cluster.map(|cluster| (format!("{TAG_CLUSTER}{cluster}"), "owned".to_owned())));
+    tags
 }
 
 /// Name of a claim's PersistentVolume; a namespace has no dot, so no two claims share one.

@@ -8,7 +8,7 @@ use super::watch::{Change, follow};
 use super::{SandboxError, StandIn, core, create};
 use crate::aws::{Access, Cloud};
 use crate::restore::claims::quantity;
-use crate::restore::volumes::{TAG_NAME, TAG_NAMESPACE};
+use crate::restore::volumes::tags;
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification, VolumeType};
 use kube::api::{Api, DeleteParams, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -48,15 +48,9 @@ impl Account {
         if let Some(id) = living.volumes().iter().find_map(|volume| volume.volume_id()) {
             return Some(id.to_owned());
         }
-        let mut tags = vec![
-            (TAG_NAMESPACE.to_owned(), text("/spec/claimRef/namespace")),
-            (TAG_NAME.to_owned(), text("/spec/claimRef/name")),
-            ("kubernetes.io/created-for/pv/name".to_owned(), name.clone()),
-            ("CSIVolumeName".to_owned(), name),
-            ("ebs.csi.aws.com/cluster".to_owned(), "true".to_owned()),
-        ];
         let clusters = self.cloud.eks().list_clusters().send().await.ok()?;
-        tags.extend(clusters.clusters().first().map(|cluster| (format!("kubernetes.io/cluster/{cluster}"), "owned".to_owned())));
+        let cluster = clusters.clusters().first().map(String::as_str);
+        let tags = tags(&text("/spec/claimRef/namespace"), &text("/spec/claimRef/name"), &name, cluster);
         let tags = tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
         let gib = quantity(&text("/spec/capacity/storage")).unwrap_or_default().div_ceil(1 << 30);
         let made = self

@@ -172,11 +172,6 @@ pub(super) fn makes_secret(object: &Resource) -> Option<(String, String)> {
     Some((object.namespace().unwrap_or("default").to_owned(), name.to_owned()))
 }
 
-/// Where something stands inside an object: `1 object`, `3 objects`.
-pub(super) fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
 /// The first few, and how many more.
 pub(super) fn list(words: &[String], most: usize) -> String {
     match words.len().checked_sub(most) {

@@ -3,17 +3,18 @@
 use super::super::account::observed;
 use super::super::start::{Input, finish, input, phase, reporter, stop_signal};
 use super::super::{Failure, Output, RehearseArgs, RunArgs, Show};
-use super::{Stage, connect};
-use crate::cluster::Cluster;
+use super::{Stage, connect, interrupt};
 use crate::execute::{Events, Finished, Mode};
 use crate::rehearsal::disaster::{self, Disaster, NAMED};
 use crate::rehearsal::marks::{self, Mark};
 use crate::rehearsal::strike::{self, Before};
 use crate::report::event::{Check, Fate, Happening, Verdict};
 use crate::restore::claims::claims;
+use crate::sandbox::edge::Faults;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// A disaster by name or from a file.
 pub(super) fn known(name: &str) -> Result<Disaster, Failure> {
@@ -30,8 +31,9 @@ pub(super) fn known(name: &str) -> Result<Disaster, Failure> {
     disaster::read(&text, name).map_err(Failure::problems)
 }
 
-/// What stood before, and what went.
+/// What stood before the disaster.
 struct Struck {
+    given: Input,
     marks: Vec<Mark>,
 }
 
@@ -42,16 +44,17 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     let first = RunArgs { events: None, report: None, output: Output::Human, ..args.run.clone() };
     let (events, first_reporter) = reporter(&first, show)?;
     let mut stop = stop_signal();
+    let began = Instant::now();
     let built = async {
         let (stage, given) = Box::pin(Stage::up(args, &events, &mut stop)).await?;
-        let finished = Box::pin(stage.run(args, &events, given, Mode::Bootstrap, true)).await?;
+        let finished = Box::pin(stage.run(args, &events, given, Mode::Bootstrap, None, true)).await?;
         Ok::<_, Failure>((stage, finished))
     };
     let (stage, finished) = match Box::pin(built).await {
         Ok(built) => built,
         Err(failure) => return finish(Err(failure), events, first_reporter, &first, None).await,
     };
-    let succeeded = finished.success;
+    let (succeeded, built_in) = (finished.success, began.elapsed());
     stage.teller.send_replace(Events::silent());
     let code = finish(Ok(finished), events, first_reporter, &first, None).await?;
     if !succeeded {
@@ -65,12 +68,18 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
             return Err(failure);
         }
     };
+    let journals = tempfile::tempdir().map_err(|error| Failure::new("a temporary folder").because(&error))?;
+    set_faults(&stage, args.faults).await;
+    let died = interrupt::die(args, &stage, journals.path(), args.interrupt, built_in, seed).await;
     let (events, reporter) = reporter(&args.run, show)?;
     let result = async {
+        died?;
         let given = input(&args.run.input, true, &events).await?;
-        let mut finished = Box::pin(stage.run(args, &events, given, Mode::Recover, false)).await?;
+        let journals = (args.interrupt > 0).then_some(journals.path());
+        let mut finished = Box::pin(stage.run(args, &events, given, Mode::Recover, journals, false)).await?;
+        set_faults(&stage, false).await;
         if finished.success {
-            finished.success = look_for(args, &stage, &struck, &events).await?;
+            finished.success = look_for(&stage, &struck, &events).await?;
         }
         Ok::<Finished, Failure>(finished)
     };
@@ -78,11 +87,19 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     stage.end(args, result, events, reporter, &mut stop).await
 }
 
+/// What the worst night may hold, as long as the environment comes back.
+async fn set_faults(stage: &Stage, are_on: bool) {
+    if let Some(edge) = stage.sandbox.lock().await.edge() {
+        edge.set_faults(if are_on { Faults::worst() } else { Faults::default() });
+    }
+}
+
 /// Marks what the environment holds, and lets the disaster happen.
 async fn strike(args: &RehearseArgs, disaster: &Disaster, stage: &Stage, seed: u64) -> Result<Struck, Failure> {
-    let (given, cluster) = reach(args, stage).await?;
+    let given = input(&args.run.input, true, &Events::silent()).await?;
+    let cluster = connect(&given, &*stage.sandbox.lock().await).await?;
     let access = stage.access(&given.environment, false).await;
-    let claims = if access.is_some() { claims(&given.reading) } else { Vec::new() };
+    let claims = claims(&given.reading, &given.environment);
     let (cloud, observation) = match &access {
         Some(access) => {
             let cloud = super::super::cloud::connect(access).await?;
@@ -102,23 +119,17 @@ async fn strike(args: &RehearseArgs, disaster: &Disaster, stage: &Stage, seed: u
     let gone =
         strike::strike(disaster, &mut *stage.sandbox.lock().await, before, seed).await.map_err(|error| Failure::new(error.to_string()))?;
     anstream::eprintln!("Disaster {} (seed {seed}) took {gone}.\n", disaster.name);
-    Ok(Struck { marks })
-}
-
-/// The environment as it is read now, and its cluster.
-async fn reach(args: &RehearseArgs, stage: &Stage) -> Result<(Input, Cluster), Failure> {
-    let given = input(&args.run.input, true, &Events::silent()).await?;
-    let cluster = connect(&given, &*stage.sandbox.lock().await).await?;
-    Ok((given, cluster))
+    Ok(Struck { given, marks })
 }
 
 /// Looks for the marked data: it is back, or the run has said that it is lost.
-async fn look_for(args: &RehearseArgs, stage: &Stage, struck: &Struck, events: &Events) -> Result<bool, Failure> {
+async fn look_for(stage: &Stage, struck: &Struck, events: &Events) -> Result<bool, Failure> {
     if struck.marks.is_empty() {
         return Ok(true);
     }
     phase(events, "data", "whether the marked data is back");
-    let (given, cluster) = reach(args, stage).await?;
+    let given = &struck.given;
+    let cluster = connect(given, &*stage.sandbox.lock().await).await?;
     let Some(access) = stage.access(&given.environment, false).await else { return Ok(true) };
     let cloud = super::super::cloud::connect(&access).await?;
     let mut holds = true;

@@ -1,6 +1,7 @@
 //! `rehearse`: a whole run against a sandbox of this machine; with `--disaster`, what stands is lost in between.
 
 mod disaster;
+mod interrupt;
 
 use super::prove::Proof;
 use super::start::{Input, finish, input, phase, reporter, stop_signal};
@@ -19,9 +20,11 @@ use crate::report::Reporter;
 use crate::report::event::Happening;
 use crate::sandbox::edge::Edge;
 use crate::sandbox::{self, AgentFlags, CloudOptions, Sandbox, operator, standin};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 
@@ -38,7 +41,7 @@ pub(super) async fn rehearse(args: RehearseArgs, show: Show) -> Result<ExitCode,
         Ok(up) => up,
         Err(failure) => return finish(Err(failure), events, reporter, &args.run, None).await,
     };
-    let result = Box::pin(stage.run(&args, &events, given, mode, true)).await;
+    let result = Box::pin(stage.run(&args, &events, given, mode, None, true)).await;
     stage.end(&args, result, events, reporter, &mut stop).await
 }
 
@@ -50,6 +53,8 @@ struct Stage {
     /// Those that were told: they stand in for the next run too.
     standing: Arc<std::sync::Mutex<Vec<Happening>>>,
     stop: watch::Receiver<u8>,
+    /// What the sandbox's own tasks run in: they outlive a run that dies.
+    home: Handle,
 }
 
 impl Stage {
@@ -93,7 +98,7 @@ impl Stage {
             both = async { tokio::try_join!(up, read) } => both?,
             _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
         };
-        Ok((Self { sandbox: Arc::new(Mutex::new(sandbox)), teller, standing, stop: stop.clone() }, given))
+        Ok((Self { sandbox: Arc::new(Mutex::new(sandbox)), teller, standing, stop: stop.clone(), home: Handle::current() }, given))
     }
 
     /// Ends the report; then the sandbox goes, or stays to be looked at until Ctrl-C.
@@ -126,8 +131,16 @@ impl Stage {
         Ok(())
     }
 
-    /// One whole run in it. `is_new`: its account never held anything.
-    async fn run(&self, args: &RehearseArgs, events: &Events, mut given: Input, mode: Mode, is_new: bool) -> Result<Finished, Failure> {
+    /// One whole run in it. `journals`: what a killed run left, where one was; `is_new`: its account never held anything.
+    async fn run(
+        &self,
+        args: &RehearseArgs,
+        events: &Events,
+        mut given: Input,
+        mode: Mode,
+        journals: Option<&Path>,
+        is_new: bool,
+    ) -> Result<Finished, Failure> {
         self.teller.send_replace(events.clone());
         if !is_new {
             for stand_in in self.standing.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -137,14 +150,11 @@ impl Stage {
         super::context::tell(events, "rehearse", &given.environment, &given.plan.revision, &args.run.input.path);
         let access = self.access(&given.environment, is_new).await;
         let mut account = match &access {
-            Some(access) => super::cloud::look(&given, access, mode, events, &self.stop).await?,
+            Some(access) => super::cloud::look(&given, access, mode, journals, events, &self.stop).await?,
             // Without a sandbox's AWS nothing is declared, and no other may be touched.
             None => None,
         };
-        if let Some(ahead) = &mut account {
-            ahead.complete(&mut given.plan);
-        }
-        let claims = account.as_mut().map(|ahead| std::mem::take(&mut ahead.claims)).unwrap_or_default();
+        let claims = account.as_mut().map(|ahead| ahead.complete(&mut given.plan)).unwrap_or_default();
         let measured = super::start::measured(&args.run, &given.plan, true);
         execute::announce(&given.plan, &estimate(&given.plan, &measured, args.time_scale.seconds()), events);
         let (reading, environment, plan) = (given.reading.clone(), given.environment.clone(), given.plan.clone());
@@ -198,7 +208,7 @@ async fn above(
     let operator = tokio::spawn(operator::run(cluster.clone(), stand_ins.statuses));
     let start = {
         let (sandbox, cluster, sources) = (sandbox.clone(), cluster.clone(), stand_ins.sources);
-        async move {
+        let task = async move {
             let mut sandbox = sandbox.lock().await;
             sandbox.install_agent().await.map_err(|error| error.to_string())?;
             for source in &sources {
@@ -208,7 +218,9 @@ async fn above(
             let mut flags = AgentFlags::default();
             flags.helm.push("--concurrent=10".to_owned());
             sandbox.start_agent(&flags).await.map_err(|error| error.to_string())
-        }
+        };
+        let home = stage.home.clone();
+        async move { home.spawn(task).await.map_err(|error| error.to_string())? }
     };
     let look = execute::look(&cluster, &plan.environment, &reading, mode).await?;
     let run = Run {

@@ -18,7 +18,7 @@ use super::{Run, RunError, Shared, is_below};
 use crate::agent::handover::Handover;
 use crate::agent::{self, Living};
 use crate::cluster::watch::Watches;
-use crate::cluster::{Applied, Apply, ApplyResult, Mode, wait};
+use crate::cluster::{Applied, Apply, ApplyResult, wait};
 use crate::health;
 use crate::layers::LayerId;
 use crate::manifest::ObjectId;
@@ -41,8 +41,6 @@ const NOT_MADE: &str = "not made";
 const LEAVING: Duration = Duration::from_secs(60);
 /// How long the controllers of cloud resources are waited for when all else is over: they need about two seconds where they run.
 const CONTROLLERS: Duration = Duration::from_secs(30);
-/// What is ours alone (secrets and variables of the environment).
-const OURS: Apply = Apply { manager: "blackstart", force: true, dry_run: false, mode: Mode::Straight };
 /// Handing over costs the cluster work; it begins when nothing was started, applied or made ready for so long, or all is ready.
 const QUIET: Duration = Duration::from_millis(500);
 

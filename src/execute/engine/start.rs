@@ -1,11 +1,12 @@
 //! Starting a node: what is written for it, as whom, and whether it is looked at first.
 
+use super::super::OURS;
 use super::super::layer::{self, ApplyFailed, Work, Written};
 use super::super::queue::Index;
 use super::super::restore::{self, From, Restored};
 use super::super::secret;
 use super::super::{Installation, Shared};
-use super::{Engine, Job, Message, NOT_MADE, OURS};
+use super::{Engine, Job, Message, NOT_MADE};
 use crate::agent::{self, Living};
 use crate::cluster::{Apply, ApplyResult, Cluster, ssa};
 use crate::layers::LayerId;

@@ -5,6 +5,7 @@ use crate::aws::observe::{candidate, wanted};
 use crate::aws::{Cloud, CloudError, Living, Meaning, State, kind};
 use crate::layers::infrastructure::{Candidate, Declared, Match, identify};
 use crate::preflight::{Check, Group};
+use crate::problem::count;
 use futures::future::join_all;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -21,11 +22,7 @@ pub(super) async fn look(lower: Lower<'_>, environment: &str) -> Vec<Check> {
     checks.extend(leaving.into_iter().flatten());
     if let Some(queues) = kinds.get(&("sqs", "Queue")) {
         let why = "SQS holds the name of a deleted queue back for 60 s and shows nobody; a run tries again until it has it";
-        checks.push(Check::not_checked(
-            Group::Names,
-            if queues.len() == 1 { "1 queue".to_owned() } else { format!("{} queues", queues.len()) },
-            why,
-        ));
+        checks.push(Check::not_checked(Group::Names, count(queues.len(), "queue"), why));
     }
     checks
 }

@@ -3,8 +3,9 @@
 
 mod place;
 
-use super::{commit, count, drawn, short, word};
+use super::{commit, drawn, short, word};
 use crate::plan::{Action, Edge, Plan};
+use crate::problem::count;
 use crate::problem::{Origin, Severity};
 use crate::read::Reading;
 use crate::verify::Verification;

@@ -46,6 +46,11 @@ pub(super) enum Fault {
 }
 
 impl Faults {
+    /// What the worst night may hold: 5 % of the calls fail, 10 % are throttled, 2 % are not answered, and what is new is unknown for 3 s.
+    pub fn worst() -> Self {
+        Self { latency: Duration::ZERO, errors: 0.05, throttled: 0.1, dropped: 0.02, consistency: Duration::from_secs(3) }
+    }
+
     /// `chance` is the call's draw, 0 to 1.
     pub(super) fn draw(&self, chance: f64) -> Option<Fault> {
         let parts = [(self.errors, Fault::Error), (self.throttled, Fault::Throttled), (self.dropped, Fault::Dropped)];

@@ -3,8 +3,8 @@
 use super::{Finding, Rule};
 use crate::manifest::Resource;
 use crate::problem::Severity;
+use crate::problem::count;
 use crate::verify::facts::Facts;
-use crate::verify::objects::count;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

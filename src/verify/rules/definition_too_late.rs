@@ -3,8 +3,9 @@
 use super::{Finding, Rule};
 use crate::manifest::ObjectId;
 use crate::problem::Severity;
+use crate::problem::count;
 use crate::verify::facts::Facts;
-use crate::verify::objects::{count, list};
+use crate::verify::objects::list;
 use crate::verify::simulate::{Lack, Lacking};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,8 +3,8 @@
 use super::{Finding, Rule};
 use crate::manifest::Resource;
 use crate::problem::Severity;
+use crate::problem::count;
 use crate::verify::facts::Facts;
-use crate::verify::objects::count;
 use std::collections::BTreeMap;
 
 pub(crate) const RULE: Rule = Rule {

@@ -2,8 +2,8 @@
 
 use super::{Finding, Rule};
 use crate::problem::Severity;
+use crate::problem::count;
 use crate::verify::facts::Facts;
-use crate::verify::objects::count;
 
 pub(crate) const RULE: Rule = Rule {
     id: "sealed-secret-key",

@@ -1,10 +1,11 @@
 //! Something that keeps state, and no rule of what becomes of it.
 
 use super::{Finding, Rule};
-use crate::environment::Restore;
 use crate::layers::infrastructure::service;
 use crate::manifest::Resource;
 use crate::problem::Severity;
+use crate::restore::claims::{is_filled, of};
+use crate::restore::{Keeper, is_for};
 use crate::verify::facts::Facts;
 use serde_json::Value;
 
@@ -20,11 +21,14 @@ pub(crate) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let rules = &facts.environment().spec.restore;
+    let is_covered = |object: &Resource, kind: &str, name: &str| {
+        let keeper = Keeper { kind, namespace: object.namespace().unwrap_or("default"), name, origin: None };
+        rules.iter().any(|rule| is_for(&rule.matching, keeper))
+    };
     let mut found = Vec::new();
     for (position, object) in facts.objects() {
-        for (what, kind, name) in claims(object) {
-            let namespace = object.namespace().unwrap_or("default");
-            if !rules.iter().any(|rule| covers(rule, &kind, namespace, &name, object)) {
+        for (what, kind, names) in kept(object) {
+            if !names.iter().all(|name| is_covered(object, kind, name)) {
                 let message = format!("{}: {what}, and nothing says what becomes of it", object.id());
                 found.push(Finding::new(&RULE, message).of(facts.layer(position)).about(object));
             }
@@ -33,7 +37,7 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let below = facts.subject.reading.infrastructure.iter();
     for object in below.filter(|object| keeps_state(object)) {
         let seen = found.iter().any(|finding: &Finding| finding.object == Some(object.id()));
-        if !seen && !rules.iter().any(|rule| covers(rule, object.kind(), object.namespace().unwrap_or("default"), object.name(), object)) {
+        if !seen && !is_covered(object, object.kind(), object.name()) {
             let message = format!("{}: keeps data, and nothing says what becomes of it", object.id());
             found.push(Finding::new(&RULE, message).about(object));
         }
@@ -41,30 +45,26 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     found
 }
 
-/// What an object keeps: (in words, kind, name).
-fn claims(object: &Resource) -> Vec<(String, String, String)> {
+/// What an object keeps: in words, kind, and the names of all that a rule must match.
+fn kept(object: &Resource) -> Vec<(String, &str, Vec<String>)> {
+    let own = |what: &str| vec![(what.to_owned(), object.kind(), vec![object.name().to_owned()])];
     match (object.group(), object.kind()) {
-        // A data source fills it: Git says already where from.
-        ("", "PersistentVolumeClaim")
-            if ["/spec/dataSource", "/spec/dataSourceRef", "/spec/volumeName"]
-                .iter()
-                .all(|pointer| object.value.pointer(pointer).is_none()) =>
-        {
-            vec![("a volume that starts empty".to_owned(), "PersistentVolumeClaim".to_owned(), object.name().to_owned())]
-        }
+        ("", "PersistentVolumeClaim") if !object.value.get("spec").is_some_and(is_filled) => own("a volume that starts empty"),
         ("apps", "StatefulSet") => {
+            let claims = of(object);
             let templates = object.value.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array).into_iter().flatten();
-            let names = templates.filter_map(|template| template.pointer("/metadata/name")?.as_str());
-            names
-                .map(|name| {
-                    (format!("its volumes {name} start empty"), "PersistentVolumeClaim".to_owned(), format!("{name}-{}-", object.name()))
-                })
-                .collect()
+            let titles = templates.filter_map(|template| template.pointer("/metadata/name")?.as_str());
+            let kept = titles.map(|title| {
+                let start = format!("{title}-{}-", object.name());
+                let names = claims.iter().filter(|(name, ..)| name.starts_with(&start)).map(|(name, ..)| name.clone());
+                (format!("its volumes {title} start empty"), "PersistentVolumeClaim", names.collect())
+            });
+            kept.collect()
         }
         ("postgresql.cnpg.io", "Cluster") if object.value.pointer("/spec/bootstrap/recovery").is_none() => {
-            vec![("a database that starts empty".to_owned(), "Cluster".to_owned(), object.name().to_owned())]
+            own("a database that starts empty")
         }
-        _ if keeps_state(object) => vec![("keeps data".to_owned(), object.kind().to_owned(), object.name().to_owned())],
+        _ if keeps_state(object) => own("keeps data"),
         _ => Vec::new(),
     }
 }
@@ -75,12 +75,4 @@ fn keeps_state(object: &Resource) -> bool {
         (service(object), object.kind()),
         (Some("dynamodb"), "Table") | (Some("rds"), "DBInstance" | "DBCluster") | (Some("s3"), "Bucket") | (Some("efs"), "FileSystem")
     )
-}
-
-/// A name that ends with `-` stands for all claims of a StatefulSet.
-fn covers(rule: &Restore, kind: &str, namespace: &str, name: &str, object: &Resource) -> bool {
-    let wanted = |key: &str| rule.matching.get(key).and_then(Value::as_str);
-    wanted("kind").is_none_or(|wanted| wanted == kind || wanted == object.kind())
-        && wanted("namespace").is_none_or(|wanted| wanted == namespace)
-        && wanted("name").is_none_or(|wanted| wanted == name || wanted == object.name() || name.ends_with('-') && wanted.starts_with(name))
 }
