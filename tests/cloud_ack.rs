@@ -6,12 +6,16 @@
 mod account;
 
 use account::{ACCOUNT, Account, losses};
+use blackstart::layers::infrastructure::Declared;
+use blackstart::plan::Action;
 use blackstart::read::{self, ReadOptions, Revision};
+use blackstart::sandbox::edge::Faults;
 use blackstart::{aws, plan};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 const ENVIRONMENT: &str = "tests/environments/ack-test-infra-cloud.yaml";
 
@@ -100,6 +104,32 @@ async fn all_are_made_once_and_what_is_lost_is_made_again() {
     let cluster = "test-infra-cluster";
     by_terraform(&account, cluster).await;
     losses::thirds(&account, &declared, &[&format!("Cluster/ack-system/{cluster}")]).await;
+    few_rounds(&account, &declared).await;
+}
+
+/// Where each call takes long, seeing all of them takes as long as at most 15 of them: the most calls of which each began after the one before had ended.
+async fn few_rounds(account: &Account, declared: &[Declared]) {
+    // Long enough that what the machine itself takes does not count.
+    let latency = Duration::from_secs(1);
+    account.edge.set_faults(Faults { latency, ..Faults::default() });
+    account.edge.take_calls();
+    let actions = account.actions(declared).await;
+    account.edge.set_faults(Faults::default());
+    assert!(actions.iter().all(|action| *action == Action::Keep));
+    let mut calls = account.edge.take_calls();
+    calls.sort_by_key(|call| call.time);
+    let mut ended = jiff::Timestamp::MIN;
+    let mut rounds = 0;
+    let mut operations: BTreeMap<String, usize> = BTreeMap::new();
+    for call in &calls {
+        if call.time >= ended {
+            ended = call.time + latency;
+            rounds += 1;
+        }
+        *operations.entry(format!("{} {}", call.service, call.operation)).or_default() += 1;
+    }
+    println!("{} resources are seen by {} calls in {rounds} rounds: {operations:#?}", declared.len(), calls.len());
+    assert!(rounds <= 15, "{rounds} rounds");
 }
 
 /// What that repository's Terraform makes, and its manifest only adopts: the first cluster.

@@ -6,10 +6,18 @@ use serde_json::{Map, Value, json};
 
 /// Whether `spec` changes the kustomization.
 pub(crate) fn changes(spec: &Spec) -> bool {
+    target_namespace(spec).is_some() || changes_more(spec)
+}
+
+/// Whether it changes more than the namespace.
+pub(crate) fn changes_more(spec: &Spec) -> bool {
     !(spec.patches.is_empty() && spec.images.is_empty() && spec.components.is_empty())
-        || [&spec.target_namespace, &spec.name_prefix, &spec.name_suffix]
-            .iter()
-            .any(|text| text.as_deref().is_some_and(|text| !text.is_empty()))
+        || [&spec.name_prefix, &spec.name_suffix].iter().any(|text| text.as_deref().is_some_and(|text| !text.is_empty()))
+}
+
+/// The namespace that all objects are put into.
+pub(crate) fn target_namespace(spec: &Spec) -> Option<&str> {
+    spec.target_namespace.as_deref().filter(|namespace| !namespace.is_empty())
 }
 
 /// A kustomization that lists resources.

@@ -211,7 +211,8 @@ impl Renderer {
     /// The objects as kustomize gives them; `more` is merged into the kustomization.
     fn build(&self, request: &Request, path: &str, more: &Map<String, Value>) -> Result<Vec<Resource>, RenderError> {
         let changed = kustomization::changes(&request.spec) || !more.is_empty();
-        let plain = if changed { None } else { native::build(&request.root, path) };
+        let is_plain = more.is_empty() && !kustomization::changes_more(&request.spec);
+        let plain = is_plain.then(|| native::build(&request.root, path, kustomization::target_namespace(&request.spec))).flatten();
         plain.map_or_else(|| self.kustomize(request, path, changed, more), Ok)
     }
 

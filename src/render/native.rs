@@ -1,5 +1,6 @@
-//! The quick way for folders of plain manifests: where a kustomization (with all that it leads to) only lists resources, the output
-//! of kustomize is their concatenation. Whatever else is found is left to kustomize itself, so that it also words the errors.
+//! The quick way for folders of plain manifests: where a kustomization (with all that it leads to) only lists resources and names a
+//! namespace, the output of kustomize is their concatenation, each with that namespace. Whatever else is found is left to kustomize itself,
+//! so that it also words the errors.
 
 use crate::manifest::yaml::documents;
 use crate::manifest::{ObjectId, Resource};
@@ -52,15 +53,17 @@ fn walk(folder: &Path, inside: &str, found: &mut Vec<String>) -> std::io::Result
 }
 
 /// Renders the folder `path` (from `root`, with `/`), or says that kustomize must do it. Origins name files from `root`.
-pub(crate) fn build(root: &Path, path: &str) -> Option<Vec<Resource>> {
+/// `namespace` takes the place of the one that the folder's own kustomization names.
+pub(crate) fn build(root: &Path, path: &str, namespace: Option<&str>) -> Option<Vec<Resource>> {
     let mut build = Build { root, open: Vec::new(), resources: Vec::new() };
     let folder = root.join(path);
     if kustomization_file(&folder).is_some() {
-        build.folder(path)?;
+        build.folder(path, namespace)?;
     } else {
         for inside in scan(&folder).ok()? {
             build.entry(&join(path, &inside)?)?;
         }
+        build.place(0, namespace)?;
     }
     let mut seen: HashSet<ObjectId> = HashSet::with_capacity(build.resources.len());
     // Two objects of one name are an error of kustomize, which words it.
@@ -119,7 +122,8 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn folder(&mut self, path: &str) -> Option<()> {
+    /// `namespace` takes the place of its own.
+    fn folder(&mut self, path: &str, namespace: Option<&str>) -> Option<()> {
         let folder = self.root.join(path);
         let mut files = KUSTOMIZATION_FILES.into_iter().filter(|name| folder.join(name).is_file());
         let file = files.next()?;
@@ -133,11 +137,14 @@ impl Build<'_> {
             "apiVersion" => value == "kustomize.config.k8s.io/v1beta1",
             "kind" => value == "Kustomization",
             "resources" => true,
+            "namespace" => value.is_string(),
             _ => false,
         });
         if !plain {
             return None;
         }
+        let namespace = namespace.or_else(|| map.get("namespace").and_then(Value::as_str)).filter(|namespace| !namespace.is_empty());
+        let first = self.resources.len();
         self.open.push(path.to_owned());
         for entry in map.get("resources")?.as_array()? {
             let entry = entry.as_str()?;
@@ -147,6 +154,19 @@ impl Build<'_> {
             self.entry(&join(path, entry)?)?;
         }
         self.open.pop();
+        self.place(first, namespace)
+    }
+
+    /// Puts the resources from the `first` on into a namespace, as kustomize's transformer does
+    /// (sigs.k8s.io/kustomize/api, `filters/namespace`), which takes every kind that it does not know for a namespaced one.
+    fn place(&mut self, first: usize, namespace: Option<&str>) -> Option<()> {
+        let Some(namespace) = namespace else { return Some(()) };
+        for resource in &mut self.resources[first..] {
+            if !is_simply_placed(resource) {
+                return None;
+            }
+            resource.value.get_mut("metadata")?.as_object_mut()?.insert("namespace".to_owned(), namespace.into());
+        }
         Some(())
     }
 
@@ -154,7 +174,7 @@ impl Build<'_> {
         let place = self.root.join(path);
         let metadata = fs::symlink_metadata(&place).ok()?;
         if metadata.is_dir() {
-            return self.folder(path);
+            return self.folder(path, None);
         }
         if !metadata.is_file() {
             return None;
@@ -208,15 +228,67 @@ impl Build<'_> {
     }
 }
 
-/// Whether a text has folded scalars (`>`): kustomize writes and reads them once more on the way, which adds line breaks before indented
-/// lines. The agent's objects have those too.
+/// Whether nothing but `metadata.namespace` changes where a namespace is set: neither a kind that has none, nor one that names a namespace
+/// elsewhere (subjects, services of webhooks), nor one that is renamed with it.
+fn is_simply_placed(resource: &Resource) -> bool {
+    const KNOWN: [&str; 18] = [
+        "ConfigMap",
+        "CronJob",
+        "DaemonSet",
+        "Deployment",
+        "EndpointSlice",
+        "HorizontalPodAutoscaler",
+        "Ingress",
+        "Job",
+        "LimitRange",
+        "NetworkPolicy",
+        "PersistentVolumeClaim",
+        "Pod",
+        "PodDisruptionBudget",
+        "ResourceQuota",
+        "Role",
+        "Service",
+        "ServiceAccount",
+        "StatefulSet",
+    ];
+    let group = resource.group();
+    // Definitions that kustomize does not know although their group is Kubernetes' own.
+    let is_defined = ["gateway.networking.k8s.io", "snapshot.storage.k8s.io"].contains(&group);
+    let is_of_kubernetes = !is_defined && (!group.contains('.') || group.ends_with(".k8s.io"));
+    !is_of_kubernetes || resource.kind() == "Secret" || KNOWN.contains(&resource.kind())
+}
+
+/// Whether a text has folded scalars (`>`) with lines that are indented further: kustomize writes and reads them once more on the way, which
+/// adds line breaks before such lines. The agent's objects have those too.
 fn has_folded(text: &str) -> bool {
-    text.lines().any(|line| {
-        let line = line.split(" #").next().unwrap_or(line).trim_end();
-        line.rsplit(' ')
-            .next()
-            .is_some_and(|last| last.strip_prefix('>').is_some_and(|rest| rest.chars().all(|c| c == '+' || c == '-' || c.is_ascii_digit())))
-    })
+    let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let code = line.split(" #").next().unwrap_or(line).trim_end();
+        let Some(header) = code.rsplit(' ').next().and_then(|last| last.strip_prefix('>')) else { continue };
+        if !header.chars().all(|c| c == '+' || c == '-') {
+            // How far it is indented is told, unless this is no folded scalar.
+            if header.chars().all(|c| c == '+' || c == '-' || c.is_ascii_digit()) {
+                return true;
+            }
+            continue;
+        }
+        let mut own = None;
+        while let Some(next) = lines.peek() {
+            let is_blank = next.trim().is_empty();
+            if !is_blank && own.is_none() && indent(next) == 0 && indent(line) == 0 && line.contains(':') {
+                break;
+            }
+            if !is_blank && *own.get_or_insert_with(|| indent(next)) > indent(next) {
+                break;
+            }
+            if is_blank || next.contains('\t') || own.is_some_and(|own| indent(next) > own) {
+                return true;
+            }
+            lines.next();
+        }
+    }
+    false
 }
 
 /// kustomize leaves some nulls out and keeps others.
@@ -271,7 +343,7 @@ mod tests {
             ("app/own/deep/x.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n"),
         ]);
         assert_eq!(scan(&root.path().join("app")).expect("scanned"), ["b.yaml", "own", "sub/a.yml"]);
-        let found = build(root.path(), "app").expect("plain");
+        let found = build(root.path(), "app", None).expect("plain");
         let names: Vec<_> = found.iter().map(|resource| (resource.name(), resource.origin.as_ref().expect("origin").to_string())).collect();
         assert_eq!(
             names,
@@ -282,10 +354,10 @@ mod tests {
     #[test]
     fn whatever_changes_objects_is_left_to_kustomize() {
         for kustomization in
-            ["namespace: x\nresources: [a.yaml]\n", "resources: [a.yaml, a.yaml]\n", "resources: [https://x/y]\n", "resources: [.]\n"]
+            ["namePrefix: x\nresources: [a.yaml]\n", "resources: [a.yaml, a.yaml]\n", "resources: [https://x/y]\n", "resources: [.]\n"]
         {
             let root = tree(&[("kustomization.yaml", kustomization), ("a.yaml", A)]);
-            assert!(build(root.path(), "").is_none(), "{kustomization}");
+            assert!(build(root.path(), "", None).is_none(), "{kustomization}");
         }
     }
 
@@ -293,7 +365,7 @@ mod tests {
     fn lists_are_taken_apart_and_local_configuration_is_dropped() {
         let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: a}\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: b, annotations: {config.kubernetes.io/local-config: 'true'}}\n";
         let root = tree(&[("l.yaml", list)]);
-        let found = build(root.path(), "").expect("plain");
+        let found = build(root.path(), "", None).expect("plain");
         assert_eq!(found.iter().map(Resource::name).collect::<Vec<_>>(), ["a"]);
     }
 
@@ -320,20 +392,20 @@ mod tests {
             while let Some(folder) = folders.pop() {
                 let inner = fs::read_dir(root.join(&folder)).expect("read").flatten().filter(|entry| entry.path().is_dir());
                 folders.extend(inner.filter_map(|entry| join(&folder, entry.file_name().to_str()?)));
-                let Some(plain) = build(&root, &folder) else { continue };
-                if plain.is_empty() {
-                    continue;
+                for target in [None, Some("target")] {
+                    let Some(plain) = build(&root, &folder, target).filter(|plain| !plain.is_empty()) else { continue };
+                    let target_namespace = target.map(str::to_owned);
+                    let spec = crate::layers::flux::Spec { path: folder.clone(), target_namespace, ..Default::default() };
+                    let request = Request { root: root.clone(), content: String::new(), spec, keys: None };
+                    let built = renderer
+                        .kustomize(&request, &folder, target.is_some(), &serde_json::Map::new())
+                        .unwrap_or_else(|error| panic!("{folder}: {error}"));
+                    let values = |resources: Vec<Resource>| resources.into_iter().map(|resource| resource.value).collect::<Vec<_>>();
+                    assert_eq!(values(plain), values(built), "{} {folder} {target:?}", archive.path().display());
+                    compared += 1;
                 }
-                let spec = crate::layers::flux::Spec { path: folder.clone(), ..Default::default() };
-                let request = Request { root: root.clone(), content: String::new(), spec, keys: None };
-                let built = renderer
-                    .kustomize(&request, &folder, false, &serde_json::Map::new())
-                    .unwrap_or_else(|error| panic!("{folder}: {error}"));
-                let values = |resources: Vec<Resource>| resources.into_iter().map(|resource| resource.value).collect::<Vec<_>>();
-                assert_eq!(values(plain), values(built), "{} {folder}", archive.path().display());
-                compared += 1;
             }
         }
-        assert!(compared > 50, "only {compared} folders were compared");
+        assert!(compared > 100, "only {compared} folders were compared");
     }
 }
