@@ -362,6 +362,38 @@ mod tests {
     }
 
     #[test]
+    fn the_layer_s_namespace_takes_the_place_of_the_kustomization_s_own() {
+        let root = tree(&[
+            ("kustomization.yaml", "namespace: own\nresources: [a.yaml, sub]\n"),
+            ("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: elsewhere}\n"),
+            ("sub/kustomization.yaml", "namespace: sub\nresources: [b.yaml]\n"),
+            ("sub/b.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: b}\n"),
+        ]);
+        let namespaces = |target| -> Vec<String> {
+            let found = build(root.path(), "", target).expect("plain");
+            found.iter().map(|resource| resource.namespace().unwrap_or("none").to_owned()).collect()
+        };
+        assert_eq!(namespaces(None), ["own", "own"]);
+        assert_eq!(namespaces(Some("target")), ["target", "target"]);
+        fs::write(root.path().join("a.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n").expect("written");
+        assert!(build(root.path(), "", None).is_none(), "it would be renamed");
+    }
+
+    #[test]
+    fn folded_text_is_read_unless_kustomize_would_change_it() {
+        for (text, changes) in [
+            ("a: >-\n  one\n  two\nb: c\n", false),
+            ("a: >-\n  one\n    two\nb: c\n", true),
+            ("a: >\n  one\n\n  two\n", true),
+            ("a: >2\n  one\n", true),
+            ("a: b > c\n", false),
+            ("list:\n  - >-\n    one\n    two\n  - x\n", false),
+        ] {
+            assert_eq!(has_folded(text), changes, "{text}");
+        }
+    }
+
+    #[test]
     fn lists_are_taken_apart_and_local_configuration_is_dropped() {
         let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: a}\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: b, annotations: {config.kubernetes.io/local-config: 'true'}}\n";
         let root = tree(&[("l.yaml", list)]);

@@ -44,17 +44,17 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     let first = RunArgs { events: None, report: None, output: Output::Human, ..args.run.clone() };
     let (events, first_reporter) = reporter(&first, show)?;
     let mut stop = stop_signal();
-    let began = Instant::now();
     let built = async {
         let (stage, given) = Box::pin(Stage::up(args, &events, &mut stop)).await?;
+        let began = Instant::now();
         let finished = Box::pin(stage.run(args, &events, given, Mode::Bootstrap, None, true)).await?;
-        Ok::<_, Failure>((stage, finished))
+        Ok::<_, Failure>((stage, finished, began.elapsed()))
     };
-    let (stage, finished) = match Box::pin(built).await {
+    let (stage, finished, built_in) = match Box::pin(built).await {
         Ok(built) => built,
         Err(failure) => return finish(Err(failure), events, first_reporter, &first, None).await,
     };
-    let (succeeded, built_in) = (finished.success, began.elapsed());
+    let succeeded = finished.success;
     stage.teller.send_replace(Events::silent());
     let code = finish(Ok(finished), events, first_reporter, &first, None).await?;
     if !succeeded {
@@ -73,13 +73,13 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     let died = interrupt::die(args, &stage, journals.path(), args.interrupt, built_in, seed).await;
     let (events, reporter) = reporter(&args.run, show)?;
     let result = async {
-        died?;
+        let earlier = died?;
         let given = input(&args.run.input, true, &events).await?;
         let journals = (args.interrupt > 0).then_some(journals.path());
         let mut finished = Box::pin(stage.run(args, &events, given, Mode::Recover, journals, false)).await?;
         set_faults(&stage, false).await;
         if finished.success {
-            finished.success = look_for(&stage, &struck, &events).await?;
+            finished.success = look_for(&stage, &struck, &events, &earlier).await?;
         }
         Ok::<Finished, Failure>(finished)
     };
@@ -122,8 +122,8 @@ async fn strike(args: &RehearseArgs, disaster: &Disaster, stage: &Stage, seed: u
     Ok(Struck { given, marks })
 }
 
-/// Looks for the marked data: it is back, or the run has said that it is lost.
-async fn look_for(stage: &Stage, struck: &Struck, events: &Events) -> Result<bool, Failure> {
+/// Looks for the marked data: it is back, or the run has said that it is lost, or one that was over before.
+async fn look_for(stage: &Stage, struck: &Struck, events: &Events, earlier: &[Events]) -> Result<bool, Failure> {
     if struck.marks.is_empty() {
         return Ok(true);
     }
@@ -135,7 +135,8 @@ async fn look_for(stage: &Stage, struck: &Struck, events: &Events) -> Result<boo
     let mut holds = true;
     for mark in &struck.marks {
         let is_back = mark.is_back(&cloud, &cluster).await.map_err(|error| Failure::new(error.to_string()))?;
-        let told = events.fate(&mark.state);
+        let mut tellers = std::iter::once(events).chain(earlier);
+        let told = tellers.find_map(|events| events.fate(&mark.state).filter(|fate| *fate != Fate::Kept));
         let (verdict, detail) = match (is_back, told) {
             (true, Some(Fate::Restored)) => (Verdict::Held, format!("{}: back from its backup", mark.place)),
             (true, _) => (Verdict::Held, format!("{}: there", mark.place)),

@@ -7,7 +7,8 @@ use crate::execute::{Events, Mode};
 use std::path::Path;
 use std::time::Duration;
 
-/// Starts `number` recoveries one after the other; each dies at a drawn moment, at the latest after `longest`.
+/// Starts `number` recoveries one after the other; each dies at a drawn moment, at the latest after `longest`. Gives what those have told
+/// that were quicker.
 pub(super) async fn die(
     args: &RehearseArgs,
     stage: &Stage,
@@ -15,33 +16,38 @@ pub(super) async fn die(
     number: u32,
     longest: Duration,
     seed: u64,
-) -> Result<(), Failure> {
+) -> Result<Vec<Events>, Failure> {
+    let mut over = Vec::new();
     let mut dice = fastrand::Rng::with_seed(seed);
     for turn in 1..=number {
         let after = longest.mul_f64(dice.f64());
+        let events = Events::silent();
         let ended = tokio::task::block_in_place(|| {
             // A scope: the threads borrow what the rehearsal owns, and are over before it goes on.
-            std::thread::scope(|scope| scope.spawn(|| cut_off(args, stage, journals, after)).join())
+            std::thread::scope(|scope| scope.spawn(|| cut_off(args, stage, &events, journals, after)).join())
         });
         let ended = ended.map_err(|_| Failure::new("a recovery that was to be cut off panicked"))??;
-        let what = if ended { "was over before" } else { "died" };
-        anstream::eprintln!("Recovery {turn} of {number} {what} after {:.1}s.", after.as_secs_f64());
+        if ended {
+            anstream::eprintln!("Recovery {turn} of {number} was over before it was to die.");
+            over.push(events);
+        } else {
+            anstream::eprintln!("Recovery {turn} of {number} died after {:.1}s.", after.as_secs_f64());
+        }
     }
-    Ok(())
+    Ok(over)
 }
 
 /// One recovery that is silent and has no time to clean up; whether it was quicker.
-fn cut_off(args: &RehearseArgs, stage: &Stage, journals: &Path, after: Duration) -> Result<bool, Failure> {
+fn cut_off(args: &RehearseArgs, stage: &Stage, events: &Events, journals: &Path, after: Duration) -> Result<bool, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::new("cannot start").because(&error))?;
-    let events = Events::silent();
     let ended = runtime.block_on(async {
         let run = async {
-            let given = input(&args.run.input, true, &events).await?;
-            Box::pin(stage.run(args, &events, given, Mode::Recover, Some(journals), false)).await.map(|_| ())
+            let given = input(&args.run.input, true, events).await?;
+            Box::pin(stage.run(args, events, given, Mode::Recover, Some(journals), false)).await.map(|_| ())
         };
         // A recovery that fails is not what is looked at here: the last one has to succeed.
         tokio::time::timeout(after, run).await.is_ok()
