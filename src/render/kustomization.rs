@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 
 /// Whether `spec` changes the kustomization.
 pub(crate) fn changes(spec: &Spec) -> bool {
-    target_namespace(spec).is_some() || changes_more(spec)
+    target_namespace(spec).is_some() || !spec.patches.is_empty() || changes_more(spec)
 }
 
-/// Whether it changes more than the namespace.
+/// Whether it changes more than the namespace and by patches.
 pub(crate) fn changes_more(spec: &Spec) -> bool {
-    !(spec.patches.is_empty() && spec.images.is_empty() && spec.components.is_empty())
+    !(spec.images.is_empty() && spec.components.is_empty())
         || [&spec.name_prefix, &spec.name_suffix].iter().any(|text| text.as_deref().is_some_and(|text| !text.is_empty()))
 }
 

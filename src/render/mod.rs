@@ -12,6 +12,7 @@ mod keyring;
 mod kustomization;
 mod mirror;
 mod native;
+mod patch;
 pub mod program;
 mod remote;
 mod sops;
@@ -36,6 +37,7 @@ use std::sync::{Arc, OnceLock};
 use zeroize::Zeroizing;
 
 pub(crate) use native::{is_yaml, join, kustomization_file};
+use patch::Patch;
 
 /// What can go wrong with one layer. Paths are from the root of its source.
 #[derive(Debug, thiserror::Error)]
@@ -211,8 +213,11 @@ impl Renderer {
     /// The objects as kustomize gives them; `more` is merged into the kustomization.
     fn build(&self, request: &Request, path: &str, more: &Map<String, Value>) -> Result<Vec<Resource>, RenderError> {
         let changed = kustomization::changes(&request.spec) || !more.is_empty();
-        let is_plain = more.is_empty() && !kustomization::changes_more(&request.spec);
-        let plain = is_plain.then(|| native::build(&request.root, path, kustomization::target_namespace(&request.spec))).flatten();
+        let plain = || {
+            let patches: Vec<Patch> = request.spec.patches.iter().map(Patch::read).collect::<Option<_>>()?;
+            native::build(&request.root, path, kustomization::target_namespace(&request.spec), &patches)
+        };
+        let plain = if more.is_empty() && !kustomization::changes_more(&request.spec) { plain() } else { None };
         plain.map_or_else(|| self.kustomize(request, path, changed, more), Ok)
     }
 

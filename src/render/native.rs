@@ -2,6 +2,7 @@
 //! namespace, the output of kustomize is their concatenation, each with that namespace. Whatever else is found is left to kustomize itself,
 //! so that it also words the errors.
 
+use super::patch::Patch;
 use crate::manifest::yaml::documents;
 use crate::manifest::{ObjectId, Resource};
 use crate::problem::Origin;
@@ -54,7 +55,7 @@ fn walk(folder: &Path, inside: &str, found: &mut Vec<String>) -> std::io::Result
 
 /// Renders the folder `path` (from `root`, with `/`), or says that kustomize must do it. Origins name files from `root`.
 /// `namespace` takes the place of the one that the folder's own kustomization names.
-pub(crate) fn build(root: &Path, path: &str, namespace: Option<&str>) -> Option<Vec<Resource>> {
+pub(super) fn build(root: &Path, path: &str, namespace: Option<&str>, patches: &[Patch]) -> Option<Vec<Resource>> {
     let mut build = Build { root, open: Vec::new(), resources: Vec::new() };
     let folder = root.join(path);
     if kustomization_file(&folder).is_some() {
@@ -64,6 +65,9 @@ pub(crate) fn build(root: &Path, path: &str, namespace: Option<&str>) -> Option<
             build.entry(&join(path, &inside)?)?;
         }
         build.place(0, namespace)?;
+    }
+    for patch in patches {
+        patch.apply(&mut build.resources)?;
     }
     let mut seen: HashSet<ObjectId> = HashSet::with_capacity(build.resources.len());
     // Two objects of one name are an error of kustomize, which words it.
@@ -251,16 +255,18 @@ fn is_simply_placed(resource: &Resource) -> bool {
         "ServiceAccount",
         "StatefulSet",
     ];
-    let group = resource.group();
-    // Definitions that kustomize does not know although their group is Kubernetes' own.
-    let is_defined = ["gateway.networking.k8s.io", "snapshot.storage.k8s.io"].contains(&group);
-    let is_of_kubernetes = !is_defined && (!group.contains('.') || group.ends_with(".k8s.io"));
-    !is_of_kubernetes || resource.kind() == "Secret" || KNOWN.contains(&resource.kind())
+    is_defined_by_others(resource.group()) || resource.kind() == "Secret" || KNOWN.contains(&resource.kind())
+}
+
+/// Whether kustomize knows nothing of a group's kinds.
+pub(super) fn is_defined_by_others(group: &str) -> bool {
+    // The first two are Kubernetes' own, and yet definitions.
+    ["gateway.networking.k8s.io", "snapshot.storage.k8s.io"].contains(&group) || group.contains('.') && !group.ends_with(".k8s.io")
 }
 
 /// Whether a text has folded scalars (`>`) with lines that are indented further: kustomize writes and reads them once more on the way, which
 /// adds line breaks before such lines. The agent's objects have those too.
-fn has_folded(text: &str) -> bool {
+pub(super) fn has_folded(text: &str) -> bool {
     let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
@@ -292,7 +298,7 @@ fn has_folded(text: &str) -> bool {
 }
 
 /// kustomize leaves some nulls out and keeps others.
-fn has_null(value: &Value) -> bool {
+pub(super) fn has_null(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Object(map) => map.values().any(has_null),
@@ -343,7 +349,7 @@ mod tests {
             ("app/own/deep/x.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n"),
         ]);
         assert_eq!(scan(&root.path().join("app")).expect("scanned"), ["b.yaml", "own", "sub/a.yml"]);
-        let found = build(root.path(), "app", None).expect("plain");
+        let found = build(root.path(), "app", None, &[]).expect("plain");
         let names: Vec<_> = found.iter().map(|resource| (resource.name(), resource.origin.as_ref().expect("origin").to_string())).collect();
         assert_eq!(
             names,
@@ -357,7 +363,7 @@ mod tests {
             ["namePrefix: x\nresources: [a.yaml]\n", "resources: [a.yaml, a.yaml]\n", "resources: [https://x/y]\n", "resources: [.]\n"]
         {
             let root = tree(&[("kustomization.yaml", kustomization), ("a.yaml", A)]);
-            assert!(build(root.path(), "", None).is_none(), "{kustomization}");
+            assert!(build(root.path(), "", None, &[]).is_none(), "{kustomization}");
         }
     }
 
@@ -370,13 +376,13 @@ mod tests {
             ("sub/b.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: b}\n"),
         ]);
         let namespaces = |target| -> Vec<String> {
-            let found = build(root.path(), "", target).expect("plain");
+            let found = build(root.path(), "", target, &[]).expect("plain");
             found.iter().map(|resource| resource.namespace().unwrap_or("none").to_owned()).collect()
         };
         assert_eq!(namespaces(None), ["own", "own"]);
         assert_eq!(namespaces(Some("target")), ["target", "target"]);
         fs::write(root.path().join("a.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n").expect("written");
-        assert!(build(root.path(), "", None).is_none(), "it would be renamed");
+        assert!(build(root.path(), "", None, &[]).is_none(), "it would be renamed");
     }
 
     #[test]
@@ -397,7 +403,7 @@ mod tests {
     fn lists_are_taken_apart_and_local_configuration_is_dropped() {
         let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: a}\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: b, annotations: {config.kubernetes.io/local-config: 'true'}}\n";
         let root = tree(&[("l.yaml", list)]);
-        let found = build(root.path(), "", None).expect("plain");
+        let found = build(root.path(), "", None, &[]).expect("plain");
         assert_eq!(found.iter().map(Resource::name).collect::<Vec<_>>(), ["a"]);
     }
 
@@ -414,6 +420,10 @@ mod tests {
         }
         let private = std::sync::Arc::new(crate::repo::PrivateFolder::new().expect("a folder"));
         let renderer = Renderer { cache: None, ..Renderer::new(private) };
+        let patch = serde_json::json!({
+            "patch": "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: _, annotations: {by: test}}\nspec: {install: {crds: Skip}, values: {list: [a, b], deep: {er: 1}}}\n",
+            "target": {"group": "helm.toolkit.fluxcd.io", "kind": "HelmRelease"},
+        });
         let mut compared = 0;
         for archive in archives.flatten().filter(|entry| entry.path().extension().is_some_and(|extension| extension == "gz")) {
             let root = tempfile::tempdir().expect("a folder");
@@ -424,10 +434,12 @@ mod tests {
             while let Some(folder) = folders.pop() {
                 let inner = fs::read_dir(root.join(&folder)).expect("read").flatten().filter(|entry| entry.path().is_dir());
                 folders.extend(inner.filter_map(|entry| join(&folder, entry.file_name().to_str()?)));
-                for target in [None, Some("target")] {
-                    let Some(plain) = build(&root, &folder, target).filter(|plain| !plain.is_empty()) else { continue };
+                for (target, patches) in [(None, vec![]), (Some("target"), vec![patch.clone()])] {
+                    let simple: Option<Vec<Patch>> = patches.iter().map(Patch::read).collect();
+                    let plain = build(&root, &folder, target, &simple.expect("a simple patch"));
+                    let Some(plain) = plain.filter(|plain| !plain.is_empty()) else { continue };
                     let target_namespace = target.map(str::to_owned);
-                    let spec = crate::layers::flux::Spec { path: folder.clone(), target_namespace, ..Default::default() };
+                    let spec = crate::layers::flux::Spec { path: folder.clone(), target_namespace, patches, ..Default::default() };
                     let request = Request { root: root.clone(), content: String::new(), spec, keys: None };
                     let built = renderer
                         .kustomize(&request, &folder, target.is_some(), &serde_json::Map::new())
