@@ -44,6 +44,7 @@ fn planned(spec: &str, folder: &str, cloud: &str) -> Plan {
         layers: vec![layer("flux-system", None, ""), layer("cloud", Some("flux-system"), cloud)],
         infrastructure: resources(folder, "infrastructure/all.yaml"),
         commands: Vec::new(),
+        checks: Vec::new(),
         sources: BTreeMap::new(),
         problems: Vec::new(),
         unknowns: Vec::new(),

@@ -5,6 +5,7 @@ use super::form::Form;
 use super::prove::Proof;
 use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RunArgs, Show, StartArgs};
 use crate::cluster::Cluster;
+use crate::environment::check::Check;
 use crate::environment::{Environment, Given, SecretSource};
 use crate::execute::journal::Journal;
 use crate::execute::kubeconfig::{self, Appears};
@@ -39,7 +40,8 @@ impl Input {
         });
         let of_cluster = spec.cluster.iter().filter_map(|cluster| cluster.from.as_ref());
         let mut sources = spec.secrets.iter().map(|secret| &secret.from).chain(of_commands).chain(of_cluster);
-        !self.plan.declared.is_empty() || !self.plan.state.is_empty() || sources.any(SecretSource::is_in_aws)
+        let asks_with_secrets = self.reading.checks.iter().any(Check::needs_account);
+        !self.plan.declared.is_empty() || !self.plan.state.is_empty() || asks_with_secrets || sources.any(SecretSource::is_in_aws)
     }
 
     /// Whether a run needs nothing but its cluster.
@@ -234,7 +236,9 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     };
     if let (true, Some(cluster)) = (finished.success, connected.get()) {
         let access = Some(&access).filter(|_| has_account);
-        finished.success = Proof { cluster, reading: &reading, environment: &environment, plan: &plan, access }.tell(events).await?;
+        let proof = Proof { cluster, reading: &reading, environment: &environment, plan: &plan, access, rehearsal: false, stop };
+        finished.success = proof.tell(events).await?;
+        finished.interrupted |= proof.is_interrupted();
     }
     Ok(finished)
 }

@@ -1,6 +1,7 @@
 //! blackstart.yaml: what Git does not already say about an environment. Text in, types out, or all that is wrong with it at once.
 //! Pure: reads no file, resolves no secret.
 
+pub mod check;
 mod parse;
 
 pub use parse::parse;
@@ -46,6 +47,8 @@ pub struct Spec {
     pub secrets: Vec<Secret>,
     /// A rule for each claim, table or database.
     pub restore: Vec<Restore>,
+    /// What must answer when all is up.
+    pub checks: Vec<check::Check>,
     /// Findings of `verify` that are known and accepted.
     pub accept: Vec<Accept>,
 }
@@ -131,7 +134,7 @@ impl Default for Codes {
     }
 }
 
-/// The value of an environment variable of a command.
+/// The value of an environment variable of a command, or of a header of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Given {
     /// In clear.

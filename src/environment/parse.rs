@@ -1,6 +1,7 @@
 //! Text of a blackstart.yaml to an [`Environment`]; every unknown field, wrong type and missing field is a problem with its line.
 
 mod accept;
+mod check;
 mod provision;
 
 use super::{Above, Agent, ArgoCd, Aws, Environment, Restore, RestoreRule, Root, Secret, SecretSource, Variables};
@@ -150,7 +151,7 @@ impl Reader<'_> {
         let spec = self.fields(
             spec,
             "spec",
-            &["aws", "infrastructure", "cluster", "agent", "variables", "outputs", "secrets", "restore", "accept"],
+            &["aws", "infrastructure", "cluster", "agent", "variables", "outputs", "secrets", "restore", "checks", "accept"],
         );
         environment.spec.aws = spec.entries.get("aws").map(|node| self.aws(node));
         for (index, item) in self.list(&spec, "infrastructure").iter().enumerate() {
@@ -182,6 +183,10 @@ impl Reader<'_> {
                 environment.spec.restore.push(restore);
             }
         }
+        for (index, item) in self.list(&spec, "checks").iter().enumerate() {
+            environment.spec.checks.extend(self.check(item, &format!("spec.checks[{index}]")));
+        }
+        self.checks_named_twice(&environment.spec.checks);
         for (index, item) in self.list(&spec, "accept").iter().enumerate() {
             let accept = self.accept(item, &format!("spec.accept[{index}]"));
             environment.spec.accept.push(accept);

@@ -4,10 +4,12 @@
 //! `layer` writes objects, `handover` those that live in AWS already; `lease` keeps runs apart; `existing` guards a first start. Emits events, never prints.
 
 pub mod adoption;
+pub mod checks;
 pub mod clearing;
 pub mod cloud;
 pub mod command;
 pub mod destroy;
+mod dns;
 mod engine;
 pub mod existing;
 pub mod fence;
@@ -26,6 +28,7 @@ pub mod queue;
 pub mod restore;
 pub mod secret;
 pub mod survey;
+mod web;
 
 use crate::agent::{self, Living};
 use crate::aws::Cloud;

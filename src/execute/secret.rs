@@ -85,6 +85,7 @@ pub(super) fn filled(object: &Value, below: Option<&Below>) -> Result<Value, Str
     }
 }
 
-fn unknown(output: &Output) -> String {
+/// Why a value that something waits for cannot be given.
+pub(super) fn unknown(output: &Output) -> String {
     format!("{} is not known: {} gives no {}", output.variable, output.node.trim_start_matches("aws/"), output.field)
 }

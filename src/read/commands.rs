@@ -84,7 +84,8 @@ fn one(
     command
 }
 
-fn undefined(name: &str, what: &str, values: &BTreeMap<String, String>) -> (&'static str, String, Option<String>) {
+/// A variable that nobody defines: rule, message, hint.
+pub(crate) fn undefined(name: &str, what: &str, values: &BTreeMap<String, String>) -> (&'static str, String, Option<String>) {
     let hint = match nearest(name, values.keys().map(String::as_str)).first() {
         Some(near) => format!("did you mean {near}?"),
         None => format!("define {name} in spec.variables (ConfigMap) or spec.outputs, or write $${{{name}}} where no variable is meant"),

@@ -1,6 +1,7 @@
 //! From a repository to all its layers with their objects: drives `repo`, `render` and `layers`, in parallel, and collects every problem.
 
 pub mod charts;
+mod checks;
 mod commands;
 mod components;
 mod entry;
@@ -20,6 +21,7 @@ pub use components::agent_components;
 pub use environment::{SecretValues, Unavailable, environment, environments, held_by_aws, is_for_decryption, local, place, secrets};
 pub use written::written;
 
+use crate::environment::check::Check;
 use crate::environment::{Command, Environment};
 use crate::layers::argo::is_application;
 use crate::layers::flux::{Layer, is_kustomization};
@@ -213,6 +215,8 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
     problems.extend(more);
     let (commands, more) = commands::read(environment, &tree, sources.repository().root());
     problems.extend(more);
+    let (checks, more) = checks::read(environment);
+    problems.extend(more);
     problems.sort_by(|a, b| (&a.origin, a.rule, &a.message).cmp(&(&b.origin, b.rule, &b.message)));
     problems.dedup();
     unknowns.sort();
@@ -224,6 +228,7 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
         layers: in_order(layers, &entry_id),
         infrastructure,
         commands,
+        checks,
         sources: sources.finish(),
         problems,
         unknowns,
@@ -369,6 +374,8 @@ pub struct Reading {
     pub infrastructure: Vec<Resource>,
     /// Its commands; variables replaced, outputs as marks ([`crate::layers::outputs`]).
     pub commands: Vec<Command>,
+    /// Its checks; variables replaced, outputs as marks.
+    pub checks: Vec<Check>,
     /// Every source that a layer, a HelmRelease or an ArtifactGenerator names or that is declared.
     pub sources: BTreeMap<SourceId, Source>,
     /// What is wrong.

@@ -165,8 +165,17 @@ impl Stage {
             None => above(None).await?,
         };
         if let (true, Some(cluster)) = (finished.success, connected.get()) {
-            let proof = Proof { cluster, reading: &reading, environment: &environment, plan: &plan, access: access.as_ref() };
+            let proof = Proof {
+                cluster,
+                reading: &reading,
+                environment: &environment,
+                plan: &plan,
+                access: access.as_ref(),
+                rehearsal: true,
+                stop: self.stop.clone(),
+            };
             finished.success = proof.tell(events).await?;
+            finished.interrupted |= proof.is_interrupted();
         }
         Ok(finished)
     }

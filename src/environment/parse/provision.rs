@@ -60,7 +60,7 @@ impl Reader<'_> {
             codes: self.codes(&fields),
             outputs: self.words(&fields, "outputs"),
             timeout: self.duration(&fields, "timeout").unwrap_or(PATIENCE),
-            env: self.env(&fields),
+            env: self.given(&fields, "env", &SOURCES),
             after: self.after(&fields),
             folder: self.text(&fields, "folder").map(PathBuf::from).unwrap_or_default(),
             origin: Some(self.origin(node.line)),
@@ -124,10 +124,11 @@ impl Reader<'_> {
         found
     }
 
-    fn env(&mut self, fields: &Fields<'_>) -> BTreeMap<String, Given> {
+    /// Texts by name, in clear or from elsewhere.
+    pub(super) fn given(&mut self, fields: &Fields<'_>, key: &str, ways: &[&str]) -> BTreeMap<String, Given> {
         let mut env = BTreeMap::new();
-        let Some(node) = fields.entries.get("env") else { return env };
-        let path = fields.name("env");
+        let Some(node) = fields.entries.get(key) else { return env };
+        let path = fields.name(key);
         let Content::Map(entries) = &node.content else {
             self.wrong(node, &path, "a map of names to texts or {from: …}");
             return env;
@@ -138,7 +139,7 @@ impl Reader<'_> {
                 env.insert(name.clone(), Given::Text(text.to_owned()));
             } else if let Some(from) = value.get("from") {
                 self.fields(value, &path, &["from"]);
-                if let Some(source) = self.source(from, &format!("{path}.from"), &SOURCES) {
+                if let Some(source) = self.source(from, &format!("{path}.from"), ways) {
                     env.insert(name.clone(), Given::Secret(source));
                 }
             } else {

@@ -1,6 +1,6 @@
 //! Credentials, account and region; and this machine's clock, since AWS refuses calls that are more than five minutes off.
 
-use super::web::Web;
+use crate::execute::web::Web;
 use crate::aws::{Access, Cloud};
 use crate::preflight::{Check, Group};
 use http::Method;

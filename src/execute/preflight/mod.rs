@@ -1,7 +1,6 @@
 //! Looks at all that a recovery needs, before it: each group of checks in a file of its own, all at once, each bounded. Writes nothing.
 
 mod account;
-mod dns;
 mod names;
 mod permissions;
 mod quotas;
@@ -9,8 +8,8 @@ mod registry;
 mod secrets;
 mod source;
 mod tools;
-mod web;
 
+use super::{dns, web};
 use crate::aws::observe::Observation;
 use crate::aws::{Access, Cloud};
 use crate::environment::Environment;
@@ -151,7 +150,7 @@ async fn zones(lower: Lower<'_>, resolver: Option<SocketAddr>) -> Vec<Check> {
     let resolver = resolver.or_else(dns::system);
     let asked = zones.iter().map(|zone| async move {
         let told = match resolver {
-            Some(resolver) => dns::name_servers(resolver, &zone.name).await,
+            Some(resolver) => dns::ask(resolver, &zone.name, dns::NS).await,
             None => Err("this machine has no resolver (/etc/resolv.conf); give one: --resolver ADDRESS:53".to_owned()),
         };
         compare(zone, told)

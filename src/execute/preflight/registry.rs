@@ -1,7 +1,7 @@
 //! Images and charts: whether a registry has them (OCI distribution specification, with the token flow of its anonymous users), whether a
 //! repository's index names them.
 
-use super::web::{Web, scheme};
+use crate::execute::web::{Web, scheme};
 use crate::manifest::yaml;
 use crate::preflight::images::{Chart, Pulled, Reference};
 use crate::preflight::{Check, Group};

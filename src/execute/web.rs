@@ -1,4 +1,5 @@
-//! Plain HTTP questions to whoever serves images, charts and AWS: no redirects to elsewhere but a few, no bodies beyond a bound.
+//! Plain HTTP questions to whoever serves images, charts and AWS, and to an environment's own endpoints: no redirects to elsewhere but a few,
+//! no bodies beyond a bound.
 
 use bytes::Bytes;
 use http::header::{HeaderMap, LOCATION, USER_AGENT};
@@ -7,6 +8,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt as _};
@@ -39,10 +41,36 @@ impl Answer {
     }
 }
 
+/// Whom to believe.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trust {
+    /// PEM file with the only certificate authorities that count; those of this machine where absent.
+    pub(super) ca: Option<PathBuf>,
+    /// Any certificate will do.
+    pub(super) insecure: bool,
+    /// The name that the certificate must hold, where it is not the URL's host.
+    pub(super) name: Option<String>,
+}
+
 impl Web {
     /// With the certificates that this machine trusts.
     pub(super) fn new() -> Result<Self, String> {
-        let config = kube::Config::new(Uri::from_static("https://localhost"));
+        Self::trusting(Trust::default())
+    }
+
+    /// With other certificates.
+    pub(super) fn trusting(trust: Trust) -> Result<Self, String> {
+        let mut config = kube::Config::new(Uri::from_static("https://localhost"));
+        if let Some(ca) = &trust.ca {
+            // Without a certificate in it nobody would be trusted, and every answer would blame the server.
+            let pem = std::fs::read_to_string(ca).map_err(|error| format!("{}: {error}", ca.display()))?;
+            if !pem.contains("-----BEGIN CERTIFICATE-----") {
+                return Err(format!("{}: holds no certificate (PEM)", ca.display()));
+            }
+        }
+        config.root_cert_file = trust.ca;
+        config.accept_invalid_certs = trust.insecure;
+        config.tls_server_name = trust.name;
         let connector = config.rustls_https_connector().map_err(|error| error.to_string())?;
         let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector);
         Ok(Self { service: BoxCloneSyncService::new(client.map_err(BoxError::from)) })
@@ -68,7 +96,8 @@ impl Web {
         Err(format!("{} redirects more than {HOPS} times", host(&url)))
     }
 
-    async fn once(&self, method: Method, url: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
+    /// One question, one answer, whatever it is; the caller bounds it.
+    pub(super) async fn once(&self, method: Method, url: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
         let mut request = Request::builder().method(method).uri(url).header(USER_AGENT, concat!("blackstart/", env!("CARGO_PKG_VERSION")));
         for (name, value) in headers {
             request = request.header(*name, *value);
