@@ -24,6 +24,8 @@ use zeroize::Zeroizing;
 
 /// Longest wait for one answer.
 const ATTEMPT: Duration = Duration::from_secs(10);
+/// Shortest wait for one answer.
+const LEAST: Duration = Duration::from_secs(1);
 /// First pause between two questions; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause.
@@ -165,14 +167,14 @@ impl<'a> Ask<'a> {
         let (deadline, mut pause, mut times) = (Instant::now() + timeout, FIRST_PAUSE, 0_u32);
         loop {
             times += 1;
-            let limit = deadline.min(Instant::now() + ATTEMPT);
+            // The last question is put at the very end, and may be answered.
+            let limit = deadline.min(Instant::now() + ATTEMPT).max(Instant::now() + LEAST);
             let late = |_| Err(Wrong::Yet(format!("{} does not answer", self.who())));
             let why = match tokio::time::timeout_at(limit, self.once()).await.unwrap_or_else(late) {
                 Ok(answer) => return Ok(answer),
                 Err(Wrong::Ever(why)) => return Err(why),
                 Err(Wrong::Yet(why)) => why,
             };
-            // The last question is put at the very end.
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let seconds = timeout.as_secs().max(1);
