@@ -106,6 +106,19 @@ pub struct Job {
     pub service_account_name: Option<String>,
 }
 
+/// What must hold, for people.
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Http(http) => write!(f, "{} answers", http.url),
+            Self::Dns(dns) if dns.values.is_empty() => write!(f, "{} has a record of type {}", dns.name, dns.record.name()),
+            Self::Dns(dns) => write!(f, "{} {} is {}", dns.name, dns.record.name(), dns.values.join(", ")),
+            Self::Tcp(address) => write!(f, "{address} accepts connections"),
+            Self::Job(job) => write!(f, "a Job of {} completes in {}", job.image, job.namespace),
+        }
+    }
+}
+
 impl Check {
     /// In a word: `http`, `dns`, `tcp`, `job`.
     pub fn kind(&self) -> &'static str {

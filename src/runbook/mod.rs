@@ -176,6 +176,9 @@ fn by_hand(plan: &Plan, environment: &Environment, out: &mut String) {
     for item in &items {
         let _ = writeln!(out, "- [ ] {item}");
     }
+    for check in &environment.spec.checks {
+        let _ = writeln!(out, "- [ ] `{}` (asked at the end of the run, and by `blackstart prove`): {}.", check.name, check.endpoint);
+    }
     out.push_str("- [ ] See with your own eyes that users are served, then tell those who wait.\n\n");
 }
 
