@@ -1,5 +1,5 @@
-//! Runs that end too soon (SIGKILL at a random moment, Ctrl-C) and an API server that stands still: the same command again, or the
-//! same run, brings the environment up; nothing is there twice, no layer stays suspended.
+//! Runs that end too soon (SIGKILL at a random moment, Ctrl-C), an API server that stands still, a webhook and an artifact server that are away:
+//! the same command again, or the same run, brings the environment up; nothing is there twice, no layer stays suspended.
 //!
 //! `BLACKSTART_SEEDS` says how many seeds (3), `BLACKSTART_SEED` at which to begin.
 
@@ -7,17 +7,30 @@
 
 mod life;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use blackstart::cluster::Preconditions;
 use blackstart::manifest::ObjectId;
 use blackstart::sandbox::AgentFlags;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use life::{Stage, id, kustomization, pid, signal};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpListener;
 use tokio::process::Child;
+use tokio_rustls::{TlsAcceptor, rustls};
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -220,5 +233,96 @@ async fn an_api_server_that_restarts_three_times_and_an_agent_that_is_killed_nee
     stage.sandbox.start_agent(&AgentFlags::default()).await.unwrap();
     running.await.unwrap().expect(0);
     is_whole(&stage).await;
+    stage.down().await;
+}
+
+/// An admission webhook that hangs up on everybody until it is told to admit.
+struct Webhook {
+    port: u16,
+    /// Base64 of the PEM that the API server is to trust.
+    ca: String,
+    is_up: Arc<AtomicBool>,
+    /// Questions that were not answered, and those that were.
+    met: Arc<[AtomicUsize; 2]>,
+}
+
+impl Webhook {
+    async fn start() -> Self {
+        let signed = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![signed.cert.der().clone()], key).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let webhook =
+            Self { port, ca: STANDARD.encode(signed.cert.pem()), is_up: Arc::default(), met: Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]) };
+        let (is_up, met) = (webhook.is_up.clone(), webhook.met.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if !is_up.load(Ordering::SeqCst) {
+                    met[0].fetch_add(1, Ordering::SeqCst);
+                    continue;
+                }
+                let (acceptor, met) = (acceptor.clone(), met.clone());
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let admit = |request: Request<Incoming>| {
+                        met[1].fetch_add(1, Ordering::SeqCst);
+                        admit(request)
+                    };
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(admit)).await;
+                });
+            }
+        });
+        webhook
+    }
+
+    /// What makes the API server ask it of every Deployment.
+    fn configuration(&self) -> Value {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "away"},
+            "webhooks": [{
+                "name": "away.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail", "timeoutSeconds": 2,
+                "clientConfig": {"url": format!("https://127.0.0.1:{}/", self.port), "caBundle": self.ca},
+                "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"], "operations": ["CREATE", "UPDATE"]}],
+            }],
+        })
+    }
+}
+
+async fn admit(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let body = request.into_body().collect().await?.to_bytes();
+    let review: Value = serde_json::from_slice(&body).unwrap();
+    let answer = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "response": {"uid": review["request"]["uid"], "allowed": true},
+    });
+    Ok(Response::builder().header("content-type", "application/json").body(Full::from(answer.to_string())).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_and_an_artifact_server_that_are_away_for_20_seconds_need_nobody() {
+    const AWAY: Duration = Duration::from_secs(20);
+    if life::absent() {
+        return;
+    }
+    let stage = Stage::up("away").await;
+    let webhook = Webhook::start().await;
+    stage.cluster.create(&webhook.configuration(), "test").await.unwrap();
+    stage.sandbox.set_artifacts_away(true);
+    let began = Instant::now();
+    let running = tokio::spawn(life::run(stage.command("bootstrap", &[])));
+    tokio::time::sleep(AWAY).await;
+    assert!(!running.is_finished(), "it did not wait for the webhook: {:?}", running.await);
+    webhook.is_up.store(true, Ordering::SeqCst);
+    let asked_for_files = stage.sandbox.set_artifacts_away(false);
+    let ran = running.await.unwrap().expect(0);
+    let [refused, admitted] = [0, 1].map(|which| webhook.met[which].load(Ordering::SeqCst));
+    // Both were met while they were away, else this shows nothing.
+    assert!(refused > 0 && admitted > 0 && asked_for_files > 0, "{refused}, {admitted}, {asked_for_files}:\n{}", ran.text);
+    is_whole(&stage).await;
+    println!("{:.1} s, {refused} questions of admission and {asked_for_files} for files in vain", began.elapsed().as_secs_f64());
     stage.down().await;
 }

@@ -219,6 +219,11 @@ impl Sandbox {
         self.artifacts.set(sources);
     }
 
+    /// Takes the artifact server away, or brings it back; tells how many have asked in vain so far.
+    pub fn set_artifacts_away(&self, is_away: bool) -> usize {
+        self.artifacts.set_away(is_away)
+    }
+
     /// Ends with an error as soon as one of the sandbox's processes ends.
     pub async fn failed(&self) -> SandboxError {
         self.held.any_failed().await

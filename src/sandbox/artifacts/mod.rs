@@ -37,6 +37,7 @@ pub(super) struct Artifacts {
     sources: watch::Sender<BTreeMap<SourceId, SourceTree>>,
     /// Port of the server.
     pub(super) port: u16,
+    server: serve::Server,
 }
 
 impl Artifacts {
@@ -54,7 +55,7 @@ impl Artifacts {
         let reconciler = Reconciler {
             real,
             client: client.clone(),
-            server,
+            server: server.clone(),
             sources: BTreeMap::new(),
             known: BTreeMap::new(),
             pending: BTreeSet::new(),
@@ -63,7 +64,12 @@ impl Artifacts {
             stand_ins,
         };
         tasks.spawn(reconciler.run(receiver));
-        Ok(Self { sources, port })
+        Ok(Self { sources, port, server })
+    }
+
+    /// Whether the server hangs up on everybody; tells how many that has met so far.
+    pub(super) fn set_away(&self, is_away: bool) -> usize {
+        self.server.set_away(is_away)
     }
 
     /// Replaces the map; objects whose files have changed get a new artifact.

@@ -3,6 +3,7 @@
 use super::super::SandboxError;
 use super::super::state::random;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +18,22 @@ pub(super) struct Server {
     port: u16,
     secret: String,
     files: Files,
+    outage: Outage,
+}
+
+/// Whether it is away, and how many have asked in vain.
+#[derive(Clone, Default)]
+struct Outage(Arc<(AtomicBool, AtomicUsize)>);
+
+impl Outage {
+    /// Counts one who asks in vain; false where it is not away.
+    fn refuses(&self) -> bool {
+        let is_away = self.0.0.load(Ordering::SeqCst);
+        if is_away {
+            self.0.1.fetch_add(1, Ordering::SeqCst);
+        }
+        is_away
+    }
 }
 
 impl Server {
@@ -27,8 +44,15 @@ impl Server {
         let port = listener.local_addr().map_err(failed)?.port();
         let secret = random()?;
         let files = Files::default();
-        tasks.spawn(accept(listener, files.clone()));
-        Ok(Self { base: format!("http://127.0.0.1:{port}"), port, secret, files })
+        let outage = Outage::default();
+        tasks.spawn(accept(listener, files.clone(), outage.clone()));
+        Ok(Self { base: format!("http://127.0.0.1:{port}"), port, secret, files, outage })
+    }
+
+    /// Whether it hangs up on everybody; tells how many that has met so far.
+    pub(super) fn set_away(&self, is_away: bool) -> usize {
+        self.outage.0.0.store(is_away, Ordering::SeqCst);
+        self.outage.0.1.load(Ordering::SeqCst)
     }
 
     /// Its port.
@@ -45,12 +69,12 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, files: Files) {
+async fn accept(listener: TcpListener, files: Files, outage: Outage) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((stream, _)) = listener.accept() => {
-                connections.spawn(answer(stream, files.clone()));
+                connections.spawn(answer(stream, files.clone(), outage.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -58,7 +82,7 @@ async fn accept(listener: TcpListener, files: Files) {
 }
 
 /// Answers requests until the client closes; a request without end or with too long lines is dropped.
-async fn answer(stream: TcpStream, files: Files) {
+async fn answer(stream: TcpStream, files: Files, outage: Outage) {
     use tokio::io::AsyncReadExt as _;
     let mut stream = BufReader::new(stream);
     loop {
@@ -76,6 +100,9 @@ async fn answer(stream: TcpStream, files: Files) {
             if request.is_empty() {
                 request = line.clone();
             }
+        }
+        if outage.refuses() {
+            return;
         }
         let mut words = request.split_ascii_whitespace();
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
