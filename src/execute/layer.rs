@@ -1,7 +1,7 @@
 //! Writing one layer's objects: in the stages of kustomize-controller, in parallel within a stage, each waiting for what it needs.
 
-use super::Shared;
 use super::handover::HandoverError;
+use super::{Shared, stuck};
 use crate::cluster::{Applied, Apply, ApplyResult, Cluster, ClusterError, Preconditions, ssa, wait};
 use crate::manifest::{ObjectId, Resource};
 use crate::report::event::Happening;
@@ -130,7 +130,10 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
                     told = true;
                     shared.send(Happening::Retried { node: work.node.clone(), error: format!("{id}: {reason}") });
                 }
-                gone(work, &id, shared).await.map_err(failed)?;
+                if let Err(cause) = gone(work, &id, shared).await {
+                    let hint = if id.kind == "Namespace" { stuck::holder(&work.cluster, &id.name).await } else { None };
+                    return Err(ApplyFailed { hint, ..failed(cause) });
+                }
                 continue;
             }
             Ok(Applied { object, result, fingerprint, dropped }) => {
@@ -164,7 +167,13 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
         };
         if Instant::now() + pause >= until {
             let waited = if until == work.deadline { " (waited until the layer's timeout)" } else { "" };
-            return Err(refused(format!("{error}{waited}")));
+            let failure = refused(format!("{error}{waited}"));
+            return Err(match (&failure.hint, &id.namespace) {
+                (None, Some(namespace)) if is_in_leaving_namespace(&error) => {
+                    ApplyFailed { hint: stuck::holder(&work.cluster, namespace).await, ..failure }
+                }
+                _ => failure,
+            });
         }
         if !told {
             told = true;
@@ -206,7 +215,10 @@ fn may_still_come(error: &ClusterError) -> bool {
     match error {
         ClusterError::KindUnknown { .. } | ClusterError::Forbidden { .. } => true,
         ClusterError::NotFound { reason, .. } => reason.starts_with("namespaces "),
-        ClusterError::Rejected { code: 403, reason, .. } => reason.contains("because it is being terminated"),
-        error => error.is_webhook_silent(),
+        error => is_in_leaving_namespace(error) || error.is_webhook_silent(),
     }
+}
+
+fn is_in_leaving_namespace(error: &ClusterError) -> bool {
+    matches!(error, ClusterError::Rejected { code: 403, reason, .. } if reason.contains("because it is being terminated"))
 }

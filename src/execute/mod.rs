@@ -27,6 +27,7 @@ pub mod prove;
 pub mod queue;
 pub mod restore;
 pub mod secret;
+pub mod stuck;
 pub mod survey;
 mod web;
 
@@ -251,6 +252,8 @@ pub struct Look {
     living: BTreeMap<LayerId, Living>,
     /// Declared objects that exist; only a first start asks.
     existing: Vec<ObjectId>,
+    /// What does not go on by itself; only a recovery asks.
+    stuck: Vec<stuck::Stuck>,
 }
 
 /// Looks at the cluster, all at once; writes nothing. The Lease comes first: what is read after it holds as long as nobody takes it.
@@ -263,23 +266,28 @@ pub async fn look(cluster: &Cluster, environment: &str, reading: &Reading, mode:
         }
         existing::declared_objects(cluster, applied.flat_map(|layer| &layer.objects)).await
     };
-    let (agent_is_installed, living, existing) = tokio::try_join!(agent::is_installed(cluster), agent::living(cluster), existing)?;
-    Ok(Look { lease, agent_is_installed, living, existing })
+    let stuck = async {
+        if mode == Mode::Recover { stuck::look(cluster, reading).await } else { Ok(Vec::new()) }
+    };
+    let (agent_is_installed, living, existing, stuck) =
+        tokio::try_join!(agent::is_installed(cluster), agent::living(cluster), existing, stuck)?;
+    Ok(Look { lease, agent_is_installed, living, existing, stuck })
 }
 
 /// Runs to the end. Problems of single nodes are in the result, not errors.
 pub async fn run(run: Run, mut look: Look) -> Result<Finished, RunError> {
     let bootstrap = run.mode == Mode::Bootstrap;
     let environment = run.plan.environment.clone();
-    let (lease, living) = loop {
+    let (lease, living, stuck) = loop {
         refuse(&run, &look)?;
-        let Look { lease, living, .. } = look;
+        let Look { lease, living, stuck, .. } = look;
         if let Some(lease) = Lease::take(&run.cluster, lease, bootstrap).await? {
-            break (lease, living);
+            break (lease, living, stuck);
         }
         // Somebody was quicker: held by them, or what we saw may be old.
         look = self::look(&run.cluster, &environment, &run.reading, run.mode).await?;
     };
+    stuck::heal(&run.cluster, &stuck, &run.events).await;
     let result = tokio::select! {
         result = engine::drive(run, living) => result,
         holder = lease.lost() => return Err(LeaseError::Lost { environment, holder }.into()),

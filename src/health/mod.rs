@@ -9,6 +9,7 @@
 
 mod cel;
 mod kstatus;
+pub mod stuck;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

@@ -426,7 +426,10 @@ impl Engine {
                 self.wrote |= matches!(applied.result, ApplyResult::Created | ApplyResult::Changed);
                 let was_ours = self.held.remove(&position);
                 if !was_ours && self.living.get(&layer.id).is_some_and(|living| living.suspended) && agent::is_suspended(&applied.object) {
-                    let message = "suspended by somebody else in the cluster; left so, the agent does not confirm it".to_owned();
+                    let message = format!(
+                        "suspended by somebody else in the cluster; left so, the agent does not confirm it; to resume it: flux resume kustomization {} -n {}",
+                        layer.id.name, layer.id.namespace
+                    );
                     self.shared.send(Happening::Warning { node: Some(layer.id.node()), message });
                     for other in self.handover.confirmed(position) {
                         self.nudge_layer(other);
