@@ -3,10 +3,56 @@
 //! Names as in the Service Authorization Reference; those of S3 differ from its operations. Which operations a kind calls stands in its file;
 //! `tests/night` makes every kind and compares.
 
-use crate::preflight::permissions::Calls;
+use crate::preflight::permissions::{Calls, Restores, Table};
 
-/// All kinds.
-pub const CALLS: &[Calls] = &[
+/// All that a run calls.
+pub const TABLE: Table = Table { calls: CALLS, restores: RESTORES, key: KEY };
+
+/// To see whether a key can be used.
+const KEY: &[&str] = &["kms:DescribeKey", "kms:ListResourceTags"];
+
+/// Kinds whose data comes back from backups.
+const RESTORES: &[Restores] = &[
+    Restores {
+        service: "dynamodb",
+        kind: "Table",
+        find: &["ListBackups"],
+        // What it reads and writes for us in the new table has to be allowed too
+        // (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/backuprestore_IAM.html>).
+        make: &[
+            "RestoreTableFromBackup",
+            "BatchWriteItem",
+            "DeleteItem",
+            "GetItem",
+            "PutItem",
+            "Query",
+            "Scan",
+            "UpdateItem",
+            // What no backup holds: the stream, the protection against deletion.
+            "UpdateTable",
+        ],
+    },
+    Restores { service: "ec2", kind: "Volume", find: &["DescribeSnapshots"], make: &["CreateVolume"] },
+    Restores {
+        service: "rds",
+        kind: "DBInstance",
+        find: &["DescribeDBSnapshots"],
+        // A restored one gets what a restore does not take by a change.
+        make: &["RestoreDBInstanceFromDBSnapshot", "ModifyDBInstance"],
+    },
+    Restores {
+        service: "rds",
+        kind: "DBCluster",
+        find: &["DescribeDBClusterSnapshots"],
+        make: &["RestoreDBClusterFromSnapshot", "ModifyDBCluster"],
+    },
+];
+
+/// To see what there is for claims.
+pub const CLAIMS: [&str; 2] = ["ec2:DescribeVolumes", "ec2:DescribeSnapshots"];
+
+/// All kinds, and the volumes of claims.
+const CALLS: &[Calls] = &[
     Calls {
         service: "dynamodb",
         kind: "Table",
@@ -108,6 +154,15 @@ pub const CALLS: &[Calls] = &[
         mark: &["CreateTags"],
         fields: &[("data.iamInstanceProfile", &["iam:PassRole"])],
         change: &["CreateLaunchTemplateVersion", "ModifyLaunchTemplate"],
+    },
+    Calls {
+        service: "ec2",
+        kind: "Volume",
+        look: &["DescribeVolumes"],
+        make: &["CreateVolume"],
+        mark: &["CreateTags"],
+        fields: &[("kmsKeyID", KEY)],
+        change: &[],
     },
     Calls {
         service: "ec2",
@@ -397,17 +452,28 @@ mod tests {
     #[test]
     fn every_kind_tells_what_it_needs_once() {
         let told: Vec<(&str, &str)> = CALLS.iter().map(|calls| (calls.service, calls.kind)).collect();
-        let kinds: BTreeSet<(&str, &str)> = crate::aws::kinds().map(|kind| (kind.schema().service, kind.schema().kind)).collect();
+        let kinds = crate::aws::catalogue().into_iter().chain([&crate::aws::VOLUME]);
+        let kinds: BTreeSet<(&str, &str)> = kinds.map(|schema| (schema.service, schema.kind)).collect();
         assert_eq!(told.iter().copied().collect::<BTreeSet<_>>(), kinds);
         assert_eq!(told.len(), kinds.len());
     }
 
     #[test]
+    fn whatever_backups_are_kept_of_tells_how_it_comes_back() {
+        for schema in crate::aws::catalogue().into_iter().chain([&crate::aws::VOLUME]) {
+            let value = serde_json::json!({"kind": schema.kind, "metadata": {"name": "x"}, "spec": {}});
+            let resource = crate::manifest::Resource { value, origin: None };
+            let keeps = crate::restore::keeper(&crate::layers::infrastructure::Declared { schema, resource }).is_some();
+            let told = RESTORES.iter().any(|one| (one.service, one.kind) == (schema.service, schema.kind));
+            assert_eq!(told, keeps || schema.kind == "Volume", "{} {}", schema.service, schema.kind);
+        }
+    }
+
+    #[test]
     fn fields_are_those_of_the_schema() {
         for calls in CALLS {
-            let schema =
-                crate::aws::kinds().map(crate::aws::Kind::schema).find(|one| (one.service, one.kind) == (calls.service, calls.kind));
-            let schema = schema.expect("a kind");
+            let mut schemas = crate::aws::catalogue().into_iter().chain([&crate::aws::VOLUME]);
+            let schema = schemas.find(|one| (one.service, one.kind) == (calls.service, calls.kind)).expect("a kind");
             for (path, _) in calls.fields {
                 let declared = schema.fields.iter().any(|field| field.path.starts_with(path) || path.starts_with(field.path));
                 let referred = schema.references.iter().any(|reference| reference.path.starts_with(path));

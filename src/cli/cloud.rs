@@ -18,9 +18,11 @@ use crate::layers::infrastructure::{Declared, put};
 use crate::layers::outputs::{Output, fill};
 use crate::manifest::Resource;
 use crate::plan::{Action, Plan};
+use crate::preflight;
 use crate::problem::Problem;
-use crate::report::event::Happening;
+use crate::report::event::{Fate, Happening, State};
 use crate::restore::claims::claims;
+use crate::restore::keeper;
 use futures::future::join_all;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -71,6 +73,8 @@ pub(super) struct Ahead {
     restoration: Restoration,
     /// Whether the account is a sandbox's, which nobody else works on.
     is_sandbox: bool,
+    /// Whether claims of the layers get their data from the account.
+    has_claims: bool,
 }
 
 impl Ahead {
@@ -99,7 +103,32 @@ impl Ahead {
     /// The account as it was seen; none where commands make everything.
     pub(super) fn lower(&self) -> Option<Lower<'_>> {
         let cloud = self.build.cloud.as_deref()?;
-        Some(Lower { cloud, declared: &self.build.declared, observation: Some(&self.build.observation) })
+        Some(Lower {
+            cloud,
+            declared: &self.build.declared,
+            observation: Some(&self.build.observation),
+            backups: Some(&self.build.backups),
+            has_claims: self.has_claims,
+        })
+    }
+
+    /// What each state that lost its data comes back from; what may not be lost has ended the look already.
+    pub(super) fn backups(&self) -> Vec<preflight::Backup> {
+        let of = |fate: &State| preflight::Backup {
+            state: fate.state.clone(),
+            living: (fate.fate == Fate::Kept).then(|| fate.source.clone().unwrap_or_default()),
+            newest: (fate.fate == Fate::Restored).then(|| fate.source.clone().unwrap_or_default()),
+            empty: fate.fate == Fate::Empty,
+            ..preflight::Backup::default()
+        };
+        // What no backup could bring back is no matter of backups.
+        self.restoration.fates.iter().filter(|fate| fate.fate != Fate::Lost || self.keeps(&fate.state)).map(of).collect()
+    }
+
+    /// Whether backups are kept of it.
+    fn keeps(&self, state: &str) -> bool {
+        let is_it = |declared: &Declared| keeper(declared).is_some_and(|keeper| keeper.to_string() == state);
+        state.starts_with("PersistentVolumeClaim ") || self.build.declared.iter().any(is_it)
     }
 
     /// Makes it, and runs what stands above as soon as that has a cluster to stand on. Both are over when this returns.
@@ -225,6 +254,7 @@ pub(super) async fn look(
         None => Default::default(),
     };
     problems.extend(refuse(&declared, &observation, mode == Mode::Bootstrap));
+    let claims = claims(&given.reading, &given.environment);
     let restoration = match &cloud {
         Some(cloud) if mode == Mode::Recover => {
             let question = Question {
@@ -233,7 +263,7 @@ pub(super) async fn look(
                 name: environment,
                 declared: &declared,
                 observation: &observation,
-                claims: &claims(&given.reading, &given.environment),
+                claims: &claims,
                 is_new: access.is_new,
             };
             let (mut restoration, lost) = restore::look(question).await.map_err(|errors| unseen(&errors))?;
@@ -266,7 +296,8 @@ pub(super) async fn look(
         progress: Progress::default(),
         stop: stop.clone(),
     };
-    Ok(Some(Ahead { build, cluster, restoration, is_sandbox: access.sandbox.is_some() }))
+    let has_claims = mode == Mode::Recover && !claims.is_empty();
+    Ok(Some(Ahead { build, cluster, restoration, is_sandbox: access.sandbox.is_some(), has_claims }))
 }
 
 /// Asks all commands at once what is there.

@@ -3,16 +3,18 @@
 use super::account::observed;
 use super::start::{Input, print_out, read_unlocked};
 use super::{Failure, Output, PreflightArgs, Show};
-use crate::aws::{Access, Cloud};
+use crate::aws::{Access, Cloud, CloudError};
 use crate::environment::Environment;
 use crate::execute::Events;
 use crate::execute::preflight::{self, Given, Lower};
+use crate::execute::restore::{self, Question};
 use crate::plan::Plan;
 use crate::preflight::{Backup, Check, Group, Preflight, Verdict};
 use crate::problem::{Problem, Severity, count};
 use crate::read::{Reading, Revision};
 use crate::report::Verbosity;
 use crate::report::event::Happening;
+use crate::restore::claims::claims;
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -86,8 +88,34 @@ async fn look(
         },
         None => None,
     };
-    let lower = cloud.map(|cloud| Lower { cloud, declared: &plan.declared, observation: observation.as_ref() });
-    let given = Given { environment, plan, reading, lower, access, backups: &[], resolver: args.resolver, short: false };
+    let claims = claims(reading, environment);
+    let mut declared = plan.declared.clone();
+    let (mut restoration, mut backups) = (None, Vec::new());
+    if let (Some(cloud), Some(observation)) = (cloud, &observation) {
+        let name = &plan.environment;
+        let question =
+            Question { cloud, environment, name, declared: &plan.declared, observation, claims: &claims, is_new: access.is_new };
+        match restore::survey(question).await {
+            Ok((found, listed)) => {
+                declared.extend(found.volumes.iter().cloned());
+                (restoration, backups) = (Some(found), listed);
+            }
+            Err(errors) => {
+                let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                let fix = errors.iter().find_map(CloudError::hint);
+                let check = Check::blocker(Group::Backups, "account", words.join("; "));
+                checks.push(fix.map_or(check.clone(), |fix| check.fix(fix)));
+            }
+        }
+    }
+    let lower = cloud.map(|cloud| Lower {
+        cloud,
+        declared: &declared,
+        observation: observation.as_ref(),
+        backups: restoration.as_ref().map(|restoration| &restoration.backups),
+        has_claims: !claims.is_empty(),
+    });
+    let given = Given { environment, plan, reading, lower, access, backups: &backups, resolver: args.resolver, short: false };
     checks.extend(preflight::look(given).await);
     checks
 }

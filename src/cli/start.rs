@@ -182,7 +182,8 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
         remote?;
         let account = account?;
         let lower = account.as_ref().and_then(Ahead::lower);
-        super::preflight::before(&given, lower, &access, &[], args.ignore_preflight, events).await?;
+        let backups = account.as_ref().map(Ahead::backups).unwrap_or_default();
+        super::preflight::before(&given, lower, &access, &backups, args.ignore_preflight, events).await?;
         Ok::<_, Failure>((account, components?))
     };
     let is_made_below = given.plan.edges.iter().any(|edge| edge.to.starts_with("cluster/") && execute::is_below(&edge.from));

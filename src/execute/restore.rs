@@ -11,10 +11,11 @@ use crate::environment::{Environment, RestoreRule};
 use crate::layers::infrastructure::{Declared, TAG_ENVIRONMENT, TAG_RESOURCE, at};
 use crate::manifest::ObjectId;
 use crate::plan::{Constraint, Edge};
+use crate::preflight as state;
 use crate::problem::Problem;
 use crate::report::event::{Fate, State};
 use crate::restore::claims::Claim;
-use crate::restore::volumes::{Ground, Source, Stock, Volume, persistent_volume, source, volume};
+use crate::restore::volumes::{Ground, Source, Stock, Volume, known, persistent_volume, source, volume};
 use crate::restore::{Backup, Keeper, choose, keeper, locked, lost, rule};
 use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
@@ -81,6 +82,40 @@ impl Question<'_> {
         }
     }
 
+    /// Manifests of which nothing lives.
+    fn gone(&self) -> Vec<usize> {
+        (0..self.declared.len()).filter(|position| !self.observation.found.contains_key(position)).collect()
+    }
+
+    /// Each state with where it lives and its newest backup.
+    fn states(&self, found: &Fetched) -> Vec<state::Backup> {
+        let ground = self.ground();
+        let of = |keeper: Keeper<'_>, living: Option<String>, backups: &[&Backup]| {
+            let rule = self.rule(keeper);
+            let newest = backups.iter().filter(|backup| backup.unusable.is_none()).max_by_key(|backup| backup.taken);
+            state::Backup {
+                state: keeper.to_string(),
+                living,
+                newest: newest.map(|backup| format!("{} {} of {}", backup.what, short(&backup.id), backup.taken)),
+                required: matches!(rule, RestoreRule::Required | RestoreRule::At(_)),
+                empty: rule == RestoreRule::Empty,
+                origin: keeper.origin.cloned(),
+                ..state::Backup::default()
+            }
+        };
+        let claims = self.claims.iter().map(|claim| {
+            let (living, snapshots) = known(claim, &found.stock, &ground);
+            let living = living.first().map(|volume| format!("volume {} lives in {}", volume.id, volume.zone));
+            of(claim.keeper(), living, &snapshots.iter().map(|snapshot| &snapshot.backup).collect::<Vec<_>>())
+        });
+        let declared = self.declared.iter().enumerate().filter_map(|(position, declared)| {
+            let living = self.observation.found.get(&position).map(|_| "lives".to_owned());
+            let backups = found.backups.get(&position).into_iter().flatten().collect::<Vec<_>>();
+            Some(of(keeper(declared)?, living, &backups))
+        });
+        claims.chain(declared).collect()
+    }
+
     /// Where pods may run: the zones of the node groups' subnets, else of all declared ones.
     fn ground(&self) -> Ground {
         let zone = |subnet: &Declared| at(subnet.spec(), "availabilityZone").and_then(Value::as_str).map(str::to_owned);
@@ -105,22 +140,52 @@ impl Question<'_> {
 
 /// Looks for the data of all that lost it. Writes nothing; what is lost against a rule is a problem.
 pub async fn look(question: Question<'_>) -> Result<(Restoration, Vec<Problem>), Vec<CloudError>> {
+    let gone = question.gone();
+    let found = fetch(question, &gone).await?;
+    decide(question, &gone, &found).await
+}
+
+/// The same, and what there is of each state, also of what lives: from what it would come back if it were lost. Writes nothing.
+pub async fn survey(question: Question<'_>) -> Result<(Restoration, Vec<state::Backup>), Vec<CloudError>> {
+    let all: Vec<usize> = (0..question.declared.len()).collect();
+    let found = fetch(question, &all).await?;
+    let (restoration, problems) = decide(question, &question.gone(), &found).await?;
+    let listed = question.states(&found).into_iter().map(|backup| with_problem(backup, &problems)).collect();
+    Ok((restoration, listed))
+}
+
+/// What stands against the use of a state, in the words of the problem that a run would end with.
+fn with_problem(backup: state::Backup, problems: &[Problem]) -> state::Backup {
+    let head = format!("{}: ", backup.state);
+    let Some(problem) = problems.iter().find(|problem| problem.message.starts_with(&head)) else { return backup };
+    let why = problem.message.trim_start_matches(&head).trim_end_matches("; nothing was written").to_owned();
+    state::Backup { unusable: Some(why), fix: problem.hint.clone(), ..backup }
+}
+
+/// What the account holds of the data of an environment.
+struct Fetched {
+    stock: Stock,
+    /// By position of the manifest.
+    backups: HashMap<usize, Vec<Backup>>,
+}
+
+async fn fetch(question: Question<'_>, positions: &[usize]) -> Result<Fetched, Vec<CloudError>> {
+    match futures::future::join(stock(question), backups(question, positions)).await {
+        (Ok(stock), Ok(backups)) => Ok(Fetched { stock, backups }),
+        (stock, backups) => Err(stock.err().into_iter().chain(backups.err()).collect()),
+    }
+}
+
+async fn decide(question: Question<'_>, gone: &[usize], found: &Fetched) -> Result<(Restoration, Vec<Problem>), Vec<CloudError>> {
     let mut restoration = Restoration::default();
     let mut problems = Vec::new();
     let ground = question.ground();
     let mut chosen: Vec<(Keeper<'_>, Backup, String)> = Vec::new();
-
-    let gone = (0..question.declared.len()).filter(|position| !question.observation.found.contains_key(position));
-    let gone: Vec<usize> = gone.collect();
-    let (stock, backups) = futures::future::join(stock(question), backups(question, &gone)).await;
-    let (stock, mut backups) = match (stock, backups) {
-        (Ok(stock), Ok(backups)) => (stock, backups),
-        (stock, backups) => return Err(stock.err().into_iter().chain(backups.err()).collect()),
-    };
+    let none = Vec::new();
 
     for claim in question.claims {
         let rule = question.rule(claim.keeper());
-        match source(claim, &rule, &stock, &ground) {
+        match source(claim, &rule, &found.stock, &ground) {
             Ok(Some(Source::Living(volume))) => {
                 let source = format!("volume {} in {}", volume.id, volume.zone);
                 restoration.tell(claim.keeper().to_string(), Fate::Kept, Some(source), None, None);
@@ -140,11 +205,11 @@ pub async fn look(question: Question<'_>) -> Result<(Restoration, Vec<Problem>),
             Err(problem) => problems.push(*problem),
         }
     }
-    for position in gone {
+    for &position in gone {
         let declared = &question.declared[position];
         if let Some(keeper) = keeper(declared) {
             let rule = question.rule(keeper);
-            match choose(keeper, &rule, &backups.remove(&position).unwrap_or_default(), &ground.place) {
+            match choose(keeper, &rule, found.backups.get(&position).unwrap_or(&none), &ground.place) {
                 Ok(Some(backup)) => {
                     restoration.restored(keeper.to_string(), backup);
                     chosen.push((keeper, backup.clone(), declared.node()));
@@ -193,10 +258,10 @@ async fn stock(question: Question<'_>) -> Result<Stock, CloudError> {
     if question.claims.is_empty() { Ok(Stock::default()) } else { aws::stock(question.cloud).await }
 }
 
-/// Backups of what is gone, a list for each kind, all at once.
-async fn backups(question: Question<'_>, gone: &[usize]) -> Result<HashMap<usize, Vec<Backup>>, CloudError> {
+/// Backups of these manifests, a list for each kind, all at once.
+async fn backups(question: Question<'_>, positions: &[usize]) -> Result<HashMap<usize, Vec<Backup>>, CloudError> {
     let mut kinds: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
-    for &position in gone {
+    for &position in positions {
         let declared = &question.declared[position];
         if keeper(declared).is_some() {
             kinds.entry((declared.schema.service, declared.schema.kind)).or_default().push(position);

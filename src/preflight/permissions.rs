@@ -3,6 +3,7 @@
 use super::{Check, Group};
 use crate::layers::infrastructure::{Declared, Difference, Place, at};
 use crate::plan::Action;
+use crate::restore::Backup;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The IAM actions of a kind's calls, without the service's prefix where it is the kind's own (`iam:PassRole` is in full).
@@ -24,6 +25,50 @@ pub struct Calls {
     pub change: &'static [&'static str],
 }
 
+/// The IAM actions by which a kind's data comes back, in the same words.
+#[derive(Clone, Copy, Debug)]
+pub struct Restores {
+    /// As in its schema.
+    pub service: &'static str,
+    /// As in its schema.
+    pub kind: &'static str,
+    /// To find backups of what is gone.
+    pub find: &'static [&'static str],
+    /// To make it from one, in place of the calls that make it empty.
+    pub make: &'static [&'static str],
+}
+
+/// What each kind's calls need.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// To look, make and change.
+    pub calls: &'static [Calls],
+    /// To restore.
+    pub restores: &'static [Restores],
+    /// To see whether the key of a backup can be used; in full.
+    pub key: &'static [&'static str],
+}
+
+/// A manifest, and what a run does with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<'a> {
+    /// The manifest.
+    pub declared: &'a Declared,
+    /// What is done.
+    pub action: Action,
+    /// What differs.
+    pub differences: &'a [Difference],
+    /// What it is restored from.
+    pub backup: Option<&'a Backup>,
+}
+
+impl<'a> Planned<'a> {
+    /// One that no backup is used for.
+    pub fn new(declared: &'a Declared, action: Action) -> Self {
+        Self { declared, action, differences: &[], backup: None }
+    }
+}
+
 /// What one permission is needed for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Need {
@@ -42,23 +87,23 @@ fn prefix(service: &str) -> &str {
     }
 }
 
-/// What a run needs, with the first resource that needs it. `planned` are manifests with what happens to each, and what differs.
-pub fn needed<'a>(
-    planned: impl Iterator<Item = (&'a Declared, Action, &'a [Difference])>,
-    table: &[Calls],
-    place: &Place,
-) -> BTreeMap<Need, String> {
+/// What a run needs, with the first resource that needs it.
+pub fn needed<'a>(planned: impl Iterator<Item = Planned<'a>>, table: &Table, place: &Place) -> BTreeMap<Need, String> {
     let mut needs = BTreeMap::new();
-    for (declared, action, differences) in planned {
+    for Planned { declared, action, differences, backup } in planned {
         let schema = declared.schema;
-        let Some(calls) = table.iter().find(|calls| (calls.service, calls.kind) == (schema.service, schema.kind)) else { continue };
+        let Some(calls) = table.calls.iter().find(|calls| (calls.service, calls.kind) == (schema.service, schema.kind)) else { continue };
+        let restores = table.restores.iter().find(|one| (one.service, one.kind) == (schema.service, schema.kind));
+        let find = restores.map_or(&[][..], |restores| restores.find);
         let mut actions: BTreeSet<&str> = calls.look.iter().copied().collect();
         let fields = |is_meant: &dyn Fn(&str) -> bool| {
             calls.fields.iter().filter(|(path, _)| is_meant(path)).flat_map(|(_, all)| all.iter().copied()).collect::<Vec<_>>()
         };
         match action {
             Action::Create | Action::Restore => {
-                actions.extend(calls.make.iter().chain(calls.mark));
+                let make = restores.filter(|_| backup.is_some()).map_or(calls.make, |restores| restores.make);
+                actions.extend(make.iter().chain(calls.mark).chain(find));
+                actions.extend(table.key.iter().filter(|_| backup.is_some_and(|backup| backup.key.is_some())));
                 actions.extend(fields(&|path| declares(declared, path)));
             }
             Action::Update => {
@@ -76,7 +121,7 @@ pub fn needed<'a>(
         }
         let own = declared.arn(place);
         for action in actions {
-            let is_look = calls.look.contains(&action);
+            let is_look = calls.look.contains(&action) || find.contains(&action);
             let in_full = action.contains(':');
             let resource = own.clone().filter(|_| !is_look && !in_full).unwrap_or_else(|| "*".to_owned());
             let action = if in_full { action.to_owned() } else { format!("{}:{action}", prefix(schema.service)) };
@@ -159,15 +204,22 @@ mod tests {
         arn: Some("arn:{partition}:sqs:{region}:{account}:{queueName}"),
         seconds: 1,
     };
-    const TABLE: &[Calls] = &[Calls {
-        service: "sqs",
-        kind: "Queue",
-        look: &["ListQueues"],
-        make: &["CreateQueue", "iam:PassRole"],
-        mark: &["TagQueue"],
-        fields: &[("policy", &["AddPermission"])],
-        change: &["SetQueueAttributes"],
-    }];
+    const TABLE: Table = Table {
+        calls: &[Calls {
+            service: "sqs",
+            kind: "Queue",
+            look: &["ListQueues"],
+            make: &["CreateQueue", "iam:PassRole"],
+            mark: &["TagQueue"],
+            fields: &[("policy", &["AddPermission"])],
+            change: &["SetQueueAttributes"],
+        }],
+        restores: &[],
+        key: &["kms:DescribeKey"],
+    };
+    /// The same, as if backups were kept of queues.
+    const KEPT: Table =
+        Table { restores: &[Restores { service: "sqs", kind: "Queue", find: &["ListBackups"], make: &["RestoreQueue"] }], ..TABLE };
 
     #[expect(clippy::needless_pass_by_value, reason = "as `json!` gives it")]
     fn actions(spec: serde_json::Value, action: Action, differing: &[&'static str]) -> Vec<(String, String)> {
@@ -175,8 +227,37 @@ mod tests {
         let declared = Declared { schema: &QUEUE, resource };
         let differences: Vec<Difference> =
             differing.iter().map(|path| Difference { path, declared: json!(1), living: json!(2), change: Change::InPlace }).collect();
-        let needs = needed([(&declared, action, differences.as_slice())].into_iter(), TABLE, &Place::new("1", "r"));
+        let planned = Planned { differences: &differences, ..Planned::new(&declared, action) };
+        let needs = needed([planned].into_iter(), &TABLE, &Place::new("1", "r"));
         needs.into_keys().map(|need| (need.action, need.resource)).collect()
+    }
+
+    #[test]
+    fn what_comes_back_from_a_backup_needs_other_permissions() {
+        let resource = Resource { value: json!({"kind": "Queue", "metadata": {"name": "q"}, "spec": {"queueName": "orders"}}), origin: None };
+        let declared = Declared { schema: &QUEUE, resource };
+        let backup = |key: Option<&str>| Backup {
+            id: "b".into(),
+            what: "backup",
+            taken: jiff::Timestamp::UNIX_EPOCH,
+            unusable: None,
+            key: key.map(str::to_owned),
+        };
+        let actions = |action: Action, backup: Option<&Backup>| {
+            let planned = Planned { backup, ..Planned::new(&declared, action) };
+            let needs = needed([planned].into_iter(), &KEPT, &Place::new("1", "r"));
+            needs.into_keys().map(|need| (need.action, need.resource == "*")).collect::<Vec<_>>()
+        };
+        let told = |all: &[(&str, bool)]| all.iter().map(|(action, all)| ((*action).to_owned(), *all)).collect::<Vec<_>>();
+        assert_eq!(
+            actions(Action::Restore, Some(&backup(None))),
+            told(&[("sqs:ListBackups", true), ("sqs:ListQueues", true), ("sqs:RestoreQueue", false), ("sqs:TagQueue", false)])
+        );
+        let with_key = actions(Action::Restore, Some(&backup(Some("key"))));
+        assert!(with_key.contains(&("kms:DescribeKey".to_owned(), true)), "{with_key:?}");
+        let empty = actions(Action::Create, None);
+        assert!(empty.contains(&("sqs:ListBackups".to_owned(), true)) && empty.contains(&("sqs:CreateQueue".to_owned(), false)), "{empty:?}");
+        assert_eq!(actions(Action::Keep, None), told(&[("sqs:ListQueues", true)]));
     }
 
     #[test]

@@ -82,12 +82,21 @@ pub struct Ground {
     pub place: String,
 }
 
+/// What there is of a claim: living volumes, and snapshots of them or of others that are gone.
+pub fn known<'a>(claim: &Claim, stock: &'a Stock, ground: &Ground) -> (Vec<&'a Volume>, Vec<&'a Snapshot>) {
+    let living: Vec<&Volume> = stock.volumes.iter().filter(|volume| is_of(&volume.tags, claim, ground)).collect();
+    let ids: BTreeSet<&str> = living.iter().map(|volume| volume.id.as_str()).collect();
+    let of_it = |snapshot: &&Snapshot| ids.contains(snapshot.volume.as_str()) || is_of(&snapshot.tags, claim, ground);
+    let snapshots = stock.snapshots.iter().filter(of_it).collect();
+    (living, snapshots)
+}
+
 /// The data of a claim; none where it starts empty and may.
 pub fn source(claim: &Claim, rule: &RestoreRule, stock: &Stock, ground: &Ground) -> Result<Option<Source>, Box<Problem>> {
     if *rule == RestoreRule::Empty {
         return Ok(None);
     }
-    let living: Vec<&Volume> = stock.volumes.iter().filter(|volume| is_of(&volume.tags, claim, ground)).collect();
+    let (living, snapshots) = known(claim, stock, ground);
     if !matches!(rule, RestoreRule::At(_)) {
         match living.as_slice() {
             [] => {}
@@ -95,9 +104,6 @@ pub fn source(claim: &Claim, rule: &RestoreRule, stock: &Stock, ground: &Ground)
             several => return Err(Box::new(ambiguous(claim, several))),
         }
     }
-    let ids: BTreeSet<&str> = living.iter().map(|volume| volume.id.as_str()).collect();
-    let of_it = |snapshot: &&Snapshot| ids.contains(snapshot.volume.as_str()) || is_of(&snapshot.tags, claim, ground);
-    let snapshots: Vec<&Snapshot> = stock.snapshots.iter().filter(of_it).collect();
     let backups: Vec<Backup> = snapshots.iter().map(|snapshot| snapshot.backup.clone()).collect();
     let chosen = choose(claim.keeper(), rule, &backups, &ground.place)?;
     let snapshot = chosen.and_then(|backup| snapshots.iter().find(|snapshot| snapshot.backup.id == backup.id));

@@ -5,9 +5,9 @@ use crate::account::wall::{Asked, says, serve};
 use crate::account::{Account, declared, manifests};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use blackstart::aws::permissions::CALLS;
+use blackstart::aws::permissions::TABLE;
 use blackstart::plan::Action;
-use blackstart::preflight::permissions::needed;
+use blackstart::preflight::permissions::{Planned, needed};
 use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
@@ -281,7 +281,7 @@ async fn permissions_of_a_kind_are_those_of_its_calls() {
         let all = declared(&resources);
         account.edge.take_calls();
         assert!(account.run(&all).await.success, "{file}");
-        let needs = needed(all.iter().map(|one| (one, Action::Create, &[][..])), CALLS, account.cloud.place());
+        let needs = needed(all.iter().map(|one| Planned::new(one, Action::Create)), &TABLE, account.cloud.place());
         let told: BTreeSet<String> = needs.into_keys().map(|need| need.action).collect();
         let called: BTreeSet<String> = account
             .edge

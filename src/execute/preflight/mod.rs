@@ -20,8 +20,10 @@ use crate::preflight::delegation::{Zone, compare};
 use crate::preflight::images;
 use crate::preflight::{Backup, Check, Group, backups};
 use crate::read::Reading;
+use crate::restore;
 use futures::future::{BoxFuture, join_all};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -39,17 +41,24 @@ pub struct Lower<'a> {
     pub declared: &'a [Declared],
     /// What lives; none where it could not be seen.
     pub observation: Option<&'a Observation>,
+    /// What lost resources are restored from, by position; none where nobody looked.
+    pub backups: Option<&'a HashMap<usize, restore::Backup>>,
+    /// Whether claims of the layers get their data from there.
+    pub has_claims: bool,
 }
 
 impl Lower<'_> {
     /// What a run does with each manifest; nothing is known where nothing was seen.
     fn action(&self, position: usize) -> Action {
+        if self.backups.is_some_and(|backups| backups.contains_key(&position)) {
+            return Action::Restore;
+        }
         self.observation.map_or(Action::Unknown, |seen| super::cloud::action(seen.found.get(&position)))
     }
 
     /// Manifests of what is to be made.
     fn missing(&self) -> impl Iterator<Item = &Declared> {
-        self.declared.iter().enumerate().filter(|(position, _)| self.action(*position) == Action::Create).map(|(_, declared)| declared)
+        self.declared.iter().enumerate().filter(|(position, _)| matches!(self.action(*position), Action::Create | Action::Restore)).map(|(_, declared)| declared)
     }
 }
 

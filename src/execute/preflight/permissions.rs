@@ -1,9 +1,9 @@
 //! Asks IAM what the credentials may do of what the plan needs.
 
 use super::Lower;
-use crate::aws::permissions::CALLS;
+use crate::aws::permissions::{CLAIMS, TABLE};
 use crate::aws::{Cloud, CloudError, Meaning};
-use crate::preflight::permissions::{Answer, Need, judge, needed};
+use crate::preflight::permissions::{Answer, Need, Planned, judge, needed};
 use crate::preflight::{Check, Group};
 use aws_sdk_iam::types::{EvaluationResult, PolicyEvaluationDecisionType as Decision};
 use futures::stream::{StreamExt as _, iter};
@@ -28,9 +28,12 @@ pub(super) async fn look(lower: Lower<'_>) -> Vec<Check> {
     let planned = lower.declared.iter().enumerate().map(|(position, declared)| {
         let differences =
             lower.observation.and_then(|seen| seen.found.get(&position)).map_or(&[][..], |found| found.differences.as_slice());
-        (declared, lower.action(position), differences)
+        Planned { declared, action: lower.action(position), differences, backup: lower.backups.and_then(|all| all.get(&position)) }
     });
-    let needs = needed(planned, CALLS, lower.cloud.place());
+    let mut needs = needed(planned, &TABLE, lower.cloud.place());
+    for action in CLAIMS.iter().filter(|_| lower.has_claims) {
+        needs.entry(Need { action: (*action).to_owned(), resource: "*".to_owned() }).or_insert_with(|| "the data of claims".to_owned());
+    }
     if needs.is_empty() {
         return Vec::new();
     }
