@@ -72,8 +72,12 @@ fn play(cluster: Cluster) -> tokio::task::JoinHandle<()> {
                 let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
                 let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "Played", "message": "by the test", "lastTransitionTime": now, "lastProbeTime": now});
                 let status = match job.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str) {
-                    Some("good:1") => json!({"startTime": now, "completionTime": now, "succeeded": 1, "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]}),
-                    Some("bad:1") => json!({"startTime": now, "failed": 1, "conditions": [condition("FailureTarget"), condition("Failed")]}),
+                    Some("good:1") => {
+                        json!({"startTime": now, "completionTime": now, "succeeded": 1, "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]})
+                    }
+                    Some("bad:1") => {
+                        json!({"startTime": now, "failed": 1, "conditions": [condition("FailureTarget"), condition("Failed")]})
+                    }
                     _ => continue,
                 };
                 let id = blackstart::manifest::Resource { value: job.clone(), origin: None }.id();
@@ -196,7 +200,8 @@ fn repository(folder: &Path, checks: &str) {
             "apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: a}}\nspec:\n  agent: {{flux: {{entrypoint: clusters/a}}}}\n  checks:\n{checks}"
         ),
     );
-    let git = |words: &[&str]| assert!(Command::new("git").arg("-C").arg(folder).args(words).stdout(Stdio::null()).status().unwrap().success());
+    let git =
+        |words: &[&str]| assert!(Command::new("git").arg("-C").arg(folder).args(words).stdout(Stdio::null()).status().unwrap().success());
     git(&["init", "--quiet", "--initial-branch", "main"]);
     git(&["add", "--all"]);
     git(&["-c", "user.name=test", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "fleet"]);

@@ -256,8 +256,12 @@ impl Webhook {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let webhook =
-            Self { port, ca: STANDARD.encode(signed.cert.pem()), is_up: Arc::default(), met: Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]) };
+        let webhook = Self {
+            port,
+            ca: STANDARD.encode(signed.cert.pem()),
+            is_up: Arc::default(),
+            met: Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]),
+        };
         let (is_up, met) = (webhook.is_up.clone(), webhook.met.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

@@ -11,6 +11,7 @@ use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
 use blackstart::cluster::Cluster;
 use blackstart::manifest::ObjectId;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const DATABASE: &str = "apiVersion: apps/v1
 kind: StatefulSet
@@ -131,6 +132,54 @@ async fn a_snapshot_whose_key_is_about_to_go_is_told_with_the_command_that_saves
     recover(&account, &environment)
         .await
         .has(&["which is PendingDeletion", &format!("aws kms cancel-key-deletion --key-id {id} && aws kms enable-key --key-id {id}")], 1);
+}
+
+/// What `preflight` tells of the states: verdict and text by name.
+async fn backups(account: &Account, environment: &Environment) -> BTreeMap<String, (String, String)> {
+    account.edge.take_calls();
+    let said = environment.run(&account.edge.endpoint(), None, &["preflight", "-o", "json"]).await;
+    assert_eq!(account.writes(), [""; 0], "{}", said.err);
+    let all = said.json();
+    let checks = all["checks"].as_array().unwrap().iter().filter(|check| check["group"] == "backups");
+    let text = |check: &Value, key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    checks
+        .map(|check| (text(check, "name"), (text(check, "verdict"), format!("{} {}", text(check, "found"), text(check, "fix")))))
+        .collect()
+}
+
+#[track_caller]
+fn tells(found: &BTreeMap<String, (String, String)>, state: &str, verdict: &str, words: &[&str]) {
+    let (told, text) = found.get(state).unwrap_or_else(|| panic!("{state} is not in {found:#?}"));
+    assert!(told == verdict && words.iter().all(|word| text.contains(word)), "{state}: {told}: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preflight_lists_each_state_with_its_backup_or_that_there_is_none() {
+    let Some(account) = Account::open(1).await else { return };
+    let (claim, table) = ("PersistentVolumeClaim default/data-db-0", "Table infra/orders");
+    let required = environment("");
+    let found = backups(&account, &required).await;
+    tells(&found, claim, "blocker", &["holds no usable backup of it", "rule: empty"]);
+    tells(&found, table, "blocker", &["holds no usable backup of it", "kind: Table"]);
+
+    let volume = volume(&account, "eu-west-1b", None).await;
+    let found = backups(&account, &required).await;
+    tells(&found, claim, "warning", &[&format!("volume {volume} lives in eu-west-1b; there is no backup of it")]);
+    let snapshot = account.cloud.ec2().create_snapshot().volume_id(&volume).send().await.unwrap().snapshot_id.unwrap();
+    let found = backups(&account, &required).await;
+    tells(&found, claim, "ok", &[&format!("volume {volume} lives"), &format!("its newest backup: snapshot {snapshot} of 20")]);
+
+    // A manifest of the snapshotter is all that tells whose it is, once the volume is gone.
+    account.cloud.ec2().delete_volume().volume_id(&volume).send().await.unwrap();
+    let allowed = environment("  restore: [{match: {kind: Table}, rule: empty}]\n");
+    tells(&backups(&account, &allowed).await, claim, "blocker", &["holds no usable backup"]);
+    allowed.write("apps/one/snapshots.yaml", &format!(
+        "apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshotContent\nmetadata: {{name: nightly}}\nspec:\n  driver: ebs.csi.aws.com\n  deletionPolicy: Retain\n  source: {{snapshotHandle: {snapshot}}}\n  volumeSnapshotRef: {{namespace: default, name: nightly}}\n---\napiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshot\nmetadata: {{name: nightly, namespace: default}}\nspec: {{source: {{persistentVolumeClaimName: data-db-0}}}}\n"
+    ));
+    allowed.manifests(TABLE);
+    let found = backups(&account, &allowed).await;
+    tells(&found, claim, "ok", &[&format!("comes back from snapshot {snapshot} of 20")]);
+    tells(&found, table, "ok", &["begins empty, as its rule says"]);
 }
 
 /// A definition with just enough in it, and one object of it.

@@ -65,7 +65,8 @@ fn reading() -> Reading {
     let source = SourceId { kind: "GitRepository".into(), namespace: "flux-system".into(), name: "flux-system".into() };
     let id = LayerId::new("flux-system", "flux-system");
     let declaration = json!({"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": {"name": "flux-system", "namespace": "flux-system"}});
-    let layer = Layer { id: id.clone(), parent: None, source, spec: Spec::default(), declaration: Resource { value: declaration, origin: None } };
+    let layer =
+        Layer { id: id.clone(), parent: None, source, spec: Spec::default(), declaration: Resource { value: declaration, origin: None } };
     let objects = yaml::documents(DECLARED).unwrap().into_iter().map(|one| Resource { value: one.value, origin: None }).collect();
     Reading {
         revision: "0".repeat(40),
@@ -177,7 +178,8 @@ async fn what_is_stuck_is_mended_or_told_with_the_command() {
     let ours = id("helm.toolkit.fluxcd.io/v2", "HelmRelease", Some("shop"), "ours");
     cluster.apply(&release("ours", false), &Apply::flux()).await.unwrap();
     cluster.merge_patch(&ours, None, &json!({"spec": {"suspend": true}}), "blackstart").await.unwrap();
-    let stalled = json!({"type": "Stalled", "status": "True", "reason": "RetriesExceeded", "message": "Failed to upgrade after 1 attempt(s)"});
+    let stalled =
+        json!({"type": "Stalled", "status": "True", "reason": "RetriesExceeded", "message": "Failed to upgrade after 1 attempt(s)"});
     let tired = id("helm.toolkit.fluxcd.io/v2", "HelmRelease", Some("shop"), "tired");
     cluster.merge_patch(&tired, Some("status"), &json!({"status": {"conditions": [stalled]}}), "test").await.unwrap();
     let record = |name: &str, status: &str, ago: i64| {

@@ -62,9 +62,9 @@ pub fn kinds() -> impl Iterator<Item = &'static dyn Kind> {
     SERVICES.iter().flat_map(|kinds| kinds.iter().copied())
 }
 
-/// What an account holds for the claims of a cluster: living volumes and snapshots.
-pub async fn stock(cloud: &Cloud) -> Result<Stock, CloudError> {
-    ec2::volume::stock(cloud).await
+/// What an account holds for the claims of a cluster: living volumes and snapshots, also the named ones, whoever owns them.
+pub async fn stock(cloud: &Cloud, snapshots: &[&str]) -> Result<Stock, CloudError> {
+    ec2::volume::stock(cloud, snapshots).await
 }
 
 /// A KMS key by ID, ARN or alias; none where there is no such key.

@@ -93,8 +93,7 @@ async fn look(
     let (mut restoration, mut backups) = (None, Vec::new());
     if let (Some(cloud), Some(observation)) = (cloud, &observation) {
         let name = &plan.environment;
-        let question =
-            Question { cloud, environment, name, declared: &plan.declared, observation, claims: &claims, is_new: access.is_new };
+        let question = Question { cloud, environment, name, declared: &plan.declared, observation, claims: &claims, is_new: access.is_new };
         match restore::survey(question).await {
             Ok((found, listed)) => {
                 declared.extend(found.volumes.iter().cloned());

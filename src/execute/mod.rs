@@ -266,9 +266,7 @@ pub async fn look(cluster: &Cluster, environment: &str, reading: &Reading, mode:
         }
         existing::declared_objects(cluster, applied.flat_map(|layer| &layer.objects)).await
     };
-    let stuck = async {
-        if mode == Mode::Recover { stuck::look(cluster, reading).await } else { Ok(Vec::new()) }
-    };
+    let stuck = async { if mode == Mode::Recover { stuck::look(cluster, reading).await } else { Ok(Vec::new()) } };
     let (agent_is_installed, living, existing, stuck) =
         tokio::try_join!(agent::is_installed(cluster), agent::living(cluster), existing, stuck)?;
     Ok(Look { lease, agent_is_installed, living, existing, stuck })

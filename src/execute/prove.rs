@@ -211,7 +211,7 @@ async fn bound(question: Question<'_>) -> Result<Check, ClusterError> {
 
 /// Of volumes: no claim has two.
 pub async fn volumes(cloud: &Cloud, claims: &[Claim]) -> Result<Check, crate::aws::CloudError> {
-    let stock = crate::aws::stock(cloud).await?;
+    let stock = crate::aws::stock(cloud, &[]).await?;
     let of = |claim: &Claim| {
         let is_its =
             |tags: &BTreeMap<String, String>| tags.get(TAG_NAMESPACE) == Some(&claim.namespace) && tags.get(TAG_NAME) == Some(&claim.name);

@@ -255,7 +255,8 @@ fn short(id: &str) -> &str {
 }
 
 async fn stock(question: Question<'_>) -> Result<Stock, CloudError> {
-    if question.claims.is_empty() { Ok(Stock::default()) } else { aws::stock(question.cloud).await }
+    let named: Vec<&str> = question.claims.iter().flat_map(|claim| &claim.snapshots).map(String::as_str).collect();
+    if question.claims.is_empty() { Ok(Stock::default()) } else { aws::stock(question.cloud, &named).await }
 }
 
 /// Backups of these manifests, a list for each kind, all at once.

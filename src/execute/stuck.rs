@@ -260,9 +260,9 @@ fn unfinished(pending: &Pending, owner: Option<&Value>) -> Stuck {
             let namespace = id.namespace.as_deref().unwrap_or_default();
             stuck.fix(format!("helm-controller frees it when it is resumed: flux resume helmrelease {} -n {namespace}", id.name))
         }
-        None if status == "pending-install" => {
-            stuck.fix(format!("no HelmRelease of Git has it; to begin anew, first remove what there is of it: helm uninstall {name} -n {namespace}"))
-        }
+        None if status == "pending-install" => stuck.fix(format!(
+            "no HelmRelease of Git has it; to begin anew, first remove what there is of it: helm uninstall {name} -n {namespace}"
+        )),
         None => stuck.fix(format!("no HelmRelease of Git has it; to go back to the one before: helm rollback {name} -n {namespace}")),
     }
 }
@@ -272,8 +272,7 @@ async fn held(cluster: &Cluster, namespace: &Value, definitions: &[Value]) -> Re
     let Some(Held { words, left, is_blind }) = stuck::namespace(namespace) else { return Ok(None) };
     let name = name(namespace);
     let since = namespace.pointer("/metadata/deletionTimestamp").and_then(Value::as_str).unwrap_or_default();
-    let stuck =
-        Stuck::new(format!("Namespace {name}"), format!("is being deleted since {since}, and is waited for: {}", words.join("; ")));
+    let stuck = Stuck::new(format!("Namespace {name}"), format!("is being deleted since {since}, and is waited for: {}", words.join("; ")));
     if is_blind {
         let services = list(cluster, "apiregistration.k8s.io/v1", "APIService", None).await?;
         let silent: Vec<&str> = services.iter().filter(|service| !is_available(service)).map(self::name).collect();
@@ -344,7 +343,9 @@ async fn definition(cluster: &Cluster, definition: &Value) -> Result<Option<Stuc
     let id = ObjectId::new("apiextensions.k8s.io/v1", "CustomResourceDefinition", None, name);
     if let Some(why) = stuck::definition(definition) {
         let fix = if stuck::is_leaving(definition) {
-            format!("its objects go first; those that stay are held by finalizers: kubectl get {name} -A -o custom-columns=N:.metadata.namespace,NAME:.metadata.name,HELD:.metadata.finalizers")
+            format!(
+                "its objects go first; those that stay are held by finalizers: kubectl get {name} -A -o custom-columns=N:.metadata.namespace,NAME:.metadata.name,HELD:.metadata.finalizers"
+            )
         } else {
             format!("another definition may have its names: kubectl get crd; look at: kubectl describe crd {name}")
         };
@@ -361,8 +362,9 @@ async fn definition(cluster: &Cluster, definition: &Value) -> Result<Option<Stuc
         return Ok(None);
     }
     let why = if there { "has no endpoint that is ready" } else { "is not there" };
-    let found =
-        format!("its objects cannot be converted: Service {namespace}/{service}, which does that, {why}; it is waited for where a layer brings it");
+    let found = format!(
+        "its objects cannot be converted: Service {namespace}/{service}, which does that, {why}; it is waited for where a layer brings it"
+    );
     let fix = format!(
         "if nothing brings it: kubectl patch crd {name} --type=merge -p '{{\"spec\":{{\"conversion\":{{\"strategy\":\"None\",\"webhook\":null}}}}}}'"
     );

@@ -31,16 +31,12 @@ pub fn backups(all: &[Backup]) -> Vec<Check> {
             let state = &backup.state;
             let ok = |found: String| Check::ok(Group::Backups, state, found);
             let check = match (&backup.living, &backup.newest) {
-                _ if backup.unusable.is_some() => {
-                    Check::blocker(Group::Backups, state, backup.unusable.clone().unwrap_or_default())
-                }
+                _ if backup.unusable.is_some() => Check::blocker(Group::Backups, state, backup.unusable.clone().unwrap_or_default()),
                 (Some(living), Some(newest)) => ok(format!("{living}; its newest backup: {newest}")),
                 (Some(living), None) if backup.empty => ok(format!("{living}; it may be lost, as its rule says")),
                 (Some(living), None) => Check::warning(Group::Backups, state, format!("{living}; there is no backup of it")),
                 (None, Some(newest)) => ok(format!("comes back from {newest}")),
-                (None, None) if backup.required => {
-                    Check::blocker(Group::Backups, state, "there is no backup, and its rule is `required`")
-                }
+                (None, None) if backup.required => Check::blocker(Group::Backups, state, "there is no backup, and its rule is `required`"),
                 (None, None) if backup.empty => ok("begins empty, as its rule says".to_owned()),
                 (None, None) => Check::warning(Group::Backups, state, "there is no backup; it comes back empty"),
             };

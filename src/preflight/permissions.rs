@@ -234,7 +234,8 @@ mod tests {
 
     #[test]
     fn what_comes_back_from_a_backup_needs_other_permissions() {
-        let resource = Resource { value: json!({"kind": "Queue", "metadata": {"name": "q"}, "spec": {"queueName": "orders"}}), origin: None };
+        let resource =
+            Resource { value: json!({"kind": "Queue", "metadata": {"name": "q"}, "spec": {"queueName": "orders"}}), origin: None };
         let declared = Declared { schema: &QUEUE, resource };
         let backup = |key: Option<&str>| Backup {
             id: "b".into(),
@@ -256,7 +257,10 @@ mod tests {
         let with_key = actions(Action::Restore, Some(&backup(Some("key"))));
         assert!(with_key.contains(&("kms:DescribeKey".to_owned(), true)), "{with_key:?}");
         let empty = actions(Action::Create, None);
-        assert!(empty.contains(&("sqs:ListBackups".to_owned(), true)) && empty.contains(&("sqs:CreateQueue".to_owned(), false)), "{empty:?}");
+        assert!(
+            empty.contains(&("sqs:ListBackups".to_owned(), true)) && empty.contains(&("sqs:CreateQueue".to_owned(), false)),
+            "{empty:?}"
+        );
         assert_eq!(actions(Action::Keep, None), told(&[("sqs:ListQueues", true)]));
     }
 

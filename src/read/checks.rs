@@ -64,10 +64,7 @@ mod tests {
             problems.iter().map(|problem| (problem.origin.as_ref().map_or(0, |origin| origin.line), problem.message.as_str())).collect();
         assert_eq!(
             told,
-            [
-                (12, "check c: TOKEN is a secret, and reports show what a check asks"),
-                (12, "check c: variable DOMAN is not defined"),
-            ]
+            [(12, "check c: TOKEN is a secret, and reports show what a check asks"), (12, "check c: variable DOMAN is not defined"),]
         );
     }
 }

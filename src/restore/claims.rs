@@ -33,6 +33,8 @@ pub struct Claim {
     pub zones: Option<Vec<String>>,
     /// Position among the claims of its StatefulSet; they are spread over zones by it.
     pub ordinal: usize,
+    /// Snapshots that manifests of the CSI snapshotter name as its own, whatever their tags say.
+    pub snapshots: Vec<String>,
     /// Where it is declared.
     pub origin: Option<Origin>,
 }
@@ -83,6 +85,7 @@ pub fn claims(reading: &Reading, environment: &Environment) -> Vec<Claim> {
     }
     let ours = || reading.layers.iter().filter(|read| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none());
     let classes: Vec<&Resource> = ours().flat_map(|read| &read.objects).filter(|object| object.kind() == "StorageClass").collect();
+    let snapshots = snapshots(ours().flat_map(|read| &read.objects));
     let mut found: BTreeMap<(String, String), Claim> = BTreeMap::new();
     for read in ours() {
         for object in &read.objects {
@@ -107,6 +110,7 @@ pub fn claims(reading: &Reading, environment: &Environment) -> Vec<Claim> {
                     class,
                     zones,
                     ordinal,
+                    snapshots: snapshots.get(&(namespace.to_owned(), name.clone())).cloned().unwrap_or_default(),
                     origin: object.origin.clone(),
                 };
                 found.entry((namespace.to_owned(), name)).or_insert(claim);
@@ -114,6 +118,34 @@ pub fn claims(reading: &Reading, environment: &Environment) -> Vec<Claim> {
         }
     }
     found.into_values().collect()
+}
+
+/// Snapshots by claim, as the CSI snapshotter's objects tell them
+/// (<https://kubernetes.io/docs/concepts/storage/volume-snapshots/>): a VolumeSnapshot names its claim, its VolumeSnapshotContent the snapshot,
+/// as it was declared (`spec.source.snapshotHandle`) or, in a copy of a cluster's own objects, made (`status.snapshotHandle`).
+fn snapshots<'a>(objects: impl Iterator<Item = &'a Resource> + Clone) -> BTreeMap<(String, String), Vec<String>> {
+    const GROUP: &str = "snapshot.storage.k8s.io";
+    let text = |object: &'a Resource, pointer: &str| object.value.pointer(pointer).and_then(Value::as_str);
+    let of_kind = |kind: &'static str| objects.clone().filter(move |object| object.group() == GROUP && object.kind() == kind);
+    let mut found: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for content in of_kind("VolumeSnapshotContent") {
+        let is_ebs = text(content, "/spec/driver").is_some_and(|driver| DRIVERS.contains(&driver));
+        let handle = text(content, "/spec/source/snapshotHandle").or_else(|| text(content, "/status/snapshotHandle"));
+        let (Some(handle), true) = (handle, is_ebs) else { continue };
+        let is_its = |snapshot: &&Resource| {
+            let referred = text(content, "/spec/volumeSnapshotRef/name") == Some(snapshot.name())
+                && text(content, "/spec/volumeSnapshotRef/namespace") == Some(snapshot.namespace().unwrap_or("default"));
+            let bound = ["/spec/source/volumeSnapshotContentName", "/status/boundVolumeSnapshotContentName"];
+            referred || bound.iter().any(|pointer| snapshot.value.pointer(pointer).and_then(Value::as_str) == Some(content.name()))
+        };
+        for snapshot in of_kind("VolumeSnapshot").filter(is_its) {
+            if let Some(claim) = text(snapshot, "/spec/source/persistentVolumeClaimName") {
+                let key = (snapshot.namespace().unwrap_or("default").to_owned(), claim.to_owned());
+                found.entry(key).or_default().push(handle.to_owned());
+            }
+        }
+    }
+    found
 }
 
 /// The claims that an object is or makes: name, ordinal, spec.
@@ -246,6 +278,33 @@ mod tests {
         for (text, bytes) in cases {
             assert_eq!(quantity(text), bytes, "{text}");
         }
+    }
+
+    #[test]
+    fn manifests_of_the_snapshotter_name_the_snapshots_of_a_claim() {
+        let object = |kind: &str, namespace: Option<&str>, name: &str, spec: Value, status: Value| {
+            let value = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": kind,
+                "metadata": {"name": name, "namespace": namespace}, "spec": spec, "status": status});
+            Resource { value, origin: None }
+        };
+        let content = |name: &str, driver: &str, source: Value, status: Value| {
+            let spec = json!({"driver": driver, "source": source, "volumeSnapshotRef": {"namespace": "shop", "name": "nightly"}});
+            object("VolumeSnapshotContent", None, name, spec, status)
+        };
+        let nightly =
+            object("VolumeSnapshot", Some("shop"), "nightly", json!({"source": {"persistentVolumeClaimName": "data"}}), json!({}));
+        let other = object("VolumeSnapshot", Some("other"), "nightly", json!({"source": {"persistentVolumeClaimName": "data"}}), json!({}));
+        let all = [
+            content("declared", "ebs.csi.aws.com", json!({"snapshotHandle": "snap-1"}), json!({})),
+            content("made", "ebs.csi.aws.com", json!({"volumeHandle": "vol-1"}), json!({"snapshotHandle": "snap-2"})),
+            content("pending", "ebs.csi.aws.com", json!({"volumeHandle": "vol-1"}), json!({})),
+            content("disk", "pd.csi.storage.gke.io", json!({"snapshotHandle": "projects/x"}), json!({})),
+            nightly,
+            other,
+        ];
+        let found = snapshots(all.iter());
+        let told = [(("shop".to_owned(), "data".to_owned()), vec!["snap-1".to_owned(), "snap-2".to_owned()])];
+        assert_eq!(found, BTreeMap::from(told));
     }
 
     #[test]

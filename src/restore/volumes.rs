@@ -86,7 +86,10 @@ pub struct Ground {
 pub fn known<'a>(claim: &Claim, stock: &'a Stock, ground: &Ground) -> (Vec<&'a Volume>, Vec<&'a Snapshot>) {
     let living: Vec<&Volume> = stock.volumes.iter().filter(|volume| is_of(&volume.tags, claim, ground)).collect();
     let ids: BTreeSet<&str> = living.iter().map(|volume| volume.id.as_str()).collect();
-    let of_it = |snapshot: &&Snapshot| ids.contains(snapshot.volume.as_str()) || is_of(&snapshot.tags, claim, ground);
+    let of_it = |snapshot: &&Snapshot| {
+        let is_named = claim.snapshots.contains(&snapshot.backup.id);
+        is_named || ids.contains(snapshot.volume.as_str()) || is_of(&snapshot.tags, claim, ground)
+    };
     let snapshots = stock.snapshots.iter().filter(of_it).collect();
     (living, snapshots)
 }
@@ -288,6 +291,7 @@ mod tests {
             }),
             zones: None,
             ordinal: 1,
+            snapshots: Vec::new(),
             origin: None,
         }
     }

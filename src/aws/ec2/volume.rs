@@ -93,14 +93,17 @@ impl Kind for Volume {
     }
 }
 
-/// What is there for claims: all volumes and snapshots that the CSI driver has tagged, and snapshots that others took of these volumes.
-pub(in crate::aws) async fn stock(cloud: &Cloud) -> Result<Stock, CloudError> {
+/// What is there for claims: all volumes and snapshots that the CSI driver has tagged, snapshots that others took of these volumes, and
+/// those that are named, which another account may share with this one.
+pub(in crate::aws) async fn stock(cloud: &Cloud, named: &[&str]) -> Result<Stock, CloudError> {
     let volumes = volumes(cloud).await?;
     let ids: Vec<&str> = volumes.iter().filter_map(types::Volume::volume_id).collect();
-    let mut filters = vec![filter("tag-key", [TAG_NAME])];
-    filters.extend(ids.chunks(VALUES).map(|ids| filter("volume-id", ids.iter().copied())));
-    let lists = filters.into_iter().map(|filter| async move {
-        let call = cloud.ec2().describe_snapshots().owner_ids("self").filters(filter);
+    let mut filters = vec![(filter("tag-key", [TAG_NAME]), Some("self"))];
+    filters.extend(ids.chunks(VALUES).map(|ids| (filter("volume-id", ids.iter().copied()), Some("self"))));
+    // As a filter, an ID of one that is gone is no error.
+    filters.extend(named.chunks(VALUES).map(|ids| (filter("snapshot-id", ids.iter().copied()), None)));
+    let lists = filters.into_iter().map(|(filter, owner)| async move {
+        let call = cloud.ec2().describe_snapshots().set_owner_ids(owner.map(|owner| vec![owner.to_owned()])).filters(filter);
         let found = call.into_paginator().items().send().try_collect().await;
         found.map_err(|error| CloudError::new("ec2 DescribeSnapshots", &error))
     });

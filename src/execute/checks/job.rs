@@ -134,9 +134,7 @@ mod tests {
 
     #[test]
     fn a_job_has_completed_or_failed_by_its_conditions() {
-        let job = |kind: &str, status: &str| {
-            json!({"status": {"conditions": [{"type": kind, "status": status, "reason": "BackoffLimitExceeded", "message": "too often"}]}})
-        };
+        let job = |kind: &str, status: &str| json!({"status": {"conditions": [{"type": kind, "status": status, "reason": "BackoffLimitExceeded", "message": "too often"}]}});
         assert_eq!(end(&json!({"status": {"active": 1}})), None);
         assert_eq!(end(&job("SuccessCriteriaMet", "True")), None);
         assert_eq!(end(&job("Complete", "True")), Some(Ok(())));

@@ -1,7 +1,7 @@
 //! Credentials, account and region; and this machine's clock, since AWS refuses calls that are more than five minutes off.
 
-use crate::execute::web::Web;
 use crate::aws::{Access, Cloud};
+use crate::execute::web::Web;
 use crate::preflight::{Check, Group};
 use http::Method;
 use http::header::DATE;

@@ -58,7 +58,11 @@ impl Lower<'_> {
 
     /// Manifests of what is to be made.
     fn missing(&self) -> impl Iterator<Item = &Declared> {
-        self.declared.iter().enumerate().filter(|(position, _)| matches!(self.action(*position), Action::Create | Action::Restore)).map(|(_, declared)| declared)
+        self.declared
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| matches!(self.action(*position), Action::Create | Action::Restore))
+            .map(|(_, declared)| declared)
     }
 }
 
