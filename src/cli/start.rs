@@ -233,13 +233,13 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     let has_account = account.is_some();
     let mut finished = match account {
         Some(ahead) => Box::pin(ahead.carry(events, |below| above(Some(below)))).await?,
-        None => above(None).await?,
+        None => Box::pin(above(None)).await?,
     };
     if let (true, Some(cluster)) = (finished.success, connected.get()) {
         let access = Some(&access).filter(|_| has_account);
         let proof = Proof { cluster, reading: &reading, environment: &environment, plan: &plan, access, rehearsal: false, stop };
         finished.success = proof.tell(events).await?;
-        finished.interrupted |= proof.is_interrupted();
+        finished.interrupted |= !finished.success && proof.is_interrupted();
     }
     Ok(finished)
 }

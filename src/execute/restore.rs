@@ -157,9 +157,10 @@ pub async fn survey(question: Question<'_>) -> Result<(Restoration, Vec<state::B
 /// What stands against the use of a state, in the words of the problem that a run would end with.
 fn with_problem(backup: state::Backup, problems: &[Problem]) -> state::Backup {
     let head = format!("{}: ", backup.state);
-    let Some(problem) = problems.iter().find(|problem| problem.message.starts_with(&head)) else { return backup };
-    let why = problem.message.trim_start_matches(&head).trim_end_matches("; nothing was written").to_owned();
-    state::Backup { unusable: Some(why), fix: problem.hint.clone(), ..backup }
+    let told = problems.iter().find_map(|problem| Some((problem.message.strip_prefix(&head)?, &problem.hint)));
+    let Some((why, hint)) = told else { return backup };
+    let why = why.trim_end_matches("; nothing was written").to_owned();
+    state::Backup { unusable: Some(why), fix: hint.clone(), ..backup }
 }
 
 /// What the account holds of the data of an environment.

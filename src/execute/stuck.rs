@@ -72,7 +72,7 @@ pub enum Heal {
 }
 
 impl Stuck {
-    fn new(object: impl ToString, found: impl Into<String>) -> Self {
+    fn new(object: &impl ToString, found: impl Into<String>) -> Self {
         Self { object: object.to_string(), found: found.into(), fix: None, heal: None }
     }
 
@@ -251,7 +251,7 @@ fn releases(living: &[&Value], pending: &[Value], now: i64) -> Vec<Stuck> {
 fn unfinished(pending: &Pending, owner: Option<&Value>) -> Stuck {
     let Pending { namespace, name, status, since } = pending;
     let since = jiff::Timestamp::from_second(*since).map(|time| time.to_string()).unwrap_or_default();
-    let stuck = Stuck::new(format!("Helm release {namespace}/{name}"), format!("is {status} since {since}: whoever began it is gone"));
+    let stuck = Stuck::new(&format!("Helm release {namespace}/{name}"), format!("is {status} since {since}: whoever began it is gone"));
     match owner {
         // It unlocks what is pending as soon as it looks (helm-controller `internal/reconcile/unlock.go`).
         Some(owner) if stuck::suspended(owner).is_none() => stuck.heal(Heal::Reset(Resource { value: owner.clone(), origin: None }.id())),
@@ -272,7 +272,8 @@ async fn held(cluster: &Cluster, namespace: &Value, definitions: &[Value]) -> Re
     let Some(Held { words, left, is_blind }) = stuck::namespace(namespace) else { return Ok(None) };
     let name = name(namespace);
     let since = namespace.pointer("/metadata/deletionTimestamp").and_then(Value::as_str).unwrap_or_default();
-    let stuck = Stuck::new(format!("Namespace {name}"), format!("is being deleted since {since}, and is waited for: {}", words.join("; ")));
+    let stuck =
+        Stuck::new(&format!("Namespace {name}"), format!("is being deleted since {since}, and is waited for: {}", words.join("; ")));
     if is_blind {
         let services = list(cluster, "apiregistration.k8s.io/v1", "APIService", None).await?;
         let silent: Vec<&str> = services.iter().filter(|service| !is_available(service)).map(self::name).collect();

@@ -64,7 +64,7 @@ pub fn suspended(object: &Value) -> Option<(String, String)> {
 pub fn definition(definition: &Value) -> Option<String> {
     let said = |condition: &Value| format!("{}: {}", text(condition, "/reason"), text(condition, "/message"));
     if is_leaving(definition) {
-        let held = condition(definition, "Terminating").map(said).unwrap_or_else(|| finalizers(definition).join(", "));
+        let held = condition(definition, "Terminating").map_or_else(|| finalizers(definition).join(", "), said);
         return Some(format!("is being deleted since {} ({held})", text(definition, "/metadata/deletionTimestamp")));
     }
     let refused = condition(definition, "NamesAccepted").filter(|condition| condition["status"] == "False");

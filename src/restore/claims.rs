@@ -85,7 +85,7 @@ pub fn claims(reading: &Reading, environment: &Environment) -> Vec<Claim> {
     }
     let ours = || reading.layers.iter().filter(|read| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none());
     let classes: Vec<&Resource> = ours().flat_map(|read| &read.objects).filter(|object| object.kind() == "StorageClass").collect();
-    let snapshots = snapshots(ours().flat_map(|read| &read.objects));
+    let snapshots = snapshots(&ours().flat_map(|read| &read.objects));
     let mut found: BTreeMap<(String, String), Claim> = BTreeMap::new();
     for read in ours() {
         for object in &read.objects {
@@ -123,7 +123,7 @@ pub fn claims(reading: &Reading, environment: &Environment) -> Vec<Claim> {
 /// Snapshots by claim, as the CSI snapshotter's objects tell them
 /// (<https://kubernetes.io/docs/concepts/storage/volume-snapshots/>): a VolumeSnapshot names its claim, its VolumeSnapshotContent the snapshot,
 /// as it was declared (`spec.source.snapshotHandle`) or, in a copy of a cluster's own objects, made (`status.snapshotHandle`).
-fn snapshots<'a>(objects: impl Iterator<Item = &'a Resource> + Clone) -> BTreeMap<(String, String), Vec<String>> {
+fn snapshots<'a>(objects: &(impl Iterator<Item = &'a Resource> + Clone)) -> BTreeMap<(String, String), Vec<String>> {
     const GROUP: &str = "snapshot.storage.k8s.io";
     let text = |object: &'a Resource, pointer: &str| object.value.pointer(pointer).and_then(Value::as_str);
     let of_kind = |kind: &'static str| objects.clone().filter(move |object| object.group() == GROUP && object.kind() == kind);
@@ -302,7 +302,7 @@ mod tests {
             nightly,
             other,
         ];
-        let found = snapshots(all.iter());
+        let found = snapshots(&all.iter());
         let told = [(("shop".to_owned(), "data".to_owned()), vec!["snap-1".to_owned(), "snap-2".to_owned()])];
         assert_eq!(found, BTreeMap::from(told));
     }

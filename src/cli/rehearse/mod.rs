@@ -162,7 +162,7 @@ impl Stage {
         let above = async |below: Option<Below>| above(args, events, self, given, mode, below, claims, &connected).await;
         let mut finished = match account {
             Some(ahead) => Box::pin(ahead.carry(events, |below| above(Some(below)))).await?,
-            None => above(None).await?,
+            None => Box::pin(above(None)).await?,
         };
         if let (true, Some(cluster)) = (finished.success, connected.get()) {
             let proof = Proof {
@@ -175,7 +175,7 @@ impl Stage {
                 stop: self.stop.clone(),
             };
             finished.success = proof.tell(events).await?;
-            finished.interrupted |= proof.is_interrupted();
+            finished.interrupted |= !finished.success && proof.is_interrupted();
         }
         Ok(finished)
     }

@@ -186,13 +186,11 @@ impl Reader<'_> {
     /// `true` or `false`; false where absent.
     fn truth(&mut self, fields: &Fields<'_>, key: &str) -> bool {
         let Some(node) = fields.entries.get(key) else { return false };
-        match &node.content {
-            Content::Scalar(Value::Bool(truth)) => *truth,
-            _ => {
-                self.wrong(node, &fields.name(key), "true or false");
-                false
-            }
+        if let Content::Scalar(Value::Bool(truth)) = &node.content {
+            return *truth;
         }
+        self.wrong(node, &fields.name(key), "true or false");
+        false
     }
 }
 
