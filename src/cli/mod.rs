@@ -199,6 +199,9 @@ pub struct InputArgs {
     /// Clone, bare repository or bundle of another repository that is used; MATCH is (the end of) its URL or Kind/namespace/name
     #[arg(long = "source", value_name = "MATCH=PATH", help_heading = "Input")]
     pub sources: Vec<String>,
+    /// Keys that commits must be signed with, instead of those of spec.git.verify: allowed signers of SSH, or an OpenPGP public key
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Input")]
+    pub allowed_signers: Vec<PathBuf>,
 }
 
 /// `kubeconfig`.

@@ -1,6 +1,7 @@
 //! Text of a blackstart.yaml to an [`Environment`]; every unknown field, wrong type and missing field is a problem with its line.
 
 mod accept;
+mod git;
 mod provision;
 
 use super::{Above, Agent, ArgoCd, Aws, Environment, Restore, RestoreRule, Root, Secret, SecretSource, Variables};
@@ -150,7 +151,7 @@ impl Reader<'_> {
         let spec = self.fields(
             spec,
             "spec",
-            &["aws", "infrastructure", "cluster", "agent", "variables", "outputs", "secrets", "restore", "accept"],
+            &["aws", "infrastructure", "cluster", "agent", "variables", "outputs", "secrets", "restore", "accept", "git"],
         );
         environment.spec.aws = spec.entries.get("aws").map(|node| self.aws(node));
         for (index, item) in self.list(&spec, "infrastructure").iter().enumerate() {
@@ -186,6 +187,7 @@ impl Reader<'_> {
             let accept = self.accept(item, &format!("spec.accept[{index}]"));
             environment.spec.accept.push(accept);
         }
+        environment.spec.verify = spec.entries.get("git").and_then(|node| self.git(node));
         environment
     }
 

@@ -5,6 +5,7 @@ mod about;
 pub(crate) mod bundle;
 mod export;
 mod folder;
+mod history;
 mod ignore;
 pub mod remote;
 
