@@ -5,6 +5,7 @@ mod commands;
 mod components;
 mod entry;
 mod environment;
+mod footprint;
 mod infrastructure;
 mod open;
 mod origins;
@@ -19,6 +20,7 @@ mod written;
 
 pub use components::agent_components;
 pub use environment::{SecretValues, Unavailable, environment, environments, held_by_aws, is_for_decryption, local, place, secrets};
+pub use footprint::{Footprint, footprints};
 pub use written::written;
 
 use crate::environment::{Command, Environment};

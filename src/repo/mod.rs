@@ -13,6 +13,7 @@ pub use about::About;
 pub use export::{Export, Exported};
 pub(crate) use export::{Writer, hex};
 pub use folder::PrivateFolder;
+pub use history::Change;
 pub use ignore::{Ignore, glob};
 
 use crate::problem::nearest;
