@@ -146,6 +146,8 @@ const RECOVER_EXAMPLES: &str = "\
 Examples:
   blackstart recover --environment production
   blackstart recover --environment production --kubeconfig new.yaml --report report/
+  blackstart recover --environment production --revision v1.4.0 --pin      goes back, and stays there
+  blackstart recover --environment production --unpin                      follows Git again
 
 Safe to run again: nothing is written where nothing differs.
 Exit code: 0, 1 where something failed or was refused, 130 after Ctrl-C.";
@@ -356,6 +358,12 @@ struct StartArgs {
     /// Go on though the checks before the first write found blockers
     #[arg(long)]
     ignore_preflight: bool,
+    /// Keep the agent at this commit, whatever its branch has: to go back without rolling forward again
+    #[arg(long)]
+    pin: bool,
+    /// Let the agent follow Git again, after --pin
+    #[arg(long, conflicts_with = "pin")]
+    unpin: bool,
     /// Kubeconfig of the cluster whose place this one takes; otherwise the environment's own, where --kubeconfig names another
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     replaces: Option<PathBuf>,

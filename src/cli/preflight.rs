@@ -44,7 +44,7 @@ pub(super) async fn preflight(args: PreflightArgs, show: Show) -> Result<ExitCod
     };
     let (more, remote) = futures::future::join(
         Box::pin(look(&environment, &plan, &reading, cloud.as_ref(), &access, &args)),
-        super::remote::check(&reading, &args.input),
+        super::remote::check(&reading, &args.input, false),
     )
     .await;
     checks.extend(more);

@@ -7,6 +7,7 @@ use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RunArgs, Show, St
 use crate::cluster::Cluster;
 use crate::environment::{Environment, Given, SecretSource};
 use crate::execute::journal::Journal;
+use crate::execute::follow::{self, Follow};
 use crate::execute::kubeconfig::{self, Appears};
 use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
 use crate::manifest::Resource;
@@ -178,13 +179,21 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     };
     let verb = if mode == Mode::Bootstrap { "bootstrap" } else { "recover" };
     super::context::tell(events, verb, &given.environment, &given.plan.revision, &args.run.input.path);
+    let follow = match (args.pin, args.unpin) {
+        (true, _) => follow::pin(&given.reading).map(Follow::Pinned).map_err(|why| {
+            let hint = "push the commit to the branch that the agent follows, and leave --pin out";
+            Failure::new(format!("--pin: {why}; nothing was written")).hint(hint)
+        })?,
+        (_, true) => Follow::Unpinned,
+        _ => Follow::AsDeclared,
+    };
     let access = super::cloud::access(&given.environment);
     let interrupted = || Failure::new("interrupted before the first write").code(130);
     // Parties that do not know of each other: the account, the agent's remote, the files at hand, the cluster where it is there already.
     let journals = Journal::folder();
     let before = async {
         let account = super::cloud::look(&given, &access, mode, journals.as_deref(), events, &stop);
-        let remote = super::remote::check(&given.reading, &args.run.input);
+        let remote = super::remote::check(&given.reading, &args.run.input, args.pin);
         let components = read::agent_components(&given.reading, &given.environment);
         let (account, remote, components) = tokio::join!(account, remote, components);
         remote?;
@@ -231,6 +240,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
             installation: Installation { components, start: None },
             below,
             claims,
+            follow,
             timeout: args.run.timeout,
             events: events.clone(),
             stop: stop.clone(),

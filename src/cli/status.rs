@@ -228,6 +228,10 @@ fn cluster(upper: &Upper, text: &mut String) {
             writeln!(text, "  {FAINT}agent{FAINT:#}    Flux {}, {BAD}not available{BAD:#}: {}", agent.version, agent.unavailable.join(", "))
         }
     };
+    for pinned in upper.agent.iter().flat_map(|agent| &agent.pinned) {
+        let _ = writeln!(text, "  {FAINT}pinned{FAINT:#}   {pinned}");
+        let _ = writeln!(text, "           {FAINT}to follow Git again: blackstart recover --unpin, or {}{FAINT:#}", pinned.by_hand());
+    }
     let _ = writeln!(text, "  {FAINT}layers{FAINT:#}   {} of {} ready at this revision", upper.ready, upper.layers.len());
     for layer in &upper.layers {
         if let Some(missing) = &layer.missing {

@@ -11,6 +11,7 @@ pub mod destroy;
 mod engine;
 pub mod existing;
 pub mod fence;
+pub mod follow;
 pub mod handover;
 pub mod hold;
 pub mod journal;
@@ -27,7 +28,8 @@ pub mod restore;
 pub mod secret;
 pub mod survey;
 
-use crate::agent::{self, Living};
+use crate::agent::pin::{Pin, Pinned};
+use crate::agent::{self, Living, pin};
 use crate::aws::Cloud;
 use crate::cluster::watch::Watches;
 use crate::cluster::{self, Apply, Cluster, ClusterError};
@@ -37,6 +39,7 @@ use crate::plan::Plan;
 use crate::plan::estimate::Estimate;
 use crate::read::Reading;
 use crate::report::event::{Event, Fate, Happening, Sink};
+use follow::Follow;
 use futures::future::BoxFuture;
 use handover::Handover;
 use lease::{Lease, LeaseError};
@@ -111,6 +114,8 @@ pub struct Run {
     pub below: Option<Below>,
     /// Claims that get the volume that holds their data.
     pub claims: Vec<Restored>,
+    /// Which commit the agent follows.
+    pub follow: Follow,
     /// `--timeout`.
     pub timeout: Option<Duration>,
     /// Where events go.
@@ -134,6 +139,16 @@ pub enum RunError {
     /// Nobody to hand over to.
     #[error("agent: the cluster has no Flux, and neither the repository nor the environment brings its components; nothing was written")]
     NoAgent,
+    /// The agent stays at another commit.
+    #[error("{source_object}: an earlier run has pinned it at {pinned}, and this one is of {ours}; nothing was written")]
+    Pinned {
+        /// The source.
+        source_object: ObjectId,
+        /// Where it stays.
+        pinned: String,
+        /// What this run would bring up.
+        ours: String,
+    },
     /// `bootstrap` found the environment.
     #[error("bootstrap refused: {count} declared objects exist already, such as {sample}; nothing was written")]
     Exists {
@@ -152,6 +167,9 @@ impl RunError {
                 Some("to bring back what is missing and keep what is there, run `blackstart recover` with the same arguments".into())
             }
             Self::Lease(LeaseError::Held { .. }) => Some("wait for it to end; a run that died frees its place by itself after 30 s".into()),
+            Self::Pinned { pinned, .. } => {
+                Some(format!("to stay there: --revision {pinned} --pin; to let the agent follow Git again: --unpin"))
+            }
             Self::NoAgent => {
                 Some("name the folder or file with Flux's components (`flux install --export`) as spec.agent.flux.components".into())
             }
@@ -208,6 +226,8 @@ pub struct Shared {
     pub definitions_changed: Notify,
     /// What lives below, for its controllers in the cluster.
     pub handover: Option<Handover>,
+    /// Where the agent's sources stay.
+    pub pin: Option<Pin>,
     /// Where events go.
     pub events: Events,
     /// How often the user asked to stop.
@@ -248,6 +268,8 @@ pub struct Look {
     living: BTreeMap<LayerId, Living>,
     /// Declared objects that exist; only a first start asks.
     existing: Vec<ObjectId>,
+    /// Sources that stay at a commit.
+    pinned: Vec<Pinned>,
 }
 
 /// Looks at the cluster, all at once; writes nothing. The Lease comes first: what is read after it holds as long as nobody takes it.
@@ -260,25 +282,30 @@ pub async fn look(cluster: &Cluster, environment: &str, reading: &Reading, mode:
         }
         existing::declared_objects(cluster, applied.flat_map(|layer| &layer.objects)).await
     };
-    let (agent_is_installed, living, existing) = tokio::try_join!(agent::is_installed(cluster), agent::living(cluster), existing)?;
-    Ok(Look { lease, agent_is_installed, living, existing })
+    let (agent_is_installed, living, existing, pinned) =
+        tokio::try_join!(agent::is_installed(cluster), agent::living(cluster), existing, pin::all(cluster))?;
+    Ok(Look { lease, agent_is_installed, living, existing, pinned })
 }
 
 /// Runs to the end. Problems of single nodes are in the result, not errors.
 pub async fn run(run: Run, mut look: Look) -> Result<Finished, RunError> {
     let bootstrap = run.mode == Mode::Bootstrap;
     let environment = run.plan.environment.clone();
-    let (lease, living) = loop {
+    let (lease, living, pinned) = loop {
         refuse(&run, &look)?;
-        let Look { lease, living, .. } = look;
+        let Look { lease, living, pinned, .. } = look;
         if let Some(lease) = Lease::take(&run.cluster, lease, bootstrap).await? {
-            break (lease, living);
+            break (lease, living, pinned);
         }
         // Somebody was quicker: held by them, or what we saw may be old.
         look = self::look(&run.cluster, &environment, &run.reading, run.mode).await?;
     };
+    let drive = async {
+        let living = follow::carry_out(&run, &pinned, living).await?;
+        engine::drive(run, living).await
+    };
     let result = tokio::select! {
-        result = engine::drive(run, living) => result,
+        result = drive => result,
         holder = lease.lost() => return Err(LeaseError::Lost { environment, holder }.into()),
     };
     // A recovery that ends well ends an unfinished first start too.
@@ -297,6 +324,7 @@ fn refuse(run: &Run, look: &Look) -> Result<(), RunError> {
     if !brings_agent && !look.agent_is_installed {
         return Err(RunError::NoAgent);
     }
+    follow::refuse(run, look)?;
     // A namespace that somebody made for the key or the credentials in it is no environment.
     let for_secrets = |id: &ObjectId| run.secrets.iter().any(|secret| secret.namespace() == Some(&id.name));
     let existing: Vec<&ObjectId> = look.existing.iter().filter(|id| id.kind != "Namespace" || !for_secrets(id)).collect();

@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::problem::count;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// From so many layers on, those that wait for the same and that nobody waits for share a line.
 const MANY: usize = 24;
@@ -215,7 +215,7 @@ fn counted(rows: &[Row], columns: usize, text: &mut String) {
             *waiting.entry(row.wave).or_default() += row.names.len();
         }
         let waiting: Vec<String> = waiting.iter().map(|(wave, number)| format!("{number} of wave {wave}")).collect();
-        let waiting = if waiting.is_empty() { "nothing waits for them".to_owned() } else { format!("{} wait for them", waiting.join(", ")) };
+        let waiting = if waiting.is_empty() { "nothing waits for them".to_owned() } else { format!("awaited by {}", waiting.join(", ")) };
         let _ = writeln!(text, "╰─ {FAINT}{waiting}{FAINT:#}");
     }
 }
@@ -229,16 +229,31 @@ fn wrapped(names: &[String], columns: usize) -> Vec<String> {
                 line.push_str(", ");
                 line.push_str(name);
             }
-            _ => lines.push(name.clone()),
+            _ => lines.push(cut(name, columns)),
         }
     }
     lines
 }
 
+/// A name in so many columns.
+fn cut(name: &str, columns: usize) -> String {
+    if name.width() <= columns {
+        return name.to_owned();
+    }
+    let mut text = String::new();
+    for c in name.chars() {
+        if text.width() + c.width().unwrap_or(0) + 1 > columns {
+            break;
+        }
+        text.push(c);
+    }
+    text + "…"
+}
+
 /// As many names as fit, and how many more.
 fn names(names: &[String], columns: usize) -> String {
     if let [only] = names {
-        return only.clone();
+        return cut(only, columns);
     }
     let head = format!("{}: ", count(names.len(), "layer"));
     for shown in (1..=names.len()).rev() {
@@ -358,8 +373,9 @@ mod tests {
         let layers: Vec<(&str, u32)> = names.iter().enumerate().map(|(at, name)| (name.as_str(), u32::from(at >= 30))).collect();
         let edges: Vec<(&str, &str)> = (0..30).flat_map(|at| [(at, at + 30), (at, (at + 7) % 30 + 30)]).map(|(from, to)| (names[from].as_str(), names[to].as_str())).collect();
         let text = drawing(&plan(&layers, &edges), 60);
-        assert!(text.contains("╭─ wave 0 30 layers") && text.contains("╰─ 30 of wave 1 wait for them"), "{text}");
+        assert!(text.contains("╭─ wave 0 30 layers") && text.contains("╰─ awaited by 30 of wave 1"), "{text}");
         assert!(names.iter().all(|name| text.contains(name.as_str())), "{text}");
         drawing(&plan(&layers, &edges), 200);
+        drawing(&plan(&[("a-name-that-is-longer-than-the-page-is-wide", 0)], &[]), 40);
     }
 }

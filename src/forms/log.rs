@@ -172,7 +172,7 @@ impl Log {
             let _ = write!(text, ", {} undone", count(undone.len(), "commit"));
         }
         let layers = self.layers.iter().filter(|touched| touched.layer != INFRASTRUCTURE && (touched.fate != "kept" || touched.changes()));
-        let _ = write!(text, "; {} of {} change", layers.count(), count(self.total, "layer"));
+        let _ = write!(text, "; objects of {} of {} change", layers.count(), count(self.total, "layer"));
         text
     }
 

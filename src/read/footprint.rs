@@ -90,6 +90,13 @@ fn collect<'v>(value: &'v Value, texts: &mut Vec<&'v str>) {
     }
 }
 
+/// Of a folder, and of all that its kustomizations lead to.
+pub fn footprint(root: &Path, folder: &str) -> Footprint {
+    let mut found = Footprint::default();
+    found.visit(root, folder, &mut BTreeSet::new());
+    found
+}
+
 /// Of each layer. What comes from other repositories is left out.
 pub fn footprints(reading: &Reading) -> BTreeMap<LayerId, Footprint> {
     let tree = |read: &ReadLayer| reading.sources.get(&read.layer.source).and_then(|source| source.tree.clone());
@@ -138,8 +145,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().expect("parent")).expect("made");
             std::fs::write(path, text).expect("written");
         }
-        let mut footprint = Footprint::default();
-        footprint.visit(folder.path(), "apps/a", &mut BTreeSet::new());
+        let footprint = footprint(folder.path(), "apps/a");
         for file in ["apps/a/kustomization.yaml", "apps/a/a.yaml", "apps/a/conf/a.ini", "apps/a/patch.yaml", "apps/base/plain.yaml", "apps/base/later/new.yaml"] {
             assert!(footprint.holds(file), "{file}: {footprint:?}");
         }

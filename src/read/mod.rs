@@ -20,7 +20,7 @@ mod written;
 
 pub use components::agent_components;
 pub use environment::{SecretValues, Unavailable, environment, environments, held_by_aws, is_for_decryption, local, place, secrets};
-pub use footprint::{Footprint, footprints};
+pub use footprint::{Footprint, footprint, footprints};
 pub use written::written;
 
 use crate::environment::{Command, Environment};

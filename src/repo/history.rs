@@ -28,6 +28,14 @@ impl Repository {
         walk.map(|id| id.map(|id| id.to_string())).collect::<Result<Vec<_>, _>>().map(Ok).map_err(failed)
     }
 
+    /// Whether a commit is another one or comes before it; none where that other one is not here.
+    pub fn is_in_history(&self, commit: &str, of: &str) -> Option<bool> {
+        let git = self.git().ok()?;
+        let (commit, of) = (git2::Oid::from_str(commit).ok()?, git2::Oid::from_str(of).ok()?);
+        git.find_commit(of).ok()?;
+        if commit == of { Some(true) } else { git.graph_descendant_of(of, commit).ok() }
+    }
+
     /// Text of a file in a commit; none where it is not there, or no text.
     pub fn text_at(&self, commit: &str, file: &Path) -> Option<String> {
         let git = self.git().ok()?;
