@@ -22,7 +22,8 @@ fn edge(&(from, to, constraint): &Arrow) -> Edge {
 
 /// Edges among so many nodes, in both directions.
 fn arrows(nodes: usize, most: usize) -> impl Strategy<Value = Vec<Arrow>> {
-    prop::collection::vec((0..nodes, 0..nodes, 0..4_usize), 0..most).prop_map(|all| all.into_iter().filter(|(from, to, _)| from != to).collect())
+    prop::collection::vec((0..nodes, 0..nodes, 0..4_usize), 0..most)
+        .prop_map(|all| all.into_iter().filter(|(from, to, _)| from != to).collect())
 }
 
 /// The same without cycles: from lower to higher numbers.
@@ -123,6 +124,7 @@ proptest! {
                 naive.stages[node] = Stage::Failed;
             } else if naive.stages[node] == Stage::Started {
                 queue.applied(node);
+                queue.freed(node);
                 naive.stages[node] = Stage::Applied;
                 naive.written[node] = true;
             } else {
@@ -216,7 +218,8 @@ impl Naive {
 
     fn start(&mut self) -> BTreeSet<usize> {
         let may = |node: usize| {
-            self.stages[node] == Stage::Waiting && self.before(node).all(|(other, constraint)| !Self::is_for_start(constraint) || self.holds(other, constraint))
+            self.stages[node] == Stage::Waiting
+                && self.before(node).all(|(other, constraint)| !Self::is_for_start(constraint) || self.holds(other, constraint))
         };
         let found: BTreeSet<usize> = (0..self.stages.len()).filter(|&node| may(node)).collect();
         found.iter().for_each(|&node| self.stages[node] = Stage::Started);
@@ -286,7 +289,8 @@ fn layers(count: usize, pairs: &BTreeSet<(usize, usize)>) -> Plan {
 fn drawn(text: &str) -> BTreeSet<(usize, usize)> {
     let mut lanes: BTreeMap<usize, usize> = BTreeMap::new();
     let mut found = BTreeSet::new();
-    let rows = text.lines().skip(1).filter(|line| line.split_whitespace().last().is_some_and(|name| name.starts_with('n') && name.len() == 3));
+    let rows =
+        text.lines().skip(1).filter(|line| line.split_whitespace().last().is_some_and(|name| name.starts_with('n') && name.len() == 3));
     for line in rows {
         let name = line.split_whitespace().last().unwrap();
         let node: usize = name[1..].parse().unwrap();

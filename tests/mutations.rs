@@ -22,10 +22,64 @@ const SECONDS: u64 = 3;
 
 /// Words that mean something to one of the readers.
 const WORDS: [&str; 58] = [
-    "&a ", "*a", "*a ", "<<: *a", "<<: [*a, *b]", "? ", "- ", ": ", "|", ">-", "|2-", "\"", "'", "{", "}", "[", "]", "---\n", "...\n", "%YAML 1.2\n",
-    "!!binary ", "!!str ", "!x ", "# ", "\t", "\r", "\n\n", "\u{feff}", "\u{0}", "é", "\u{2028}", "~", "null", "1e999", "0777", "0x1f", ".inf", "-0",
-    "18446744073709551616", "yes", "${", "${A}", "${A:-", "${A:=x}", "${A:0:3}", "${#A}", "${A/a/b}", "${A^^}", "$${", "$", "}", ":=", "resources:", "../",
-    "apiVersion: v1\n", "spec:\n", "components: [.]\n", "generators: [x]\n",
+    "&a ",
+    "*a",
+    "*a ",
+    "<<: *a",
+    "<<: [*a, *b]",
+    "? ",
+    "- ",
+    ": ",
+    "|",
+    ">-",
+    "|2-",
+    "\"",
+    "'",
+    "{",
+    "}",
+    "[",
+    "]",
+    "---\n",
+    "...\n",
+    "%YAML 1.2\n",
+    "!!binary ",
+    "!!str ",
+    "!x ",
+    "# ",
+    "\t",
+    "\r",
+    "\n\n",
+    "\u{feff}",
+    "\u{0}",
+    "é",
+    "\u{2028}",
+    "~",
+    "null",
+    "1e999",
+    "0777",
+    "0x1f",
+    ".inf",
+    "-0",
+    "18446744073709551616",
+    "yes",
+    "${",
+    "${A}",
+    "${A:-",
+    "${A:=x}",
+    "${A:0:3}",
+    "${#A}",
+    "${A/a/b}",
+    "${A^^}",
+    "$${",
+    "$",
+    "}",
+    ":=",
+    "resources:",
+    "../",
+    "apiVersion: v1\n",
+    "spec:\n",
+    "components: [.]\n",
+    "generators: [x]\n",
 ];
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -83,7 +137,9 @@ fn heavy(random: &mut Rng) -> Vec<u8> {
         10 => format!("a: \"{}\"\n", "x".repeat(size * 8)).into_bytes(),
         11 => "---\na: 1\n".repeat(size).into_bytes(),
         12 => format!("a: &a x\nb: [{}]\n", vec!["*a"; size].join(", ")).into_bytes(),
-        _ => format!("resources: [{}]\n", vec!["../base", "../top", "."][..random.usize(1..4)].join(", ")).repeat(size.min(64)).into_bytes(),
+        _ => {
+            format!("resources: [{}]\n", vec!["../base", "../top", "."][..random.usize(1..4)].join(", ")).repeat(size.min(64)).into_bytes()
+        }
     }
 }
 
@@ -129,9 +185,10 @@ fn input(seed: u64, number: u64, seeds: &[Vec<u8>]) -> Vec<u8> {
     if number % 8 == 7 { heavy(&mut random) } else { mutated(&mut random, seeds) }
 }
 
+/// What this thread has had of a processor: others of the machine must not count.
 fn cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// In the process of its own: inputs from `first` on, each named before it is read.

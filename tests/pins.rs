@@ -33,15 +33,14 @@ async fn minute(stage: &Stage) -> String {
     schedule.split(' ').next().unwrap().to_owned()
 }
 
-/// Commits that a layer's object tells of, in every version of it, one after the other.
+/// Commits that the agent has tried of a layer, one after the other.
 fn commits(versions: &[Value]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for object in versions {
-        for field in ["lastAttemptedRevision", "lastAppliedRevision"] {
-            let commit = object["status"][field].as_str().unwrap_or_default().rsplit(':').next().unwrap_or_default().to_owned();
-            if !commit.is_empty() && found.last() != Some(&commit) {
-                found.push(commit);
-            }
+        let commit =
+            object["status"]["lastAttemptedRevision"].as_str().unwrap_or_default().rsplit(':').next().unwrap_or_default().to_owned();
+        if !commit.is_empty() && found.last() != Some(&commit) {
+            found.push(commit);
         }
     }
     found
@@ -112,7 +111,8 @@ async fn a_rollback_stays_where_it_is_pinned_until_it_is_let_go() {
     all_at(&stage, &good).await;
     assert_eq!(minute(&stage).await, "11");
     let layers = stage.cluster.list(KUSTOMIZATION.0, KUSTOMIZATION.1, None, None).await.unwrap();
-    let now: BTreeMap<_, _> = layers.into_iter().map(|object| (kustomization(object["metadata"]["name"].as_str().unwrap()), object)).collect();
+    let now: BTreeMap<_, _> =
+        layers.into_iter().map(|object| (kustomization(object["metadata"]["name"].as_str().unwrap()), object)).collect();
     for (id, versions) in recorder.versions(&now).await {
         // From the newer to the earlier one, once.
         let told = commits(&versions);
@@ -131,7 +131,11 @@ async fn a_rollback_stays_where_it_is_pinned_until_it_is_let_go() {
     run(&stage, "recover", &[]).await.expect(1).says(&["an earlier run has pinned it at", &good, "nothing was written", "--unpin"]);
     assert_eq!(stage.writes_since(line, "blackstart/").await, []);
     let pinned = format!("GitRepository flux-system/flux-system: pinned at {}", &good[..12]);
-    run(&stage, "status", &[]).await.expect(1).says(&[&pinned, "recover --unpin", "kubectl -n flux-system patch gitrepository flux-system"]);
+    run(&stage, "status", &[]).await.expect(1).says(&[
+        &pinned,
+        "recover --unpin",
+        "kubectl -n flux-system patch gitrepository flux-system",
+    ]);
     run(&stage, "prove", &["--revision", &good]).await.expect(0).says(&["pinned at", &good[..12]]);
     run(&stage, "prove", &[]).await.expect(1).says(&["pinned at", &good[..12]]);
     step("refused, and told");
@@ -161,7 +165,8 @@ async fn a_start_from_nothing_never_sees_its_source_without_the_pin() {
     all_at(&stage, &good).await;
     assert_eq!(minute(&stage).await, "11");
     let layers = stage.cluster.list(KUSTOMIZATION.0, KUSTOMIZATION.1, None, None).await.unwrap();
-    let mut now: BTreeMap<_, _> = layers.into_iter().map(|object| (kustomization(object["metadata"]["name"].as_str().unwrap()), object)).collect();
+    let mut now: BTreeMap<_, _> =
+        layers.into_iter().map(|object| (kustomization(object["metadata"]["name"].as_str().unwrap()), object)).collect();
     now.insert(source(), stage.cluster.get(&source()).await.unwrap().unwrap());
     let versions = recorder.versions(&now).await;
     assert!(versions[&source()].iter().all(|object| object["spec"]["ref"]["commit"] == *good), "{:#?}", versions[&source()]);

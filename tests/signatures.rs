@@ -76,7 +76,9 @@ impl Stage {
     fn environment(&self, verify: &str) {
         self.write(
             "blackstart.yaml",
-            &format!("apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: a}}\nspec:\n  git:\n    verify: {{{verify}}}\n"),
+            &format!(
+                "apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: a}}\nspec:\n  git:\n    verify: {{{verify}}}\n"
+            ),
         );
     }
 

@@ -76,7 +76,8 @@ const COLUMNS: usize = 100;
 
 /// Columns of the terminal, else what COLUMNS says.
 fn columns() -> usize {
-    let terminal = rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    let terminal =
+        rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
     let told = || std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
     terminal.or_else(told).unwrap_or(COLUMNS)
 }

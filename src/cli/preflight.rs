@@ -111,7 +111,9 @@ fn signatures(signed: &Signed, plan: &Plan) -> Vec<Check> {
     let mut checks = Vec::new();
     if !plan.problems.iter().any(|problem| problem.rule == UNSIGNED) {
         let found = match &signed.since {
-            Some(since) => format!("{} since {} signed by allowed authors", count(signed.commits, "commit"), since.get(..12).unwrap_or(since)),
+            Some(since) => {
+                format!("{} since {} signed by allowed authors", count(signed.commits, "commit"), since.get(..12).unwrap_or(since))
+            }
             None => "the commit is signed by an allowed author".to_owned(),
         };
         checks.push(Check::ok(Group::Repository, "signatures", found));

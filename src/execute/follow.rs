@@ -42,7 +42,8 @@ pub fn pin(reading: &Reading) -> Result<Pin, String> {
     let own = reading.sources.get(entry).and_then(|source| Some(source.tree.as_ref()?.repository.clone()));
     let mut sources = Vec::new();
     for (id, source) in reading.sources.iter().filter(|(id, _)| id.kind == "GitRepository") {
-        let at_ours = source.tree.as_ref().is_some_and(|tree| Some(&tree.repository) == own.as_ref() && tree.revision.ends_with(&reading.revision));
+        let at_ours =
+            source.tree.as_ref().is_some_and(|tree| Some(&tree.repository) == own.as_ref() && tree.revision.ends_with(&reading.revision));
         let Some(declaration) = source.declaration.as_ref().filter(|_| at_ours) else { continue };
         // What Git itself pins needs no pin of ours.
         if declaration.text("/spec/ref/commit").is_empty() {
@@ -63,7 +64,9 @@ pub(super) fn refuse(run: &Run, look: &Look) -> Result<(), RunError> {
     }
     match ours(&run.reading, &look.pinned).find(|pinned| pinned.commit != run.reading.revision) {
         None => Ok(()),
-        Some(pinned) => Err(RunError::Pinned { source_object: pinned.id(), pinned: pinned.commit.clone(), ours: run.reading.revision.clone() }),
+        Some(pinned) => {
+            Err(RunError::Pinned { source_object: pinned.id(), pinned: pinned.commit.clone(), ours: run.reading.revision.clone() })
+        }
     }
 }
 
@@ -76,7 +79,8 @@ fn ours<'p>(reading: &'p Reading, pinned: &'p [Pinned]) -> impl Iterator<Item = 
 
 /// Sources whose commit changes by this run, each with the revision that the agent must have before a layer is given to it.
 pub(super) fn moved(run: &Run) -> Vec<(ObjectId, String)> {
-    let sources = run.reading.sources.values().filter_map(|source| Some((source.declaration.as_ref()?.id(), source.tree.as_ref()?.revision.clone())));
+    let sources =
+        run.reading.sources.values().filter_map(|source| Some((source.declaration.as_ref()?.id(), source.tree.as_ref()?.revision.clone())));
     sources
         .filter(|(id, _)| match &run.follow {
             Follow::AsDeclared => false,
@@ -87,9 +91,14 @@ pub(super) fn moved(run: &Run) -> Vec<(ObjectId, String)> {
 }
 
 /// Holds the agent's layers and moves its living sources. Gives the layers as they are then.
-pub(super) async fn carry_out(run: &Run, look_pinned: &[Pinned], living: BTreeMap<LayerId, Living>) -> Result<BTreeMap<LayerId, Living>, ClusterError> {
+pub(super) async fn carry_out(
+    run: &Run,
+    look_pinned: &[Pinned],
+    living: BTreeMap<LayerId, Living>,
+) -> Result<BTreeMap<LayerId, Living>, ClusterError> {
     let cluster = &run.cluster;
-    let to_lift: Vec<ObjectId> = if run.follow == Follow::Unpinned { ours(&run.reading, look_pinned).map(Pinned::id).collect() } else { Vec::new() };
+    let to_lift: Vec<ObjectId> =
+        if run.follow == Follow::Unpinned { ours(&run.reading, look_pinned).map(Pinned::id).collect() } else { Vec::new() };
     let is_there = match run.follow.pin() {
         Some(pin) => !already(cluster, pin).await?,
         None => !to_lift.is_empty(),

@@ -310,7 +310,14 @@ mod tests {
     fn drawing(plan: &Plan, columns: usize) -> String {
         let text = anstream::adapter::strip_str(&graph(plan, columns)).to_string();
         assert!(text.lines().all(|line| line.width() <= columns), "{text}");
-        text.lines().map(str::trim_end).skip(1).filter(|line| !line.contains("● others")).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+        text.lines()
+            .map(str::trim_end)
+            .skip(1)
+            .filter(|line| !line.contains("● others"))
+            .collect::<Vec<_>>()
+            .join("\n")
+            .trim_end()
+            .to_owned()
     }
 
     #[test]
@@ -371,7 +378,10 @@ mod tests {
     fn what_does_not_fit_is_counted_by_waves() {
         let names: Vec<String> = (0..60).map(|number| format!("layer-{number:02}")).collect();
         let layers: Vec<(&str, u32)> = names.iter().enumerate().map(|(at, name)| (name.as_str(), u32::from(at >= 30))).collect();
-        let edges: Vec<(&str, &str)> = (0..30).flat_map(|at| [(at, at + 30), (at, (at + 7) % 30 + 30)]).map(|(from, to)| (names[from].as_str(), names[to].as_str())).collect();
+        let edges: Vec<(&str, &str)> = (0..30)
+            .flat_map(|at| [(at, at + 30), (at, (at + 7) % 30 + 30)])
+            .map(|(from, to)| (names[from].as_str(), names[to].as_str()))
+            .collect();
         let text = drawing(&plan(&layers, &edges), 60);
         assert!(text.contains("╭─ wave 0 30 layers") && text.contains("╰─ awaited by 30 of wave 1"), "{text}");
         assert!(names.iter().all(|name| text.contains(name.as_str())), "{text}");

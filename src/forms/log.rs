@@ -125,7 +125,8 @@ pub fn log(before: Side<'_>, after: Side<'_>, made: Vec<Change>, undone: Vec<Cha
         let commits = commits.iter().filter(|commit: &&Entry| commit.layers.contains(&layer)).map(|commit| commit.id.clone()).collect();
         Touched { layer, fate, commits, added: own.added, removed: own.removed, changed: own.changed }
     });
-    let layers: Vec<Touched> = layers.filter(|touched| touched.fate != "kept" || touched.changes() || !touched.commits.is_empty()).collect();
+    let layers: Vec<Touched> =
+        layers.filter(|touched| touched.fate != "kept" || touched.changes() || !touched.commits.is_empty()).collect();
     Log {
         api_version: "blackstart/v1alpha1",
         kind: "Log",

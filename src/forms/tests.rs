@@ -67,7 +67,8 @@ impl Case {
             entrypoint: None,
             revision: Revision::WorkingTree,
             sources: Vec::new(),
-            decrypt: true, allowed_signers: Vec::new()
+            decrypt: true,
+            allowed_signers: Vec::new(),
         };
         let reading = read_blocking(&options, &environment).unwrap();
         let mut plan = plan(&reading, &environment, &crate::aws::catalogue());

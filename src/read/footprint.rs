@@ -133,7 +133,10 @@ mod tests {
     fn kustomizations_are_followed_to_every_file_that_they_name() {
         let folder = tempfile::tempdir().expect("a folder");
         for (path, text) in [
-            ("apps/a/kustomization.yaml", "namespace: other\nresources: [a.yaml, ../base]\nconfigMapGenerator: [{name: x, files: [key=conf/a.ini], literals: [b=conf]}]\npatches: [{path: patch.yaml}]\n"),
+            (
+                "apps/a/kustomization.yaml",
+                "namespace: other\nresources: [a.yaml, ../base]\nconfigMapGenerator: [{name: x, files: [key=conf/a.ini], literals: [b=conf]}]\npatches: [{path: patch.yaml}]\n",
+            ),
             ("apps/a/a.yaml", ""),
             ("apps/a/unused.yaml", ""),
             ("apps/a/conf/a.ini", ""),
@@ -146,7 +149,14 @@ mod tests {
             std::fs::write(path, text).expect("written");
         }
         let footprint = footprint(folder.path(), "apps/a");
-        for file in ["apps/a/kustomization.yaml", "apps/a/a.yaml", "apps/a/conf/a.ini", "apps/a/patch.yaml", "apps/base/plain.yaml", "apps/base/later/new.yaml"] {
+        for file in [
+            "apps/a/kustomization.yaml",
+            "apps/a/a.yaml",
+            "apps/a/conf/a.ini",
+            "apps/a/patch.yaml",
+            "apps/base/plain.yaml",
+            "apps/base/later/new.yaml",
+        ] {
             assert!(footprint.holds(file), "{file}: {footprint:?}");
         }
         for file in ["apps/a/unused.yaml", "apps/a/other/x.yaml", "apps/basement/x.yaml", "README.md"] {

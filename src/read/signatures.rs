@@ -160,7 +160,9 @@ fn told(wanting: Vec<Wanting>, origin: Option<&Origin>) -> Vec<Problem> {
         })
         .collect();
     if more > 0 {
-        problems.push(Problem::blocks(UNSIGNED, format!("{} more are not signed by an allowed author", count(more, "commit"))).at(origin.cloned()));
+        problems.push(
+            Problem::blocks(UNSIGNED, format!("{} more are not signed by an allowed author", count(more, "commit"))).at(origin.cloned()),
+        );
     }
     problems
 }
@@ -263,7 +265,10 @@ mod tests {
             why("B", "", "error: cannot run ssh-keygen: No such file or directory\n"),
             "its signature cannot be checked: ssh-keygen is needed and was not found on PATH"
         );
-        assert_eq!(why("U", "SHA256:x", "Good \"git\" signature"), "is signed with key SHA256:x, which is no allowed signer's, or was not at that time");
+        assert_eq!(
+            why("U", "SHA256:x", "Good \"git\" signature"),
+            "is signed with key SHA256:x, which is no allowed signer's, or was not at that time"
+        );
         assert_eq!(why("", "", ""), "git says nothing of its signature");
     }
 

@@ -77,7 +77,8 @@ impl Repository {
             let time = jiff::Timestamp::from_second(author.when().seconds()).unwrap_or_default().to_string();
             changes.push(Change {
                 id: commit.id().to_string(),
-                author: String::from_utf8_lossy(author.name_bytes()).into_owned() + &format!(" <{}>", String::from_utf8_lossy(author.email_bytes())),
+                author: String::from_utf8_lossy(author.name_bytes()).into_owned()
+                    + &format!(" <{}>", String::from_utf8_lossy(author.email_bytes())),
                 time,
                 subject: String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default()).into_owned(),
                 files: files(&git, &commit).map_err(failed)?,
@@ -116,7 +117,18 @@ mod tests {
             let id = git.blob(text.as_bytes()).expect("blob");
             let zero = git2::IndexTime::new(0, 0);
             let entry = git2::IndexEntry {
-                ctime: zero, mtime: zero, dev: 0, ino: 0, mode: 0o100_644, uid: 0, gid: 0, file_size: 0, id, flags: 0, flags_extended: 0, path: path.into(),
+                ctime: zero,
+                mtime: zero,
+                dev: 0,
+                ino: 0,
+                mode: 0o100_644,
+                uid: 0,
+                gid: 0,
+                file_size: 0,
+                id,
+                flags: 0,
+                flags_extended: 0,
+                path: path.into(),
             };
             index.add(&entry).expect("added");
         }

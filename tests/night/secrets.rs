@@ -271,7 +271,8 @@ fn pgp_keys_decrypt_from_a_keyring_of_their_own() {
         entrypoint: None,
         revision: Revision::WorkingTree,
         sources: Vec::new(),
-        decrypt: true, allowed_signers: Vec::new()
+        decrypt: true,
+        allowed_signers: Vec::new(),
     };
     let reading = read::read_blocking(&options, &read::environment(environment.path(), None).unwrap()).unwrap();
     assert_eq!(reading.problems, []);

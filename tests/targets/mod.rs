@@ -48,8 +48,9 @@ pub(crate) fn yaml(data: &[u8]) {
 /// envsubst: a text without `$` is left alone, and what has been replaced needs no further look but for what the values hold.
 pub(crate) fn envsubst(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let variables: BTreeMap<String, String> =
-        [("A", "value"), ("EMPTY", ""), ("LONG", "ünïcödé and more"), ("n", "8080")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let variables: BTreeMap<String, String> = [("A", "value"), ("EMPTY", ""), ("LONG", "ünïcödé and more"), ("n", "8080")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
     if let Ok(found) = substitute(&text, &variables) {
         if !text.contains('$') {
             assert_eq!(found.text, text);

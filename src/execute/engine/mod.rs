@@ -472,7 +472,22 @@ impl Engine {
     /// The node's own checks hold; it and what waited only for it become ready.
     fn ready(&mut self, index: Index) {
         self.quiet_since = Instant::now();
-        for node in self.queue.healthy(index) {
+        let ready = self.queue.healthy(index);
+        self.are_ready(ready);
+        if self.queue.stage(index) == Stage::Applied {
+            self.tell_waiting(index);
+        }
+    }
+
+    /// The objects of a node are written: what waited for them alone is ready.
+    fn freed(&mut self, index: Index) {
+        let freed = self.queue.freed(index);
+        self.are_ready(freed);
+    }
+
+    /// Nodes that nothing holds back any more.
+    fn are_ready(&mut self, nodes: Vec<Index>) {
+        for node in nodes {
             if matches!(self.nodes[node].job, Job::Agent) {
                 self.agent_ready = true;
             }
@@ -482,9 +497,6 @@ impl Engine {
             let result = if self.nodes[node].wrote { Outcome::Ready } else { Outcome::Unchanged };
             self.finish(node, result, None);
             self.tell_dependents(node);
-        }
-        if self.queue.stage(index) == Stage::Applied {
-            self.tell_waiting(index);
         }
     }
 
@@ -498,6 +510,7 @@ impl Engine {
             }
         } else {
             self.queue.healthy(index);
+            self.freed(index);
         }
     }
 
@@ -558,6 +571,7 @@ impl Engine {
                 None => {
                     self.queue.applied(index);
                     self.ready(index);
+                    self.freed(index);
                 }
                 Some(why) => self.fail(index, &why),
             }

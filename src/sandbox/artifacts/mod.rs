@@ -250,7 +250,11 @@ impl Reconciler {
             let Ok(found) = repository.resolve(&commit) else { return Ok(None) };
             let name = format!("commit-{commit}");
             let root = folder.path().join(&name);
-            let root = if root.is_dir() { root } else { repository.export(&Export::Commit(found), &folder, &name).map_err(io::Error::other)?.root };
+            let root = if root.is_dir() {
+                root
+            } else {
+                repository.export(&Export::Commit(found), &folder, &name).map_err(io::Error::other)?.root
+            };
             let branch = tree.revision.rsplit_once('@').map_or("HEAD", |(branch, _)| branch);
             Ok(Some(SourceTree { root, revision: format!("{branch}@sha1:{commit}"), repository: tree.repository }))
         })
