@@ -97,7 +97,14 @@ async fn all_are_made_once_and_what_is_lost_is_made_again() {
     let file = folder.path().join("here.yaml");
     std::fs::write(&file, text.replace("111122223333", ACCOUNT)).unwrap();
     let environment = read::environment(&root, file.to_str()).unwrap();
-    let options = ReadOptions { path: root, entrypoint: None, revision: Revision::WorkingTree, sources: Vec::new(), decrypt: false };
+    let options = ReadOptions {
+        path: root,
+        entrypoint: None,
+        revision: Revision::WorkingTree,
+        sources: Vec::new(),
+        decrypt: false,
+        allowed_signers: Vec::new(),
+    };
     let reading = read::read(&options, &environment).await.unwrap();
     let declared = plan::plan(&reading, &environment, &aws::catalogue()).declared;
     assert_eq!(declared.len(), 64);

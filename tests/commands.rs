@@ -277,8 +277,14 @@ fn environment(spec: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, Enviro
 }
 
 async fn planned(folder: &Path, environment: &Environment) -> Plan {
-    let options =
-        ReadOptions { path: folder.to_owned(), entrypoint: None, revision: Revision::WorkingTree, sources: Vec::new(), decrypt: false };
+    let options = ReadOptions {
+        path: folder.to_owned(),
+        entrypoint: None,
+        revision: Revision::WorkingTree,
+        sources: Vec::new(),
+        decrypt: false,
+        allowed_signers: Vec::new(),
+    };
     let reading = read(&options, environment).await.unwrap();
     blackstart::plan::plan(&reading, environment, &aws::catalogue())
 }

@@ -373,6 +373,7 @@ async fn a_layer_waits_for_the_definition_and_says_where_a_stale_id_stands() {
         watches: Watches::new(cluster.clone()),
         definitions_changed: Notify::new(),
         handover: Some(handover(&account, &progress, &cluster)),
+        pin: None,
         events: Events::new(sink),
         stop,
     });

@@ -69,7 +69,7 @@ fn check(case: &Case) {
     let file = case.environment.map(|name| format!("{}/tests/environments/{name}.yaml", env!("CARGO_MANIFEST_DIR")));
     let environment = read::environment(&path, file.as_deref()).expect("environment");
     let entrypoint = case.entrypoint.map(str::to_owned);
-    let options = ReadOptions { path, entrypoint, revision: Revision::WorkingTree, sources, decrypt: true };
+    let options = ReadOptions { path, entrypoint, revision: Revision::WorkingTree, sources, decrypt: true, allowed_signers: Vec::new() };
     let reading = read::read_blocking(&options, &environment).expect("read");
     let plan = plan(&reading, &environment, &[]);
 
@@ -226,7 +226,14 @@ fn ack_test_infra_argo() {
     let path = unpack(&shared, "ack-test-infra-argo", folder.path());
     let file = format!("{}/tests/environments/ack-test-infra-argo.yaml", env!("CARGO_MANIFEST_DIR"));
     let environment = read::environment(&path, Some(&file)).expect("environment");
-    let options = ReadOptions { path, entrypoint: None, revision: Revision::WorkingTree, sources: Vec::new(), decrypt: true };
+    let options = ReadOptions {
+        path,
+        entrypoint: None,
+        revision: Revision::WorkingTree,
+        sources: Vec::new(),
+        decrypt: true,
+        allowed_signers: Vec::new(),
+    };
     let reading = read::read_blocking(&options, &environment).expect("read");
     let plan = plan(&reading, &environment, &[]);
     let text = std::fs::read_to_string(shared.join("oracles/ack-test-infra-argo.json")).expect("oracle");

@@ -48,6 +48,7 @@ fn planned(spec: &str, folder: &str, cloud: &str) -> Plan {
         sources: BTreeMap::new(),
         problems: Vec::new(),
         unknowns: Vec::new(),
+        signed: None,
         folder: None,
     };
     plan(&reading, &environment, &aws::catalogue())

@@ -92,8 +92,14 @@ spec:
 
 fn planned(folder: &Path) -> (Reading, Plan) {
     let environment = read::environment(folder, None).expect("environment");
-    let options =
-        ReadOptions { path: folder.to_owned(), entrypoint: None, revision: Revision::WorkingTree, sources: Vec::new(), decrypt: true };
+    let options = ReadOptions {
+        path: folder.to_owned(),
+        entrypoint: None,
+        revision: Revision::WorkingTree,
+        sources: Vec::new(),
+        decrypt: true,
+        allowed_signers: Vec::new(),
+    };
     let reading = read::read_blocking(&options, &environment).expect("read");
     let plan = plan(&reading, &environment, &[]);
     (reading, plan)

@@ -79,6 +79,7 @@ fn reading() -> Reading {
         sources: BTreeMap::new(),
         problems: Vec::new(),
         unknowns: Vec::new(),
+        signed: None,
         folder: None,
     }
 }

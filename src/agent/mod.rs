@@ -1,6 +1,7 @@
 //! The sync agent (Flux): how a living one is found and held back, how layers are handed to it, how it is nudged.
 
 pub mod handover;
+pub mod pin;
 
 use crate::cluster::{Applied, Apply, ApplyResult, Cluster, ClusterError};
 use crate::layers::{LayerId, SourceId};

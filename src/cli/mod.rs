@@ -15,6 +15,7 @@ mod form;
 mod keys;
 mod kubeconfig;
 mod live;
+mod log;
 mod pages;
 mod plan;
 mod preflight;
@@ -64,6 +65,9 @@ enum Verb {
     /// Tell why a layer runs when it runs, and what waits for it
     #[command(after_help = verify::EXPLAIN_EXAMPLES)]
     Explain(verify::ExplainArgs),
+    /// Tell what changed between two revisions, layer by layer: commits, and objects that are new, changed or gone
+    #[command(after_help = log::LOG_EXAMPLES)]
+    Log(log::LogArgs),
     /// Check all that a recovery needs, before it is needed: credentials, permissions, names, secrets, images, tools; writes nothing
     #[command(after_help = PREFLIGHT_EXAMPLES)]
     Preflight(PreflightArgs),
@@ -111,6 +115,7 @@ Examples:
   blackstart plan --entrypoint clusters/staging       one cluster of several
   blackstart plan --all                               every cluster of the repository
   blackstart plan --revision v1.4.0 -o json           a release, for tools
+  blackstart plan -o graph                            who waits for whom, drawn in the terminal
   blackstart plan -o html > plan.html                 the graph as one page
   blackstart plan --compare origin/main               what a change does to order and objects
   blackstart plan --live --environment production     compared with what lives: needs credentials, writes nothing
@@ -141,6 +146,8 @@ const RECOVER_EXAMPLES: &str = "\
 Examples:
   blackstart recover --environment production
   blackstart recover --environment production --kubeconfig new.yaml --report report/
+  blackstart recover --environment production --revision v1.4.0 --pin      goes back, and stays there
+  blackstart recover --environment production --unpin                      follows Git again
 
 Safe to run again: nothing is written where nothing differs.
 Exit code: 0, 1 where something failed or was refused, 130 after Ctrl-C.";
@@ -199,6 +206,9 @@ pub struct InputArgs {
     /// Clone, bare repository or bundle of another repository that is used; MATCH is (the end of) its URL or Kind/namespace/name
     #[arg(long = "source", value_name = "MATCH=PATH", help_heading = "Input")]
     pub sources: Vec<String>,
+    /// Keys that commits must be signed with, instead of those of spec.git.verify: allowed signers of SSH, or an OpenPGP public key
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Input")]
+    pub allowed_signers: Vec<PathBuf>,
 }
 
 /// `kubeconfig`.
@@ -244,7 +254,7 @@ struct PlanArgs {
     /// Show what changed since REV in order and objects, instead of the whole plan
     #[arg(long, value_name = "REV", conflicts_with = "live")]
     compare: Option<String>,
-    /// Form of the output: human, json, yaml, markdown, dot, mermaid or html
+    /// Form of the output: human, graph, json, yaml, markdown, dot, mermaid or html
     #[arg(short, long, default_value = "human", value_name = "FORM", hide_possible_values = true, help_heading = "Display")]
     output: form::Form,
 }
@@ -348,6 +358,12 @@ struct StartArgs {
     /// Go on though the checks before the first write found blockers
     #[arg(long)]
     ignore_preflight: bool,
+    /// Keep the agent at this commit, whatever its branch has: to go back without rolling forward again
+    #[arg(long)]
+    pin: bool,
+    /// Let the agent follow Git again, after --pin
+    #[arg(long, conflicts_with = "pin")]
+    unpin: bool,
     /// Kubeconfig of the cluster whose place this one takes; otherwise the environment's own, where --kubeconfig names another
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     replaces: Option<PathBuf>,
@@ -461,6 +477,7 @@ pub fn main() -> ExitCode {
             Verb::Plan(args) => start::plan(args, cli.quiet).await,
             Verb::Verify(args) => verify::verify(args, cli.verbose).await,
             Verb::Explain(args) => verify::explain(args).await,
+            Verb::Log(args) => log::log(args).await,
             Verb::Preflight(args) => preflight::preflight(args, show).await,
             Verb::Bootstrap(args) => start::start(args, crate::execute::Mode::Bootstrap, show).await,
             Verb::Recover(args) => start::start(args, crate::execute::Mode::Recover, show).await,

@@ -11,6 +11,7 @@ use crate::execute::restore::{self, Question};
 use crate::plan::Plan;
 use crate::preflight::{Backup, Check, Group, Preflight, Verdict};
 use crate::problem::{Problem, Severity, count};
+use crate::read::signatures::{Signed, UNSIGNED};
 use crate::read::{Reading, Revision};
 use crate::report::Verbosity;
 use crate::report::event::Happening;
@@ -33,6 +34,7 @@ pub(super) async fn preflight(args: PreflightArgs, show: Show) -> Result<ExitCod
     let (environment, reading) = read_unlocked(&args.input, Revision::Named("HEAD".into())).await?;
     let plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
     let mut checks = repository(&plan);
+    checks.extend(reading.signed.as_ref().map_or_else(Vec::new, |signed| signatures(signed, &plan)));
     let access = super::cloud::access(&environment);
     let needs_account = environment.spec.aws.is_some() || !plan.declared.is_empty();
     let cloud = if needs_account {
@@ -44,7 +46,7 @@ pub(super) async fn preflight(args: PreflightArgs, show: Show) -> Result<ExitCod
     };
     let (more, remote) = futures::future::join(
         Box::pin(look(&environment, &plan, &reading, cloud.as_ref(), &access, &args)),
-        super::remote::check(&reading, &args.input),
+        super::remote::check(&reading, &args.input, false),
     )
     .await;
     checks.extend(more);
@@ -127,6 +129,26 @@ fn repository(plan: &Plan) -> Vec<Check> {
     let mut checks: Vec<Check> = plan.problems.iter().map(|problem| told(Group::Repository, problem)).collect();
     if checks.is_empty() {
         checks.push(Check::ok(Group::Repository, "plan", read));
+    }
+    checks
+}
+
+/// What holds of the commits' signatures, and who could make it hold; what does not is a problem of the plan.
+fn signatures(signed: &Signed, plan: &Plan) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if !plan.problems.iter().any(|problem| problem.rule == UNSIGNED) {
+        let found = match &signed.since {
+            Some(since) => {
+                format!("{} since {} signed by allowed authors", count(signed.commits, "commit"), since.get(..12).unwrap_or(since))
+            }
+            None => "the commit is signed by an allowed author".to_owned(),
+        };
+        checks.push(Check::ok(Group::Repository, "signatures", found));
+    }
+    if let Some(file) = &signed.keys_in_tree {
+        let found = format!("{file} says whose signatures count, and whoever can push can change it");
+        let fix = "give --allowed-signers FILE, or an environment's file from outside the repository";
+        checks.push(Check::warning(Group::Repository, "signers", found).fix(fix));
     }
     checks
 }

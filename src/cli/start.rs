@@ -7,6 +7,7 @@ use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RunArgs, Show, St
 use crate::cluster::Cluster;
 use crate::environment::check::Check;
 use crate::environment::{Environment, Given, SecretSource};
+use crate::execute::follow::{self, Follow};
 use crate::execute::journal::Journal;
 use crate::execute::kubeconfig::{self, Appears};
 use crate::execute::{self, Below, Events, Finished, Installation, Mode, Run};
@@ -85,7 +86,14 @@ async fn read_with(
         })
         .collect::<Result<Vec<_>, _>>()?;
     let revision = args.revision.clone().map_or(default, Revision::Named);
-    let options = ReadOptions { path: args.path.clone(), entrypoint: args.entrypoint.clone(), revision, sources, decrypt: true };
+    let options = ReadOptions {
+        path: args.path.clone(),
+        entrypoint: args.entrypoint.clone(),
+        revision,
+        sources,
+        decrypt: true,
+        allowed_signers: args.allowed_signers.clone(),
+    };
     let reading = read::read_with(&options, &environment, values).await?;
     if environment.name.is_empty() {
         let name = reading.entrypoint.rsplit('/').next().unwrap_or_default();
@@ -137,6 +145,9 @@ pub(super) async fn input(args: &InputArgs, rehearsal: bool, events: &Events) ->
     let (environment, reading) = if rehearsal { read_all(args, head).await? } else { Box::pin(read_unlocked(args, head)).await? };
     flux_only(&reading, "a run")?;
     let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    if rehearsal {
+        read::signatures::tolerate(&mut plan.problems);
+    }
     let secrets = match read::secrets(&environment).await {
         Ok(secrets) => secrets,
         Err(read::ReadError::Invalid { problems }) => {
@@ -170,13 +181,21 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
     };
     let verb = if mode == Mode::Bootstrap { "bootstrap" } else { "recover" };
     super::context::tell(events, verb, &given.environment, &given.plan.revision, &args.run.input.path);
+    let follow = match (args.pin, args.unpin) {
+        (true, _) => follow::pin(&given.reading).map(Follow::Pinned).map_err(|why| {
+            let hint = "push the commit to the branch that the agent follows, and leave --pin out";
+            Failure::new(format!("--pin: {why}; nothing was written")).hint(hint)
+        })?,
+        (_, true) => Follow::Unpinned,
+        _ => Follow::AsDeclared,
+    };
     let access = super::cloud::access(&given.environment);
     let interrupted = || Failure::new("interrupted before the first write").code(130);
     // Parties that do not know of each other: the account, the agent's remote, the files at hand, the cluster where it is there already.
     let journals = Journal::folder();
     let before = async {
         let account = super::cloud::look(&given, &access, mode, journals.as_deref(), events, &stop);
-        let remote = super::remote::check(&given.reading, &args.run.input);
+        let remote = super::remote::check(&given.reading, &args.run.input, args.pin);
         let components = read::agent_components(&given.reading, &given.environment);
         let (account, remote, components) = tokio::join!(account, remote, components);
         remote?;
@@ -224,6 +243,7 @@ async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result
             installation: Installation { components, start: None },
             below,
             claims,
+            follow,
             timeout: args.run.timeout,
             events: events.clone(),
             stop: stop.clone(),

@@ -77,7 +77,8 @@ struct Upper {
 pub(super) async fn status(args: StatusArgs, quiet: bool) -> Result<ExitCode, Failure> {
     let (environment, reading) = read_all(&args.input, Revision::Named("HEAD".into())).await?;
     super::start::flux_only(&reading, "status")?;
-    let plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    crate::read::signatures::tolerate(&mut plan.problems);
     if super::plan::is_blocked(&plan) {
         return Err(Failure::problems(plan.problems));
     }
@@ -227,6 +228,10 @@ fn cluster(upper: &Upper, text: &mut String) {
             writeln!(text, "  {FAINT}agent{FAINT:#}    Flux {}, {BAD}not available{BAD:#}: {}", agent.version, agent.unavailable.join(", "))
         }
     };
+    for pinned in upper.agent.iter().flat_map(|agent| &agent.pinned) {
+        let _ = writeln!(text, "  {FAINT}pinned{FAINT:#}   {pinned}");
+        let _ = writeln!(text, "           {FAINT}to follow Git again: blackstart recover --unpin, or {}{FAINT:#}", pinned.by_hand());
+    }
     let _ = writeln!(text, "  {FAINT}layers{FAINT:#}   {} of {} ready at this revision", upper.ready, upper.layers.len());
     for layer in &upper.layers {
         if let Some(missing) = &layer.missing {

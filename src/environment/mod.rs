@@ -51,6 +51,21 @@ pub struct Spec {
     pub checks: Vec<check::Check>,
     /// Findings of `verify` that are known and accepted.
     pub accept: Vec<Accept>,
+    /// `git.verify`: whose signatures commits must carry; anybody's where absent.
+    pub verify: Option<Verify>,
+}
+
+/// `spec.git.verify`. Files: `~/` is the home folder, a relative path starts at the environment's file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verify {
+    /// Allowed signers of SSH, in the format of ssh-keygen(1).
+    pub allowed_signers: Option<String>,
+    /// Armoured OpenPGP public keys.
+    pub openpgp_keys: Vec<String>,
+    /// A trusted commit: all that follow it must be signed; without one, the commit that is read.
+    pub since: Option<String>,
+    /// Where it stands.
+    pub origin: Option<Origin>,
 }
 
 /// `spec.aws`.

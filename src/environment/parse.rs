@@ -2,6 +2,7 @@
 
 mod accept;
 mod check;
+mod git;
 mod provision;
 
 use super::{Above, Agent, ArgoCd, Aws, Environment, Restore, RestoreRule, Root, Secret, SecretSource, Variables};
@@ -151,7 +152,7 @@ impl Reader<'_> {
         let spec = self.fields(
             spec,
             "spec",
-            &["aws", "infrastructure", "cluster", "agent", "variables", "outputs", "secrets", "restore", "checks", "accept"],
+            &["aws", "infrastructure", "cluster", "agent", "variables", "outputs", "secrets", "restore", "checks", "accept", "git"],
         );
         environment.spec.aws = spec.entries.get("aws").map(|node| self.aws(node));
         for (index, item) in self.list(&spec, "infrastructure").iter().enumerate() {
@@ -191,6 +192,7 @@ impl Reader<'_> {
             let accept = self.accept(item, &format!("spec.accept[{index}]"));
             environment.spec.accept.push(accept);
         }
+        environment.spec.verify = spec.entries.get("git").and_then(|node| self.git(node));
         environment
     }
 

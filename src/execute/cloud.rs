@@ -295,6 +295,8 @@ impl Engine {
                 for blocked in self.queue.applied(index) {
                     self.block(blocked);
                 }
+                let freed = self.queue.freed(index);
+                self.are_ready(freed);
             }
             Message::Completed(index, Ok((living, wrote))) => {
                 self.living.insert(index, living);
@@ -310,6 +312,8 @@ impl Engine {
                 for blocked in self.queue.applied(index) {
                     self.block(blocked);
                 }
+                let freed = self.queue.freed(index);
+                self.are_ready(freed);
                 self.ready(index);
             }
             Message::Commanded(index, Err(error)) => self.fail(index, error),
@@ -317,7 +321,12 @@ impl Engine {
     }
 
     fn ready(&mut self, index: Index) {
-        for ready in self.queue.healthy(index) {
+        let ready = self.queue.healthy(index);
+        self.are_ready(ready);
+    }
+
+    fn are_ready(&mut self, nodes: Vec<Index>) {
+        for ready in nodes {
             let result = if self.wrote[ready] { Outcome::Ready } else { Outcome::Unchanged };
             if let Some(living) = self.living.get(&ready) {
                 self.build.progress.ready(self.node(ready), Made::of(living));

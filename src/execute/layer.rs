@@ -116,7 +116,10 @@ async fn apply_one(work: &Work, resource: &Resource, shared: &Shared) -> Result<
         let permit = shared.requests.acquire().await;
         let result = match &mut handed {
             Some(handed) => handed.apply(&work.cluster, &work.how).await,
-            None => work.cluster.apply(&resource.value, &work.how).await.map_err(HandoverError::from),
+            None => match shared.pin.as_ref().filter(|pin| pin.covers(&id)) {
+                Some(pin) => pin.apply(&work.cluster, &resource.value, &work.how).await.map_err(HandoverError::from),
+                None => work.cluster.apply(&resource.value, &work.how).await.map_err(HandoverError::from),
+            },
         };
         drop(permit);
         let error = match result {

@@ -13,6 +13,7 @@ mod dns;
 mod engine;
 pub mod existing;
 pub mod fence;
+pub mod follow;
 pub mod handover;
 pub mod hold;
 pub mod journal;
@@ -31,7 +32,8 @@ pub mod stuck;
 pub mod survey;
 mod web;
 
-use crate::agent::{self, Living};
+use crate::agent::pin::{Pin, Pinned};
+use crate::agent::{self, Living, pin};
 use crate::aws::Cloud;
 use crate::cluster::watch::Watches;
 use crate::cluster::{self, Apply, Cluster, ClusterError};
@@ -41,6 +43,7 @@ use crate::plan::Plan;
 use crate::plan::estimate::Estimate;
 use crate::read::Reading;
 use crate::report::event::{Event, Fate, Happening, Sink};
+use follow::Follow;
 use futures::future::BoxFuture;
 use handover::Handover;
 use lease::{Lease, LeaseError};
@@ -115,6 +118,8 @@ pub struct Run {
     pub below: Option<Below>,
     /// Claims that get the volume that holds their data.
     pub claims: Vec<Restored>,
+    /// Which commit the agent follows.
+    pub follow: Follow,
     /// `--timeout`.
     pub timeout: Option<Duration>,
     /// Where events go.
@@ -138,6 +143,16 @@ pub enum RunError {
     /// Nobody to hand over to.
     #[error("agent: the cluster has no Flux, and neither the repository nor the environment brings its components; nothing was written")]
     NoAgent,
+    /// The agent stays at another commit.
+    #[error("{source_object}: an earlier run has pinned it at {pinned}, and this one is of {ours}; nothing was written")]
+    Pinned {
+        /// The source.
+        source_object: ObjectId,
+        /// Where it stays.
+        pinned: String,
+        /// What this run would bring up.
+        ours: String,
+    },
     /// `bootstrap` found the environment.
     #[error("bootstrap refused: {count} declared objects exist already, such as {sample}; nothing was written")]
     Exists {
@@ -156,6 +171,9 @@ impl RunError {
                 Some("to bring back what is missing and keep what is there, run `blackstart recover` with the same arguments".into())
             }
             Self::Lease(LeaseError::Held { .. }) => Some("wait for it to end; a run that died frees its place by itself after 30 s".into()),
+            Self::Pinned { pinned, .. } => {
+                Some(format!("to stay there: --revision {pinned} --pin; to let the agent follow Git again: --unpin"))
+            }
             Self::NoAgent => {
                 Some("name the folder or file with Flux's components (`flux install --export`) as spec.agent.flux.components".into())
             }
@@ -212,6 +230,8 @@ pub struct Shared {
     pub definitions_changed: Notify,
     /// What lives below, for its controllers in the cluster.
     pub handover: Option<Handover>,
+    /// Where the agent's sources stay.
+    pub pin: Option<Pin>,
     /// Where events go.
     pub events: Events,
     /// How often the user asked to stop.
@@ -254,6 +274,8 @@ pub struct Look {
     existing: Vec<ObjectId>,
     /// What does not go on by itself; only a recovery asks.
     stuck: Vec<stuck::Stuck>,
+    /// Sources that stay at a commit.
+    pinned: Vec<Pinned>,
 }
 
 /// Looks at the cluster, all at once; writes nothing. The Lease comes first: what is read after it holds as long as nobody takes it.
@@ -267,27 +289,31 @@ pub async fn look(cluster: &Cluster, environment: &str, reading: &Reading, mode:
         existing::declared_objects(cluster, applied.flat_map(|layer| &layer.objects)).await
     };
     let stuck = async { if mode == Mode::Recover { stuck::look(cluster, reading).await } else { Ok(Vec::new()) } };
-    let (agent_is_installed, living, existing, stuck) =
-        tokio::try_join!(agent::is_installed(cluster), agent::living(cluster), existing, stuck)?;
-    Ok(Look { lease, agent_is_installed, living, existing, stuck })
+    let (agent_is_installed, living, existing, stuck, pinned) =
+        tokio::try_join!(agent::is_installed(cluster), agent::living(cluster), existing, stuck, pin::all(cluster))?;
+    Ok(Look { lease, agent_is_installed, living, existing, stuck, pinned })
 }
 
 /// Runs to the end. Problems of single nodes are in the result, not errors.
 pub async fn run(run: Run, mut look: Look) -> Result<Finished, RunError> {
     let bootstrap = run.mode == Mode::Bootstrap;
     let environment = run.plan.environment.clone();
-    let (lease, living, stuck) = loop {
+    let (lease, living, stuck, pinned) = loop {
         refuse(&run, &look)?;
-        let Look { lease, living, stuck, .. } = look;
+        let Look { lease, living, stuck, pinned, .. } = look;
         if let Some(lease) = Lease::take(&run.cluster, lease, bootstrap).await? {
-            break (lease, living, stuck);
+            break (lease, living, stuck, pinned);
         }
         // Somebody was quicker: held by them, or what we saw may be old.
         look = self::look(&run.cluster, &environment, &run.reading, run.mode).await?;
     };
     stuck::heal(&run.cluster, &stuck, &run.events).await;
+    let drive = async {
+        let living = follow::carry_out(&run, &pinned, living).await?;
+        engine::drive(run, living).await
+    };
     let result = tokio::select! {
-        result = engine::drive(run, living) => result,
+        result = drive => result,
         holder = lease.lost() => return Err(LeaseError::Lost { environment, holder }.into()),
     };
     // A recovery that ends well ends an unfinished first start too.
@@ -306,6 +332,7 @@ fn refuse(run: &Run, look: &Look) -> Result<(), RunError> {
     if !brings_agent && !look.agent_is_installed {
         return Err(RunError::NoAgent);
     }
+    follow::refuse(run, look)?;
     // A namespace that somebody made for the key or the credentials in it is no environment.
     let for_secrets = |id: &ObjectId| run.secrets.iter().any(|secret| secret.namespace() == Some(&id.name));
     let existing: Vec<&ObjectId> = look.existing.iter().filter(|id| id.kind != "Namespace" || !for_secrets(id)).collect();

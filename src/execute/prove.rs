@@ -181,7 +181,16 @@ async fn handed(question: Question<'_>) -> Result<Check, ClusterError> {
     let missing = |layer: &survey::Standing| layer.missing.clone().filter(|missing| missing != survey::SUSPENDED);
     wrong.extend(layers.iter().filter_map(|layer| Some(format!("{}: {}", layer.id, missing(layer)?))));
     let revision = question.reading.revision.get(..12).unwrap_or(&question.reading.revision);
-    Ok(check("agent", wrong, format!("has {} at {revision}", count(layers.len(), "layer")), "flux get kustomizations --all-namespaces"))
+    let pinned: Vec<String> = agent.pinned.iter().map(ToString::to_string).collect();
+    let mut held = format!("has {} at {revision}", count(layers.len(), "layer"));
+    if !pinned.is_empty() {
+        let _ = write!(held, "; {}", pinned.join(", "));
+        // Who wonders why it does not follow its branch finds it here.
+        if !wrong.is_empty() {
+            wrong.insert(0, pinned.join(", "));
+        }
+    }
+    Ok(check("agent", wrong, held, "flux get kustomizations --all-namespaces"))
 }
 
 /// Every claim is bound to a volume that is tagged as its own.

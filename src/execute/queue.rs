@@ -109,8 +109,17 @@ impl Queue {
     /// the node itself where nothing holds it back, and those that only waited for it.
     pub fn healthy(&mut self, node: Index) -> Vec<Index> {
         self.healthy[node] = true;
+        self.settle(vec![node])
+    }
+
+    /// Nodes that are healthy already and that only the objects of this one held back: to be asked after [`Queue::applied`].
+    /// Gives those that became ready by this, dependents first come last.
+    pub fn freed(&mut self, node: Index) -> Vec<Index> {
+        self.settle(self.after[node].clone())
+    }
+
+    fn settle(&mut self, mut look: Vec<Index>) -> Vec<Index> {
         let mut ready = Vec::new();
-        let mut look = vec![node];
         while let Some(candidate) = look.pop() {
             let may = self.stages[candidate] == Stage::Applied
                 && self.healthy[candidate]
@@ -209,6 +218,22 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_objects_alone_is_ready_when_they_are_written() {
+        let mut queue =
+            Queue::new(["a", "b", "c"], &[edge("a", "b", Constraint::AppliedBeforeReady), edge("b", "c", Constraint::ReadyBeforeReady)]);
+        assert_eq!(queue.startable(), [0, 1, 2]);
+        for node in [1, 2] {
+            queue.applied(node);
+            assert_eq!(queue.healthy(node), [0usize; 0]);
+        }
+        queue.applied(0);
+        assert_eq!(queue.freed(0), [1, 2]);
+        // That its own health fails later is nothing to them.
+        assert_eq!(queue.failed(0), [0usize; 0]);
+        assert!(queue.is_over());
+    }
 
     fn edge(from: &str, to: &str, constraint: Constraint) -> Edge {
         Edge { from: from.into(), to: to.into(), constraint, reason: "test".into(), origin: None }

@@ -1,6 +1,7 @@
 //! Looks at a living cluster as a run would find it, and writes nothing: for `plan --live` and `status`.
 
 use super::{Below, secret};
+use crate::agent::pin::{self, Pinned};
 use crate::agent::{self, Confirmation};
 use crate::cluster::{Apply, ApplyResult, Cluster, ClusterError, ssa};
 use crate::layers::LayerId;
@@ -88,6 +89,9 @@ pub struct Agent {
     pub version: String,
     /// Its controllers that are not available, with what their Deployments say.
     pub unavailable: Vec<String>,
+    /// Its sources that stay at a commit (`--pin`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pinned: Vec<Pinned>,
 }
 
 /// The agent's version and controllers; none where it is not installed.
@@ -112,7 +116,8 @@ pub async fn agent(cluster: &Cluster) -> Result<Option<Agent>, ClusterError> {
         let name = controller.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         (there < wanted.max(1)).then(|| format!("{name} ({there} of {wanted} available)"))
     });
-    Ok(Some(Agent { version, unavailable: unavailable.collect() }))
+    let pinned = pin::all(cluster).await?;
+    Ok(Some(Agent { version, unavailable: unavailable.collect(), pinned }))
 }
 
 /// Why a layer is not confirmed that somebody has suspended.

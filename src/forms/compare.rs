@@ -110,7 +110,7 @@ pub fn compare(before: (&Plan, &Reading), after: (&Plan, &Reading)) -> Compariso
     }
 }
 
-fn objects(before: &Reading, after: &Reading) -> Vec<Changed> {
+pub(super) fn objects(before: &Reading, after: &Reading) -> Vec<Changed> {
     type Content<'r> = BTreeMap<ObjectId, &'r Resource>;
     fn all(reading: &Reading) -> BTreeMap<String, Content<'_>> {
         let layers = reading.layers.iter().filter(|read| read.rendered);

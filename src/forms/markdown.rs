@@ -15,14 +15,14 @@ const CUT: &str = "\n_Cut here: the rest does not fit into a comment. See it all
 
 /// Collects parts as long as they fit.
 #[derive(Default)]
-struct Bounded {
+pub(super) struct Bounded {
     text: String,
     left_out: usize,
 }
 
 impl Bounded {
     /// Adds a part, or counts it as left out. `spare` bytes are kept for what closes the sections around it.
-    fn add(&mut self, part: &str, spare: usize) {
+    pub(super) fn add(&mut self, part: &str, spare: usize) {
         if self.left_out > 0 || self.text.len() + part.len() + spare + CUT.len() + 64 > MOST {
             self.left_out += 1;
         } else {
@@ -31,7 +31,7 @@ impl Bounded {
     }
 
     /// A folded section whose lines are left out from the end where they do not fit.
-    fn folded(&mut self, summary: &str, lines: &[String]) {
+    pub(super) fn folded(&mut self, summary: &str, lines: &[String]) {
         const END: &str = "\n</details>\n\n";
         let before = self.left_out;
         self.add(&format!("<details><summary>{summary}</summary>\n\n"), END.len());
@@ -44,7 +44,7 @@ impl Bounded {
         self.text.push_str(END);
     }
 
-    fn finish(mut self) -> String {
+    pub(super) fn finish(mut self) -> String {
         if self.left_out > 0 {
             self.text.push_str(CUT);
         }
@@ -189,7 +189,7 @@ fn code(text: &str) -> String {
 }
 
 /// Text of a repository must not become markup, nor call anybody.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut done = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

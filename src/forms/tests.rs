@@ -68,6 +68,7 @@ impl Case {
             revision: Revision::WorkingTree,
             sources: Vec::new(),
             decrypt: true,
+            allowed_signers: Vec::new(),
         };
         let reading = read_blocking(&options, &environment).unwrap();
         let mut plan = plan(&reading, &environment, &crate::aws::catalogue());
@@ -358,4 +359,50 @@ fn a_browser_clicks_through_the_page() {
         all.as_str(),
     ];
     assert_eq!(said, wanted.join("|"));
+}
+
+#[test]
+fn a_log_says_which_commits_and_objects_belong_to_which_layer() {
+    let Some(before) = Case::new(&files()) else { return };
+    let mut later = files();
+    later.retain(|(path, _)| path != "apps/two/more.yaml");
+    later.extend([layer("three", ""), config("three", "new", "x")]);
+    for (path, text) in &mut later {
+        if path.as_str() == "apps/one/settings.yaml" {
+            *text = text.replace("</script><b>@all", "other");
+        }
+    }
+    let after = Case::new(&later).unwrap();
+    let change = |id: char, subject: &str, files: &[&str]| crate::repo::Change {
+        id: id.to_string().repeat(40),
+        author: "Ada <ada@example.com>".into(),
+        time: "2026-01-02T03:04:05Z".into(),
+        subject: subject.into(),
+        files: files.iter().map(|file| (*file).to_owned()).collect(),
+    };
+    let made = vec![
+        change('a', "three", &["clusters/a/three.yaml", "apps/three/new.yaml"]),
+        change('b', "settings <b>", &["apps/one/settings.yaml"]),
+        change('c', "less", &["apps/two/more.yaml"]),
+        change('d', "words", &["README.md"]),
+        change('e', "network", &["cloud/vpc.yaml"]),
+    ];
+    let undone = vec![change('f', "only before", &["apps/two/claim.yaml"])];
+    let (old, new) = (crate::read::footprints(&before.reading), crate::read::footprints(&after.reading));
+    let sides = ((&before.plan, &before.reading, &old), (&after.plan, &after.reading, &new));
+    let log = super::log(sides.0, sides.1, made, undone, &["./cloud/".to_owned()]);
+    fits("log.json", &super::json(&log));
+    let of = |name: &str| log.layers.iter().find(|touched| touched.layer == name).unwrap_or_else(|| panic!("{name}: {log:?}"));
+    let letters = |touched: &super::Touched| touched.commits.iter().map(|id| &id[..1]).collect::<String>();
+    assert_eq!((of("flux-system/three").fate, letters(of("flux-system/three"))), ("new", "a".into()));
+    assert_eq!((letters(of("flux-system/one")), of("flux-system/one").changed.len()), ("b".into(), 1));
+    assert_eq!((letters(of("flux-system/two")), of("flux-system/two").removed.len()), ("cf".into(), 1));
+    assert_eq!((letters(of("infrastructure")), letters(of("flux-system/flux-system"))), ("e".into(), "a".into()));
+    let text = anstream::adapter::strip_str(&super::logged(&log)).to_string();
+    assert!(text.contains("5 commits, 1 commit undone; objects of 4 of 4 layers change"), "{text}");
+    assert!(text.contains("flux-system/three  new layer\n  aaaaaaaaaaaa three 2026-01-02 Ada <ada@example.com>"), "{text}");
+    assert!(text.contains("infrastructure  its objects stay as they are") && text.contains("only before (undone)"), "{text}");
+    assert!(text.split("in no layer").nth(1).is_some_and(|rest| rest.contains("dddddddddddd words")), "{text}");
+    let markdown = super::logged_markdown(&log);
+    assert!(markdown.contains("settings &lt;b&gt;") && !markdown.contains("settings <b>"), "{markdown}");
 }

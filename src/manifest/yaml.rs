@@ -25,13 +25,32 @@ pub struct SyntaxError {
     pub message: String,
 }
 
+/// Deeper than any manifest: definitions of the largest operators nest about half of it. Each level takes some of the stack, of which a thread has 2 MB.
+const DEPTH: usize = 100;
+/// Nodes that aliases may add to a document: an alias bomb doubles them with each line.
+const REPLAYED: usize = 100_000;
+
+/// Bounds that no file of people meets. The size of a document is its own bound.
+fn budget() -> Option<serde_yaml::Budget> {
+    serde_yaml::budget! {
+        max_depth: DEPTH,
+        max_events: usize::MAX,
+        max_nodes: usize::MAX,
+        max_aliases: usize::MAX,
+        max_anchors: usize::MAX,
+        max_total_scalar_bytes: usize::MAX,
+        enforce_alias_anchor_ratio: false,
+    }
+}
+
 /// Rules as kustomize and the API server have them: only `true` and `false` are booleans, `0644` is octal, a key stands once.
 fn options() -> serde_yaml::Options {
     serde_yaml::options! {
         strict_booleans: true,
         legacy_octal_numbers: true,
         with_snippet: false,
-        budget: None,
+        budget: budget(),
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: REPLAYED },
     }
 }
 
@@ -101,7 +120,14 @@ fn parse_with<T: for<'de> Deserialize<'de>>(chunk: &str, lines_before: u32, opti
 /// A document after substitution: what stands without quotes is read as YAML 1.1 reads it, since the agent's reader
 /// (sigs.k8s.io/yaml) does. Strings that only look like something else were quoted by [`super::write()`].
 pub fn substituted(text: &str) -> Result<Value, SyntaxError> {
-    parse_with(text, 0, serde_yaml::options! { strict_booleans: false, legacy_octal_numbers: true, with_snippet: false, budget: None })
+    let options = serde_yaml::options! {
+        strict_booleans: false,
+        legacy_octal_numbers: true,
+        with_snippet: false,
+        budget: budget(),
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: REPLAYED },
+    };
+    parse_with(text, 0, options)
 }
 
 /// A value in which each part knows its place.
@@ -268,6 +294,24 @@ mod tests {
         let found: Vec<_> =
             documents(text).expect("valid").into_iter().map(|document| (document.line, document.value["kind"].clone())).collect();
         assert_eq!(found, [(4, "A".into()), (7, "B".into())]);
+    }
+
+    #[test]
+    fn what_would_take_all_memory_is_refused() {
+        let mut aliases = "l0: &l0 [x, x]\n".to_owned();
+        let mut merges = "l0: &l0 {a: 1}\n".to_owned();
+        for level in 1..40 {
+            let before = level - 1;
+            aliases.push_str(&format!("l{level}: &l{level} [*l{before}, *l{before}]\n"));
+            merges.push_str(&format!("l{level}: &l{level} {{<<: *l{before}, b{level}: *l{before}}}\n"));
+        }
+        for text in [aliases, merges, "[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(100_000), "? ".repeat(100_000)] {
+            assert!(documents(&text).is_err() && substituted(&text).is_err() && Located::parse(&text).is_err(), "{}", &text[..40]);
+        }
+        let deep = format!("{}x{}", "[".repeat(90), "]".repeat(90));
+        assert!(documents(&deep).is_ok());
+        let often = format!("a: &a x\nb: [{}]\n", vec!["*a"; 5000].join(", "));
+        assert!(documents(&often).is_ok(), "one anchor, used often");
     }
 
     #[test]

@@ -6,10 +6,12 @@ mod commands;
 mod components;
 mod entry;
 mod environment;
+mod footprint;
 mod infrastructure;
 mod open;
 mod origins;
 mod roots;
+pub mod signatures;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ mod written;
 
 pub use components::agent_components;
 pub use environment::{SecretValues, Unavailable, environment, environments, held_by_aws, is_for_decryption, local, place, secrets};
+pub use footprint::{Footprint, footprint, footprints};
 pub use written::written;
 
 use crate::environment::check::Check;
@@ -52,6 +55,8 @@ pub struct ReadOptions {
     pub sources: Vec<(String, PathBuf)>,
     /// Use the environment's keys to decrypt what is encrypted.
     pub decrypt: bool,
+    /// Files with the keys that commits must be signed with, instead of those of `spec.git.verify`: allowed signers of SSH, OpenPGP keys.
+    pub allowed_signers: Vec<PathBuf>,
 }
 
 /// Which files of PATH.
@@ -217,6 +222,10 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
     problems.extend(more);
     let (checks, more) = checks::read(environment);
     problems.extend(more);
+    let signed = signatures::check(sources.repository(), &revision, options, environment)?.map(|(signed, more)| {
+        problems.extend(more);
+        signed
+    });
     problems.sort_by(|a, b| (&a.origin, a.rule, &a.message).cmp(&(&b.origin, b.rule, &b.message)));
     problems.dedup();
     unknowns.sort();
@@ -232,6 +241,7 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
         sources: sources.finish(),
         problems,
         unknowns,
+        signed,
         folder: Some(folder),
     })
 }
@@ -382,6 +392,8 @@ pub struct Reading {
     pub problems: Vec<Problem>,
     /// What cannot be known from Git.
     pub unknowns: Vec<Unknown>,
+    /// The signatures that were checked; none where nobody asked for it.
+    pub signed: Option<signatures::Signed>,
     /// Keeps the files of all sources; they are removed with the last owner.
     pub folder: Option<Arc<PrivateFolder>>,
 }

@@ -440,12 +440,13 @@ impl Sources {
     }
 }
 
-/// What `spec.ref` asks for: kind and name, in the order in which source-controller looks (`name`, `commit`, `semver`, `tag`, `branch`).
+/// What `spec.ref` asks for: kind and name, in the order in which source-controller looks (`commit`, `name`, `semver`, `tag`, `branch`;
+/// fluxcd/pkg `git/gogit`, Client.clone).
 /// None where nothing is asked for, or a variable stands in it.
 fn reference(declaration: &Resource) -> Option<(&'static str, String)> {
     let given = declaration.value.pointer("/spec/ref")?;
     let text = |key: &str| given.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let found = [("name", "reference"), ("commit", "commit"), ("semver", "semver"), ("tag", "tag"), ("branch", "branch")];
+    let found = [("commit", "commit"), ("name", "reference"), ("semver", "semver"), ("tag", "tag"), ("branch", "branch")];
     let (kind, name) = found.into_iter().find_map(|(key, kind)| Some((kind, text(key)?)))?;
     // A full reference is the branch or tag that it names.
     let name = ["refs/heads/", "refs/tags/"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);

@@ -41,6 +41,7 @@ fn read(path: &Path, entrypoint: Option<&str>, environment: &Environment) -> (Re
         revision: Revision::WorkingTree,
         sources: Vec::new(),
         decrypt: true,
+        allowed_signers: Vec::new(),
     };
     let reading = read_blocking(&options, environment).unwrap();
     let plan = plan(&reading, environment, &[]);
@@ -298,7 +299,14 @@ fn remote_bases_come_from_a_clone_or_are_not_known() {
         ("gone/kustomization.yaml", "resources: ['github.com/org/other/deploy?ref=v1']\n".to_owned()),
     ]));
     let sources = vec![("base".to_owned(), base.path().to_owned())];
-    let options = ReadOptions { path: folder.path().to_owned(), entrypoint: None, revision: Revision::WorkingTree, sources, decrypt: true };
+    let options = ReadOptions {
+        path: folder.path().to_owned(),
+        entrypoint: None,
+        revision: Revision::WorkingTree,
+        sources,
+        decrypt: true,
+        allowed_signers: Vec::new(),
+    };
     let environment = Environment::default();
     let reading = read_blocking(&options, &environment).unwrap();
     let text = told(&plan(&reading, &environment, &[]));

@@ -28,7 +28,7 @@ pub struct BadSubstitution {
 
 /// Replaces all variables of a text.
 pub fn substitute(text: &str, variables: &BTreeMap<String, String>) -> Result<Substituted, BadSubstitution> {
-    let mut parser = Parser { rest: text, variables, undefined: BTreeSet::new() };
+    let mut parser = Parser { rest: text, variables, undefined: BTreeSet::new(), depth: 0 };
     let mut out = String::with_capacity(text.len());
     while let Some(at) = parser.rest.find('$') {
         out.push_str(&parser.rest[..at]);
@@ -56,16 +56,30 @@ struct Parser<'a> {
     rest: &'a str,
     variables: &'a BTreeMap<String, String>,
     undefined: BTreeSet<String>,
+    /// Expressions inside expressions.
+    depth: u32,
 }
 
 type Value = Result<String, &'static str>;
 
+/// More than anybody can read; each one goes down the stack.
+const DEPTH: u32 = 64;
 const UNCLOSED: &str = "missing closing brace";
 const OPEN: &str = "an output is known only when it is made: ${NAME} and ${NAME:=default} can be used of it, no other operator";
 
 impl<'a> Parser<'a> {
     /// At `${`.
     fn expression(&mut self) -> Value {
+        if self.depth == DEPTH {
+            return Err("more than 64 expressions stand inside each other");
+        }
+        self.depth += 1;
+        let value = self.one();
+        self.depth -= 1;
+        value
+    }
+
+    fn one(&mut self) -> Value {
         let start = self.rest;
         self.rest = &self.rest[2..];
         if let Some(rest) = self.rest.strip_prefix('#') {
@@ -312,6 +326,16 @@ mod tests {
 
     fn eval(text: &str) -> String {
         substitute(text, &variables()).expect("valid").text
+    }
+
+    #[test]
+    fn expressions_inside_expressions_have_an_end() {
+        let nested = |depth: usize| "${A:-".repeat(depth) + "x" + &"}".repeat(depth);
+        assert!(substitute(&nested(60), &BTreeMap::new()).is_ok());
+        assert!(substitute(&nested(65), &BTreeMap::new()).is_err());
+        assert!(substitute(&"${A:-".repeat(100_000), &BTreeMap::new()).is_err());
+        // One beside the other is not inside.
+        assert!(substitute(&"${A:-${B:-x}}".repeat(1000), &BTreeMap::new()).is_ok());
     }
 
     #[test]

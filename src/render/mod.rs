@@ -160,6 +160,11 @@ pub struct Rendered {
     pub encrypted: bool,
 }
 
+/// Objects of a folder of plain manifests, without kustomize; none where that is needed.
+pub fn plain(root: &Path, path: &str) -> Option<Vec<Resource>> {
+    native::build(root, path, None, &[])
+}
+
 /// Clones that stand for remote bases: URL or the last part of one, and a folder.
 pub type Bases = Vec<(String, PathBuf)>;
 

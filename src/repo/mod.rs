@@ -5,6 +5,7 @@ mod about;
 pub(crate) mod bundle;
 mod export;
 mod folder;
+mod history;
 mod ignore;
 pub mod remote;
 
@@ -12,6 +13,7 @@ pub use about::About;
 pub use export::{Export, Exported};
 pub(crate) use export::{Writer, hex};
 pub use folder::PrivateFolder;
+pub use history::Change;
 pub use ignore::{Ignore, glob};
 
 use crate::problem::nearest;

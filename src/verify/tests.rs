@@ -54,8 +54,14 @@ fn report(files: &[(String, String)], spec: &str) -> Option<Verification> {
 fn verified(path: &Path, spec: &str) -> (Reading, Verification) {
     let text = format!("apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: a}}\nspec:\n{spec}");
     let environment = parse(&text, "blackstart.yaml").unwrap();
-    let options =
-        ReadOptions { path: path.to_owned(), entrypoint: None, revision: Revision::WorkingTree, sources: Vec::new(), decrypt: true };
+    let options = ReadOptions {
+        path: path.to_owned(),
+        entrypoint: None,
+        revision: Revision::WorkingTree,
+        sources: Vec::new(),
+        decrypt: true,
+        allowed_signers: Vec::new(),
+    };
     let reading = read_blocking(&options, &environment).unwrap();
     let plan = plan(&reading, &environment, &crate::aws::catalogue());
     let (shipped, documents) = (charts::by_release(&reading), written(&reading));

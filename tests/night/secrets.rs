@@ -272,6 +272,7 @@ fn pgp_keys_decrypt_from_a_keyring_of_their_own() {
         revision: Revision::WorkingTree,
         sources: Vec::new(),
         decrypt: true,
+        allowed_signers: Vec::new(),
     };
     let reading = read::read_blocking(&options, &read::environment(environment.path(), None).unwrap()).unwrap();
     assert_eq!(reading.problems, []);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Starts `number` recoveries one after the other; each dies at a drawn moment, at the latest after `longest`. Gives what those have told
 /// that were quicker.
-pub(super) async fn die(
+pub(super) fn die(
     args: &RehearseArgs,
     stage: &Stage,
     journals: &Path,

@@ -242,6 +242,7 @@ async fn above(
         installation: Installation { components: Vec::new(), start: Some(Box::pin(start)) },
         below,
         claims,
+        follow: execute::follow::Follow::AsDeclared,
         timeout: args.run.timeout,
         events: events.clone(),
         stop: stage.stop.clone(),

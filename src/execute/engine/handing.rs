@@ -19,6 +19,9 @@ impl Engine {
             return;
         }
         self.nudge_sources();
+        if !self.has_moved() {
+            return;
+        }
         for position in self.handover.take_due() {
             let layer = &self.run.reading.layers[position].layer;
             // Never less than two of the agent's own looks at a dependency (30 s each).
@@ -120,6 +123,35 @@ impl Engine {
                 }
             });
         }
+    }
+
+    /// Whether the agent has the commit that its sources were moved to; asked once, told by a message.
+    fn has_moved(&mut self) -> bool {
+        let Some(moved) = &mut self.moved else { return true };
+        for (id, revision) in std::mem::take(moved) {
+            self.moving += 1;
+            let (shared, sender) = (self.shared.clone(), self.sender.clone());
+            let patience = self.run.timeout.unwrap_or(PATIENCE);
+            tokio::spawn(async move {
+                let is_there = |object: Option<&Value>| object.filter(|object| !agent::is_at_another(object, Some(&revision))).map(drop);
+                let found = shared.watches.until(&id, (Instant::now() + patience).into(), is_there).await;
+                let result = found.map_err(|last| {
+                    let has = last.as_ref().and_then(|object| object.pointer("/status/artifact/revision")?.as_str()).unwrap_or("nothing");
+                    format!("{id}: the agent has {has} and not {revision} within {} s", patience.as_secs())
+                });
+                let _ = sender.send(Message::Moved(result));
+            });
+        }
+        false
+    }
+
+    /// The agent has another commit than ours: given back now, its layers would go there.
+    pub(super) fn stay_held(&mut self, error: &str) {
+        self.finished.failures.push(("agent".to_owned(), error.to_owned()));
+        let message = format!("{error}\nthe layers stay suspended, so that it does not roll them on; the same command goes on from here");
+        self.shared.send(Happening::Warning { node: None, message });
+        self.held.clear();
+        (0..self.run.reading.layers.len()).for_each(|position| self.handover.give_up(position));
     }
 
     fn revision(&self, source: &SourceId) -> Option<&str> {

@@ -14,7 +14,7 @@ use super::layer::{self, ApplyFailed, Work, Written};
 use super::progress::Told;
 use super::proof::Baseline;
 use super::queue::{Index, Queue, Stage};
-use super::{Run, RunError, Shared, is_below};
+use super::{Run, RunError, Shared, follow, is_below};
 use crate::agent::handover::Handover;
 use crate::agent::{self, Living};
 use crate::cluster::watch::Watches;
@@ -103,6 +103,8 @@ enum Message {
     Held(usize),
     /// A layer's Kustomization object is written (or was as declared).
     Given(usize, Result<Applied, String>),
+    /// The agent has the commit that its sources were moved to, or why it has not.
+    Moved(Result<(), String>),
     /// A layer was not ready in time: what is missing, with its last events.
     Late(Index, String),
 }
@@ -125,6 +127,10 @@ struct Engine {
     agent_ready: bool,
     /// Whether the agent's sources were looked at for our commit.
     sources_asked: bool,
+    /// Sources that were moved: no layer is given to the agent before it has their new commit. None when it has.
+    moved: Option<Vec<(ObjectId, String)>>,
+    /// How many of them are waited for.
+    moving: usize,
     /// Whether anything was written; if not, the agent is left to its own pace.
     wrote: bool,
     quiet_since: Instant,
@@ -149,6 +155,7 @@ pub(super) async fn drive(mut run: Run, living: BTreeMap<LayerId, Living>) -> Re
         watches,
         definitions_changed: Notify::new(),
         handover: run.below.clone().and_then(|below| CloudHandover::new(below, run.cluster.clone())),
+        pin: run.follow.pin().cloned(),
         events: run.events.clone(),
         stop: run.stop.clone(),
     });
@@ -375,6 +382,8 @@ impl Engine {
             living,
             agent_ready: false,
             sources_asked: false,
+            moved: Some(follow::moved(&run)).filter(|moved| !moved.is_empty()),
+            moving: 0,
             wrote: false,
             quiet_since: Instant::now(),
             baseline: Baseline::new(&run.reading),
@@ -413,6 +422,14 @@ impl Engine {
             Message::AgentStarted(index, Err(error)) => self.fail(index, &error),
             Message::Held(position) => {
                 self.held.insert(position);
+            }
+            Message::Moved(result) => {
+                self.moving -= 1;
+                if let Err(error) = result {
+                    self.stay_held(&error);
+                } else if self.moving == 0 {
+                    self.moved = None;
+                }
             }
             Message::Late(index, error) => {
                 if !self.nodes[index].pending.is_empty() {
@@ -458,7 +475,22 @@ impl Engine {
     /// The node's own checks hold; it and what waited only for it become ready.
     fn ready(&mut self, index: Index) {
         self.quiet_since = Instant::now();
-        for node in self.queue.healthy(index) {
+        let ready = self.queue.healthy(index);
+        self.are_ready(ready);
+        if self.queue.stage(index) == Stage::Applied {
+            self.tell_waiting(index);
+        }
+    }
+
+    /// The objects of a node are written: what waited for them alone is ready.
+    fn freed(&mut self, index: Index) {
+        let freed = self.queue.freed(index);
+        self.are_ready(freed);
+    }
+
+    /// Nodes that nothing holds back any more.
+    fn are_ready(&mut self, nodes: Vec<Index>) {
+        for node in nodes {
             if matches!(self.nodes[node].job, Job::Agent) {
                 self.agent_ready = true;
             }
@@ -468,9 +500,6 @@ impl Engine {
             let result = if self.nodes[node].wrote { Outcome::Ready } else { Outcome::Unchanged };
             self.finish(node, result, None);
             self.tell_dependents(node);
-        }
-        if self.queue.stage(index) == Stage::Applied {
-            self.tell_waiting(index);
         }
     }
 
@@ -484,6 +513,7 @@ impl Engine {
             }
         } else {
             self.queue.healthy(index);
+            self.freed(index);
         }
     }
 
@@ -544,6 +574,7 @@ impl Engine {
                 None => {
                     self.queue.applied(index);
                     self.ready(index);
+                    self.freed(index);
                 }
                 Some(why) => self.fail(index, &why),
             }
@@ -664,6 +695,12 @@ impl Engine {
             (_, _, true) => "",
             (_, _, false) => "The same command goes on from here.",
         };
+        if let Some(pin) = self.run.follow.pin().filter(|_| self.finished.success) {
+            for pinned in pin.pinned() {
+                let message = format!("{pinned}; to follow Git again: blackstart recover --unpin, or {}", pinned.by_hand());
+                self.shared.send(Happening::Warning { node: None, message });
+            }
+        }
         summary.clone_into(&mut self.finished.summary);
         self.finished
     }

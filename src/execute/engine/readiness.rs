@@ -80,6 +80,7 @@ impl Engine {
         for node in blocked {
             self.block(node);
         }
+        self.freed(index);
         self.progress(index);
         self.healthy_if_done(index);
     }

@@ -32,6 +32,7 @@ impl Engine {
             Job::Nothing => {
                 self.queue.applied(index);
                 self.ready(index);
+                self.freed(index);
             }
             Job::Skip(reason) => {
                 let message = format!("not applied: {reason}");

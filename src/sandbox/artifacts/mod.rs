@@ -12,8 +12,10 @@ mod version;
 
 use super::watch::{Change, api_of, follow_kinds};
 use super::{SandboxError, StandIn};
+use crate::agent::pin;
 use crate::layers::SourceId;
 use crate::read::SourceTree;
+use crate::repo::{Export, PrivateFolder, Repository};
 use jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
@@ -61,6 +63,7 @@ impl Artifacts {
             pending: BTreeSet::new(),
             archives: BTreeMap::new(),
             reported: BTreeSet::new(),
+            folder: None,
             stand_ins,
         };
         tasks.spawn(reconciler.run(receiver));
@@ -110,6 +113,8 @@ struct Reconciler {
     /// By path without extension and revision: what was packed before.
     archives: BTreeMap<(String, String), Arc<Artifact>>,
     reported: BTreeSet<String>,
+    /// Where pinned commits are exported.
+    folder: Option<Arc<PrivateFolder>>,
     stand_ins: Option<UnboundedSender<StandIn>>,
 }
 
@@ -214,7 +219,13 @@ impl Reconciler {
                 ))
             }
             _ => match self.sources.get(&id).cloned() {
-                Some(tree) => Ok(Outcome::Artifact(self.tree(&id, tree).await?, json!({}))),
+                Some(tree) => match pinned(object) {
+                    Some(commit) if !tree.revision.ends_with(&commit) => match self.at(&tree, &commit).await? {
+                        Some(tree) => Ok(Outcome::Artifact(self.tree(&id, tree).await?, json!({}))),
+                        None => Ok(Outcome::Failed("GitOperationFailed", format!("commit {commit} is not in the repository of {id}"))),
+                    },
+                    _ => Ok(Outcome::Artifact(self.tree(&id, tree).await?, json!({}))),
+                },
                 None => Ok(Outcome::Failed("NoFiles", format!("no files are at hand for {id}; name a folder with --source {id}=PATH"))),
             },
         }
@@ -231,6 +242,29 @@ impl Reconciler {
             }
             _ => !self.sources.contains_key(id),
         }
+    }
+
+    /// The same files at another commit of their repository; none where it has no such commit.
+    async fn at(&mut self, tree: &SourceTree, commit: &str) -> io::Result<Option<SourceTree>> {
+        let folder = match &self.folder {
+            Some(folder) => folder.clone(),
+            None => self.folder.insert(Arc::new(PrivateFolder::new().map_err(io::Error::other)?)).clone(),
+        };
+        let (tree, commit) = (tree.clone(), commit.to_owned());
+        blocking(move || {
+            let repository = Repository::open(&tree.repository).map_err(io::Error::other)?;
+            let Ok(found) = repository.resolve(&commit) else { return Ok(None) };
+            let name = format!("commit-{commit}");
+            let root = folder.path().join(&name);
+            let root = if root.is_dir() {
+                root
+            } else {
+                repository.export(&Export::Commit(found), &folder, &name).map_err(io::Error::other)?.root
+            };
+            let branch = tree.revision.rsplit_once('@').map_or("HEAD", |(branch, _)| branch);
+            Ok(Some(SourceTree { root, revision: format!("{branch}@sha1:{commit}"), repository: tree.repository }))
+        })
+        .await
     }
 
     /// The artifact of a mapped folder.
@@ -417,6 +451,13 @@ pub fn local_tree(folder: &Path) -> io::Result<SourceTree> {
         None => format!("local@{}", digest(&archive::folder(&root)?)),
     };
     Ok(SourceTree { repository: root.clone(), root, revision })
+}
+
+/// The commit that a run has pinned the source at. One that Git declares is what the map stands for already.
+fn pinned(object: &DynamicObject) -> Option<String> {
+    let entries = object.metadata.managed_fields.iter().flatten();
+    let is_ours = entries.into_iter().any(|entry| entry.manager.as_deref() == Some(pin::MANAGER));
+    object.data.pointer("/spec/ref/commit").and_then(Value::as_str).filter(|_| is_ours).map(str::to_owned)
 }
 
 fn key(object: &DynamicObject, resource: &ApiResource) -> Key {

@@ -24,7 +24,7 @@ pub(in crate::verify) const ACCEPT_UNUSED: Rule = rule(
     "take the entry out, or correct what it names",
 );
 
-pub(super) const FOUND: [Rule; 40] = [
+pub(super) const FOUND: [Rule; 41] = [
     ACCEPT_INVALID,
     ACCEPT_UNUSED,
     rule(
@@ -174,6 +174,13 @@ pub(super) const FOUND: [Rule; 40] = [
         "There are several environments",
         "Which one is meant must be said.",
         "choose one: --environment NAME",
+    ),
+    rule(
+        "revision-unsigned",
+        Blocks,
+        "A commit is not signed by an allowed author",
+        "spec.git.verify (or --allowed-signers) says whose signatures count: whoever can push is not yet allowed to start an environment.",
+        "let an allowed author sign it, or take a revision that is signed",
     ),
     rule(
         "secret-unavailable",
