@@ -72,7 +72,9 @@ proptest! {
     fn the_shortest_cycle_of_each_knot_is_told(arrows in arrows(6, 16)) {
         let far = distances(6, &arrows);
         let mut graph = Graph::default();
-        arrows.iter().for_each(|arrow| { graph.add(&edge(arrow)); });
+        for arrow in &arrows {
+            graph.add(&edge(arrow));
+        }
         // Knots are sets of moments that lead to each other.
         let knots: BTreeSet<Vec<usize>> = (0..18)
             .filter(|&at| far[at][at] < FAR)
@@ -99,7 +101,9 @@ proptest! {
         prop_assume!(next.0 != next.1);
         let far = distances(6, &arrows);
         let mut graph = Graph::default();
-        arrows.iter().for_each(|arrow| { graph.add(&edge(arrow)); });
+        for arrow in &arrows {
+            graph.add(&edge(arrow));
+        }
         let (from, to) = ends(&next);
         prop_assert_eq!(graph.would_close(&edge(&next)), far[to][from] < FAR);
         prop_assert_eq!(graph.holds(&edge(&next)), far[from][to] < FAR);
@@ -149,7 +153,7 @@ proptest! {
         let own = f64::from(seconds.iter().copied().max().unwrap());
         prop_assert!(estimate.seconds >= own - 1e-9, "{estimate:?}");
         // Only what waits for a ready node adds up in full: that way is a lower bound.
-        let mut ready = vec![0.0_f64; 8];
+        let mut ready = [0.0_f64; 8];
         for node in 0..8 {
             let before = arrows.iter().filter(|(_, to, constraint)| *to == node && CONSTRAINTS[*constraint] == Constraint::ReadyBeforeStart);
             let start = before.map(|(from, ..)| ready[*from]).fold(0.0, f64::max);
@@ -222,7 +226,9 @@ impl Naive {
                 && self.before(node).all(|(other, constraint)| !Self::is_for_start(constraint) || self.holds(other, constraint))
         };
         let found: BTreeSet<usize> = (0..self.stages.len()).filter(|&node| may(node)).collect();
-        found.iter().for_each(|&node| self.stages[node] = Stage::Started);
+        for &node in &found {
+            self.stages[node] = Stage::Started;
+        }
         found
     }
 

@@ -6,7 +6,9 @@
 
 mod targets;
 
+use blackstart::manifest::yaml::STACK;
 use fastrand::Rng;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -115,14 +117,14 @@ fn heavy(random: &mut Rng) -> Vec<u8> {
             let mut text = "l0: &l0 [x, x]\n".to_owned();
             for level in 1..levels {
                 let items = vec![format!("*l{}", level - 1); width].join(", ");
-                text.push_str(&format!("l{level}: &l{level} [{items}]\n"));
+                writeln!(text, "l{level}: &l{level} [{items}]").unwrap();
             }
             text.into_bytes()
         }
         1 => {
             let mut text = "l0: &l0 {a: 1}\n".to_owned();
             for level in 1..random.usize(2..30) {
-                text.push_str(&format!("l{level}: &l{level} {{<<: [*l{0}, *l{0}], b{level}: *l{0}}}\n", level - 1));
+                writeln!(text, "l{level}: &l{level} {{<<: [*l{0}, *l{0}], b{level}: *l{0}}}", level - 1).unwrap();
             }
             text.into_bytes()
         }
@@ -130,10 +132,10 @@ fn heavy(random: &mut Rng) -> Vec<u8> {
         3 => ("[".repeat(size) + &"]".repeat(size)).into_bytes(),
         4 => "{a: ".repeat(size).into_bytes(),
         5 => "- ".repeat(size).into_bytes(),
-        6 => (0..size.min(3000)).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect::<String>().into_bytes(),
+        6 => (0..size.min(3000)).flat_map(|depth| [" ".repeat(depth), "a:\n".to_owned()]).collect::<String>().into_bytes(),
         7 => "${A:-".repeat(size).into_bytes(),
         8 => ("${A:-".repeat(size) + "x" + &"}".repeat(size)).into_bytes(),
-        9 => (0..size).map(|number| format!("key{number}: {number}\n")).collect::<String>().into_bytes(),
+        9 => (0..size).flat_map(|number| ["key".to_owned(), number.to_string(), ": 1\n".to_owned()]).collect::<String>().into_bytes(),
         10 => format!("a: \"{}\"\n", "x".repeat(size * 8)).into_bytes(),
         11 => "---\na: 1\n".repeat(size).into_bytes(),
         12 => format!("a: &a x\nb: [{}]\n", vec!["*a"; size].join(", ")).into_bytes(),
@@ -219,7 +221,10 @@ fn bounded(name: &str) {
         let most = Some(used + MEMORY);
         rustix::process::setrlimit(rustix::process::Resource::As, rustix::process::Rlimit { current: most, maximum: most }).unwrap();
         let until = Duration::from_secs(number("BLACKSTART_MUTATIONS").unwrap_or(SECONDS));
-        return work(target, number("BLACKSTART_MUTATIONS_SEED").unwrap(), first, until);
+        let seed = number("BLACKSTART_MUTATIONS_SEED").unwrap();
+        // As the program's own threads.
+        let worker = std::thread::Builder::new().stack_size(STACK).spawn(move || work(target, seed, first, until)).unwrap();
+        return worker.join().unwrap();
     }
     let seconds = number("BLACKSTART_MUTATIONS").unwrap_or(SECONDS);
     let seed = number("BLACKSTART_MUTATIONS_SEED").unwrap_or(20_261_122);

@@ -29,6 +29,7 @@ mod start;
 mod status;
 mod verify;
 
+use crate::manifest::yaml::STACK;
 use crate::report as reporting;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
@@ -349,6 +350,7 @@ pub struct RunArgs {
     pub output: Output,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[derive(Args, Debug)]
 struct StartArgs {
     #[command(flatten)]
@@ -456,7 +458,7 @@ pub fn main() -> ExitCode {
         Color::Never => anstream::ColorChoice::Never,
     }
     .write_global();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(4).thread_stack_size(STACK).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::new("cannot start").because(&error).show(),
     };

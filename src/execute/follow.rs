@@ -64,9 +64,11 @@ pub(super) fn refuse(run: &Run, look: &Look) -> Result<(), RunError> {
     }
     match ours(&run.reading, &look.pinned).find(|pinned| pinned.commit != run.reading.revision) {
         None => Ok(()),
-        Some(pinned) => {
-            Err(RunError::Pinned { source_object: pinned.id(), pinned: pinned.commit.clone(), ours: run.reading.revision.clone() })
-        }
+        Some(pinned) => Err(RunError::Pinned {
+            source_object: Box::new(pinned.id()),
+            pinned: pinned.commit.clone(),
+            ours: run.reading.revision.clone(),
+        }),
     }
 }
 

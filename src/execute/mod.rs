@@ -147,7 +147,7 @@ pub enum RunError {
     #[error("{source_object}: an earlier run has pinned it at {pinned}, and this one is of {ours}; nothing was written")]
     Pinned {
         /// The source.
-        source_object: ObjectId,
+        source_object: Box<ObjectId>,
         /// Where it stays.
         pinned: String,
         /// What this run would bring up.

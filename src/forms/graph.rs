@@ -45,10 +45,10 @@ pub fn graph(plan: &Plan, columns: usize) -> String {
         return text;
     }
     let heading = waves.iter().next_back().map_or(0, |wave| format!("wave {wave}  ").len());
-    let (lines, lanes) = lanes(&rows);
+    let (drawing, lanes) = lanes(&rows);
     if heading + lanes * 2 + NAMES <= columns.max(1) {
         let mut before = None;
-        for (row, cells) in rows.iter().zip(&lines) {
+        for (row, cells) in rows.iter().zip(&drawing) {
             let wave = if before == Some(row.wave) { String::new() } else { format!("wave {}", row.wave) };
             before = Some(row.wave);
             let width = heading + lanes * 2;
@@ -109,7 +109,9 @@ fn rows(plan: &Plan) -> (Vec<Row>, usize) {
         row_of.extend(members.iter().map(|member| (*member, rows.len())));
         let names = members.iter().map(|member| label(*member)).collect();
         let after: Vec<usize> = after[at].iter().filter_map(|other| row_of.get(other).copied()).collect();
-        after.iter().for_each(|&other| rows[other].before += 1);
+        for &other in &after {
+            rows[other].before += 1;
+        }
         rows.push(Row { wave: layer.wave, names, after, before: 0 });
     }
     (rows, left_out)
@@ -152,7 +154,7 @@ fn reduce(after: &mut [BTreeSet<usize>], order: &[usize]) {
 fn lanes(rows: &[Row]) -> (Vec<String>, usize) {
     let mut lanes: Vec<Option<usize>> = Vec::new();
     let mut open: Vec<usize> = rows.iter().map(|row| row.before).collect();
-    let mut lines = Vec::new();
+    let mut drawing = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         let joined: Vec<usize> = row.after.iter().filter_map(|other| lanes.iter().position(|lane| *lane == Some(*other))).collect();
         row.after.iter().for_each(|&other| open[other] -= 1);
@@ -190,14 +192,16 @@ fn lanes(rows: &[Row]) -> (Vec<String>, usize) {
             line.push(if lane >= first && lane < own { '─' } else { ' ' });
         }
         let freed: Vec<usize> = joined.iter().copied().filter(|&lane| ends(lane)).collect();
-        freed.into_iter().for_each(|lane| lanes[lane] = None);
+        for lane in freed {
+            lanes[lane] = None;
+        }
         if own >= lanes.len() {
             lanes.resize(own + 1, None);
         }
         lanes[own] = (row.before > 0).then_some(at);
-        lines.push(line.trim_end().to_owned() + " ");
+        drawing.push(line.trim_end().to_owned() + " ");
     }
-    (lines, lanes.len().max(1))
+    (drawing, lanes.len().max(1))
 }
 
 /// By waves, where a line for each layer has no place: how many, who, and how many of which wave wait for them.

@@ -227,7 +227,9 @@ pub fn logged(log: &Log) -> String {
     let elsewhere = log.elsewhere();
     if !elsewhere.is_empty() {
         let _ = writeln!(text, "\n{FAINT}in no layer{FAINT:#}");
-        elsewhere.into_iter().for_each(|entry| line(entry, &mut text));
+        for entry in elsewhere {
+            line(entry, &mut text);
+        }
     }
     text
 }

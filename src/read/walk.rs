@@ -16,6 +16,7 @@ use crate::layers::argo::Home;
 use crate::layers::flux::{Layer, is_kustomization, layer};
 use crate::layers::operator::{Providers, is_provider, is_resource_set};
 use crate::manifest::Resource;
+use crate::manifest::yaml::STACK;
 use crate::problem::{Origin, Problem, Severity, Unknown, nearest};
 use crate::render::{RenderError, Rendered, Renderer, Request};
 use explain::explain;
@@ -106,10 +107,9 @@ impl<'a> Walk<'a> {
         let workers = std::thread::available_parallelism().map_or(2, usize::from);
         std::thread::scope(|scope| {
             let _close = Close(&queue);
-            for _ in 0..workers {
-                scope.spawn(|| queue.work(renderer));
-            }
-            self.drive(&queue)
+            let worker = || std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || queue.work(renderer));
+            let started = (0..workers).filter(|_| worker().is_ok()).count();
+            if started == 0 { Err(ReadError::Stopped) } else { self.drive(&queue) }
         })?;
         let items = std::mem::take(&mut self.items);
         Ok(items.into_iter().map(|item| ReadLayer { layer: item.layer, rendered: item.rendered, objects: item.objects }).collect())
