@@ -159,7 +159,7 @@ impl Stage {
         execute::announce(&given.plan, &estimate(&given.plan, &measured, args.time_scale.seconds()), events);
         let (reading, environment, plan) = (given.reading.clone(), given.environment.clone(), given.plan.clone());
         let connected = OnceLock::new();
-        let above = async |below: Option<Below>| above(args, events, self, given, mode, below, claims, &connected).await;
+        let above = async |below: Option<Below>| Box::pin(above(args, events, self, given, mode, below, claims, &connected)).await;
         let mut finished = match account {
             Some(ahead) => Box::pin(ahead.carry(events, |below| above(Some(below)))).await?,
             None => Box::pin(above(None)).await?,
