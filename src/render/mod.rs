@@ -218,12 +218,19 @@ impl Renderer {
     /// The objects as kustomize gives them; `more` is merged into the kustomization.
     fn build(&self, request: &Request, path: &str, more: &Map<String, Value>) -> Result<Vec<Resource>, RenderError> {
         let changed = kustomization::changes(&request.spec) || !more.is_empty();
-        let plain = || {
+        let quick = || {
+            let namespace = kustomization::target_namespace(&request.spec);
             let patches: Vec<Patch> = request.spec.patches.iter().map(Patch::read).collect::<Option<_>>()?;
-            native::build(&request.root, path, kustomization::target_namespace(&request.spec), &patches)
+            let plain = native::build(&request.root, path, namespace, &patches);
+            if plain.is_some() || !changed {
+                return plain;
+            }
+            let spec = Spec { target_namespace: None, patches: Vec::new(), ..request.spec.clone() };
+            let built = self.kustomize(&Request { spec, ..request.clone() }, path, false, more).ok()?;
+            native::finish(built, namespace, &patches)
         };
-        let plain = if more.is_empty() && !kustomization::changes_more(&request.spec) { plain() } else { None };
-        plain.map_or_else(|| self.kustomize(request, path, changed, more), Ok)
+        let done = if more.is_empty() && !kustomization::changes_more(&request.spec) { quick() } else { None };
+        done.map_or_else(|| self.kustomize(request, path, changed, more), Ok)
     }
 
     fn kustomize(&self, request: &Request, path: &str, changed: bool, more: &Map<String, Value>) -> Result<Vec<Resource>, RenderError> {

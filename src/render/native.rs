@@ -64,7 +64,7 @@ pub(super) fn build(root: &Path, path: &str, namespace: Option<&str>, patches: &
         for inside in scan(&folder).ok()? {
             build.entry(&join(path, &inside)?)?;
         }
-        build.place(0, namespace)?;
+        place(&mut build.resources, namespace)?;
     }
     for patch in patches {
         patch.apply(&mut build.resources)?;
@@ -78,6 +78,21 @@ pub(super) fn build(root: &Path, path: &str, namespace: Option<&str>, patches: &
     });
     build.resources.sort_by_cached_key(order);
     unique.then_some(build.resources)
+}
+
+/// What kustomize has built without the layer's namespace and patches, with these. None where they reach further than the objects themselves.
+pub(super) fn finish(mut resources: Vec<Resource>, namespace: Option<&str>, patches: &[Patch]) -> Option<Vec<Resource>> {
+    // Else a name that kustomize has changed may mean another object then.
+    let mut namespaces = resources.iter().map(Resource::namespace);
+    let first = namespaces.next().flatten();
+    if !namespaces.all(|namespace| namespace == first) {
+        return None;
+    }
+    for patch in patches {
+        patch.apply(&mut resources)?;
+    }
+    place(&mut resources, namespace)?;
+    Some(resources)
 }
 
 /// kustomize's order of output where `sortOptions` says nothing (its `legacy` order, which kustomize-controller takes too): some kinds
@@ -158,20 +173,7 @@ impl Build<'_> {
             self.entry(&join(path, entry)?)?;
         }
         self.open.pop();
-        self.place(first, namespace)
-    }
-
-    /// Puts the resources from the `first` on into a namespace, as kustomize's transformer does
-    /// (sigs.k8s.io/kustomize/api, `filters/namespace`), which takes every kind that it does not know for a namespaced one.
-    fn place(&mut self, first: usize, namespace: Option<&str>) -> Option<()> {
-        let Some(namespace) = namespace else { return Some(()) };
-        for resource in &mut self.resources[first..] {
-            if !is_simply_placed(resource) {
-                return None;
-            }
-            resource.value.get_mut("metadata")?.as_object_mut()?.insert("namespace".to_owned(), namespace.into());
-        }
-        Some(())
+        place(&mut self.resources[first..], namespace)
     }
 
     fn entry(&mut self, path: &str) -> Option<()> {
@@ -230,6 +232,19 @@ impl Build<'_> {
         self.resources.push(resource);
         Some(())
     }
+}
+
+/// Puts resources into a namespace, as kustomize's transformer does (sigs.k8s.io/kustomize/api, `filters/namespace`), which takes every kind
+/// that it does not know for a namespaced one.
+fn place(resources: &mut [Resource], namespace: Option<&str>) -> Option<()> {
+    let Some(namespace) = namespace else { return Some(()) };
+    for resource in resources {
+        if !is_simply_placed(resource) {
+            return None;
+        }
+        resource.value.get_mut("metadata")?.as_object_mut()?.insert("namespace".to_owned(), namespace.into());
+    }
+    Some(())
 }
 
 /// Whether nothing but `metadata.namespace` changes where a namespace is set: neither a kind that has none, nor one that names a namespace
@@ -412,6 +427,7 @@ mod tests {
     #[expect(clippy::print_stdout, reason = "says what it skips")]
     fn on_real_repositories_it_says_what_kustomize_says() {
         use super::super::{Renderer, Request, program};
+        use crate::layers::flux::Spec;
         let given = std::env::var_os("BLACKSTART_SHARED").map(std::path::PathBuf::from);
         let repositories = given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared")).join("repos");
         let Ok(archives) = fs::read_dir(&repositories) else { return println!("skipped: ../shared is not at hand") };
@@ -438,10 +454,16 @@ mod tests {
                 let ways = [(None, vec![]), (Some("target"), vec![patch.clone()])];
                 for (target, patches) in ways.into_iter().take(if compared % 4 == 0 { 2 } else { 1 }) {
                     let simple: Option<Vec<Patch>> = patches.iter().map(Patch::read).collect();
-                    let plain = build(&root, &folder, target, &simple.expect("a simple patch"));
+                    let simple = simple.expect("a simple patch");
+                    let plain = build(&root, &folder, target, &simple).or_else(|| {
+                        let path = folder.clone();
+                        let own =
+                            Request { root: root.clone(), content: String::new(), spec: Spec { path, ..Spec::default() }, keys: None };
+                        finish(renderer.kustomize(&own, &folder, false, &serde_json::Map::new()).ok()?, target, &simple)
+                    });
                     let Some(plain) = plain.filter(|plain| !plain.is_empty()) else { continue };
                     let target_namespace = target.map(str::to_owned);
-                    let spec = crate::layers::flux::Spec { path: folder.clone(), target_namespace, patches, ..Default::default() };
+                    let spec = Spec { path: folder.clone(), target_namespace, patches, ..Spec::default() };
                     let request = Request { root: root.clone(), content: String::new(), spec, keys: None };
                     let built = renderer
                         .kustomize(&request, &folder, target.is_some(), &serde_json::Map::new())

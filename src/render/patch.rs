@@ -65,7 +65,8 @@ impl Patch {
     /// Patches all that it is for; none where one of them has a schema that kustomize knows.
     pub(super) fn apply(&self, resources: &mut [Resource]) -> Option<()> {
         for resource in resources.iter_mut().filter(|resource| self.target.is(resource)) {
-            if !is_defined_by_others(resource.group()) {
+            // Nor is it told what becomes of nulls.
+            if !is_defined_by_others(resource.group()) || has_null(&resource.value) {
                 return None;
             }
             merge(resource.value.as_object_mut()?, &self.content);
