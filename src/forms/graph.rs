@@ -56,7 +56,9 @@ pub fn graph(plan: &Plan, columns: usize) -> String {
             let padding = " ".repeat(lanes * 2 - cells.width());
             let _ = writeln!(text, "{TITLE}{wave:<heading$}{TITLE:#}{cells}{padding}{NAME}{name}{NAME:#}");
         }
-        let _ = writeln!(text, "\n{FAINT}● others wait for it  ○ nothing waits for it{FAINT:#}");
+        let (awaited, last) = ("● others wait for it", "○ nothing waits for it");
+        let between = if awaited.width() + last.width() + 2 <= columns { "  " } else { "\n" };
+        let _ = writeln!(text, "\n{FAINT}{awaited}{between}{last}{FAINT:#}");
     } else {
         counted(&rows, columns, &mut text);
     }
@@ -317,7 +319,7 @@ mod tests {
         text.lines()
             .map(str::trim_end)
             .skip(1)
-            .filter(|line| !line.contains("● others"))
+            .filter(|line| !line.contains("● others") && !line.contains("○ nothing"))
             .collect::<Vec<_>>()
             .join("\n")
             .trim_end()
