@@ -13,6 +13,9 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+/// Commits that touch no layer, in the terminal.
+const ELSEWHERE: usize = 10;
+
 /// What is below the cluster, as a layer.
 const INFRASTRUCTURE: &str = "infrastructure";
 
@@ -207,7 +210,7 @@ pub fn logged(log: &Log) -> String {
             entry.subject,
             undone(entry),
             day(&entry.time),
-            entry.author
+            entry.author.split(" <").next().unwrap_or_default()
         );
     };
     for touched in &log.layers {
@@ -227,8 +230,9 @@ pub fn logged(log: &Log) -> String {
     let elsewhere = log.elsewhere();
     if !elsewhere.is_empty() {
         let _ = writeln!(text, "\n{FAINT}in no layer{FAINT:#}");
-        for entry in elsewhere {
-            line(entry, &mut text);
+        elsewhere.iter().take(ELSEWHERE).for_each(|entry| line(entry, &mut text));
+        if elsewhere.len() > ELSEWHERE {
+            let _ = writeln!(text, "  {FAINT}and {} more{FAINT:#}", elsewhere.len() - ELSEWHERE);
         }
     }
     text
