@@ -88,12 +88,7 @@ pub struct Found {
 
 /// Looks at the Lease of an environment; an error where another run holds it. Writes nothing.
 pub async fn look(cluster: &Cluster, environment: &str) -> Result<Found, LeaseError> {
-    let id = ObjectId {
-        api_version: "coordination.k8s.io/v1".into(),
-        kind: "Lease".into(),
-        namespace: Some(NAMESPACE.into()),
-        name: format!("blackstart-{environment}"),
-    };
+    let id = id(environment);
     let object = cluster.get(&id).await?;
     let Some(lease) = &object else { return Ok(Found { id, object, unfinished_bootstrap: false }) };
     let age = lease
@@ -107,6 +102,26 @@ pub async fn look(cluster: &Cluster, environment: &str) -> Result<Found, LeaseEr
     }
     let unfinished_bootstrap = lease.pointer("/metadata/annotations/blackstart~1bootstrap").and_then(Value::as_str) == Some("unfinished");
     Ok(Found { id, object, unfinished_bootstrap })
+}
+
+/// Frees the Lease of a run of this very process that died with its threads (a rehearsal's): by its process it would pass for a living one.
+pub async fn bury(cluster: &Cluster, environment: &str) -> Result<(), ClusterError> {
+    let id = id(environment);
+    let Some(lease) = cluster.get(&id).await? else { return Ok(()) };
+    if holder_of(&lease) == holder() {
+        let free = json!({"spec": {"holderIdentity": Value::Null, "renewTime": now()}});
+        cluster.merge_patch(&id, None, &free, MANAGER).await?;
+    }
+    Ok(())
+}
+
+fn id(environment: &str) -> ObjectId {
+    ObjectId {
+        api_version: "coordination.k8s.io/v1".into(),
+        kind: "Lease".into(),
+        namespace: Some(NAMESPACE.into()),
+        name: format!("blackstart-{environment}"),
+    }
 }
 
 fn holder_of(lease: &Value) -> &str {

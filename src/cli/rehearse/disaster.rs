@@ -70,7 +70,7 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     };
     let journals = tempfile::tempdir().map_err(|error| Failure::new("a temporary folder").because(&error))?;
     set_faults(&stage, args.faults).await;
-    let died = interrupt::die(args, &stage, journals.path(), args.interrupt, built_in, seed);
+    let died = interrupt::die(args, &stage, &struck.given, journals.path(), args.interrupt, built_in, seed).await;
     let (events, reporter) = reporter(&args.run, show)?;
     let result = async {
         let earlier = died?;

@@ -1,17 +1,21 @@
 //! Recoveries that die: each runs in threads of its own, which are gone in the middle of what they do, as after a `kill -9`.
 
-use super::super::start::input;
+use super::super::start::{Input, input};
 use super::super::{Failure, RehearseArgs};
-use super::Stage;
-use crate::execute::{Events, Mode};
+use super::{Stage, connect};
+use crate::execute::{Events, Mode, lease};
 use std::path::Path;
 use std::time::Duration;
 
+/// How long a cluster may take to answer that a run left half made.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Starts `number` recoveries one after the other; each dies at a drawn moment, at the latest after `longest`. Gives what those have told
 /// that were quicker.
-pub(super) fn die(
+pub(super) async fn die(
     args: &RehearseArgs,
     stage: &Stage,
+    given: &Input,
     journals: &Path,
     number: u32,
     longest: Duration,
@@ -32,6 +36,11 @@ pub(super) fn die(
             over.push(events);
         } else {
             anstream::eprintln!("Recovery {turn} of {number} died after {:.1}s.", after.as_secs_f64());
+            // Where it had no cluster yet, there is no Lease either.
+            if let Ok(cluster) = connect(given, &*stage.sandbox.lock().await).await {
+                // What holds it all the same is told by the next run.
+                let _ = tokio::time::timeout(PATIENCE, lease::bury(&cluster, &given.plan.environment)).await;
+            }
         }
     }
     Ok(over)
