@@ -456,9 +456,8 @@ mod tests {
                     let simple: Option<Vec<Patch>> = patches.iter().map(Patch::read).collect();
                     let simple = simple.expect("a simple patch");
                     let plain = build(&root, &folder, target, &simple).or_else(|| {
-                        let path = folder.clone();
-                        let own =
-                            Request { root: root.clone(), content: String::new(), spec: Spec { path, ..Spec::default() }, keys: None };
+                        let spec = Spec { path: folder.clone(), ..Spec::default() };
+                        let own = Request { root: root.clone(), content: String::new(), spec, keys: None };
                         finish(renderer.kustomize(&own, &folder, false, &serde_json::Map::new()).ok()?, target, &simple)
                     });
                     let Some(plain) = plain.filter(|plain| !plain.is_empty()) else { continue };
