@@ -29,12 +29,7 @@ pub struct Living {
 
 /// Id of a layer's Kustomization object.
 pub fn kustomization_id(layer: &LayerId) -> ObjectId {
-    ObjectId {
-        api_version: API_VERSION.into(),
-        kind: "Kustomization".into(),
-        namespace: Some(layer.namespace.clone()),
-        name: layer.name.clone(),
-    }
+    ObjectId::new(API_VERSION, "Kustomization", Some(&layer.namespace), &layer.name)
 }
 
 /// Whether the cluster knows the agent's layers.

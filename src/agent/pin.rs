@@ -3,7 +3,7 @@
 //! `spec.ref` (fluxcd/source-controller, API of GitRepository). So the agent stays there until the pin is taken away.
 
 use crate::cluster::{Applied, Apply, Cluster, ClusterError};
-use crate::manifest::{ObjectId, Resource};
+use crate::manifest::ObjectId;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -52,21 +52,23 @@ impl std::fmt::Display for Pinned {
 }
 
 fn source(namespace: &str, name: &str) -> ObjectId {
-    ObjectId { api_version: API_VERSION.into(), kind: "GitRepository".into(), namespace: Some(namespace.to_owned()), name: name.to_owned() }
+    ObjectId::new(API_VERSION, "GitRepository", Some(namespace), name)
 }
 
 /// The commit that a source is pinned at; none where nobody has pinned it, whatever Git declares.
 pub fn of(object: &Value) -> Option<&str> {
+    object.pointer("/spec/ref/commit").and_then(Value::as_str).filter(|_| entries(object).next().is_some())
+}
+
+/// What the pin owns of an object, as `managedFields` has it.
+fn entries(object: &Value) -> impl Iterator<Item = &Value> {
     let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let is_ours = entries.into_iter().flatten().any(|entry| entry.get("manager").and_then(Value::as_str) == Some(MANAGER));
-    object.pointer("/spec/ref/commit").and_then(Value::as_str).filter(|_| is_ours)
+    entries.into_iter().flatten().filter(|entry| entry.get("manager").and_then(Value::as_str) == Some(MANAGER))
 }
 
 /// Whether the pin owns the commit and nothing else.
 fn is_whole(object: &Value) -> bool {
-    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let own = entries.into_iter().flatten().filter(|entry| entry.get("manager").and_then(Value::as_str) == Some(MANAGER));
-    let fields: Vec<Option<&Value>> = own.map(|entry| entry.get("fieldsV1")).collect();
+    let fields: Vec<Option<&Value>> = entries(object).map(|entry| entry.get("fieldsV1")).collect();
     fields == [Some(&json!({"f:spec": {"f:ref": {"f:commit": {}}}}))]
 }
 
@@ -108,7 +110,7 @@ impl Pin {
 
     /// Writes a source as the agent would, so that nobody ever sees it without its pin.
     pub async fn apply(&self, cluster: &Cluster, resource: &Value, how: &Apply) -> Result<Applied, ClusterError> {
-        let id = Resource { value: resource.clone(), origin: None }.id();
+        let id = ObjectId::of(resource);
         if how.dry_run {
             return cluster.apply(resource, how).await;
         }

@@ -50,15 +50,6 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn id(object: &Value) -> ObjectId {
-    ObjectId {
-        api_version: text(object, "/apiVersion").to_owned(),
-        kind: text(object, "/kind").to_owned(),
-        namespace: Some(text(object, "/metadata/namespace")).filter(|text| !text.is_empty()).map(str::to_owned),
-        name: text(object, "/metadata/name").to_owned(),
-    }
-}
-
 /// Of a kind that the cluster may not know.
 async fn list(cluster: &Cluster, api_version: &str, kind: &str) -> Result<Vec<Value>, ClusterError> {
     match cluster.list(api_version, kind, None, None).await {
@@ -80,10 +71,10 @@ pub async fn look(cluster: &Cluster) -> Result<Inside, ClusterError> {
     )?;
     let mut inside = Inside {
         layers: living.into_iter().filter(|(_, living)| !living.suspended).map(|(id, _)| id).collect(),
-        releases: releases.iter().filter(|release| !agent::is_suspended(release)).map(id).collect(),
-        ways_in: ways_in.iter().flatten().filter(|object| has_balancer(object)).map(id).collect(),
-        claims: claims.iter().map(|claim| (id(claim), text(claim, "/spec/resources/requests/storage").to_owned())).collect(),
-        volumes: volumes.iter().filter(|volume| goes(volume)).map(id).collect(),
+        releases: releases.iter().filter(|release| !agent::is_suspended(release)).map(ObjectId::of).collect(),
+        ways_in: ways_in.iter().flatten().filter(|object| has_balancer(object)).map(ObjectId::of).collect(),
+        claims: claims.iter().map(|claim| (ObjectId::of(claim), text(claim, "/spec/resources/requests/storage").to_owned())).collect(),
+        volumes: volumes.iter().filter(|volume| goes(volume)).map(ObjectId::of).collect(),
         handles: volumes.iter().filter(|volume| goes(volume)).filter_map(handle).collect(),
         retained: volumes.iter().filter(|volume| !goes(volume)).filter_map(handle).collect(),
         users: BTreeSet::new(),
@@ -118,17 +109,13 @@ async fn top(cluster: &Cluster, pod: &Value) -> Result<ObjectId, ClusterError> {
     loop {
         let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
         let Some(owner) = owners.into_iter().flatten().find(|owner| owner.get("controller") == Some(&Value::Bool(true))) else {
-            return Ok(id(&object));
+            return Ok(ObjectId::of(&object));
         };
-        let above = ObjectId {
-            api_version: text(owner, "/apiVersion").to_owned(),
-            kind: text(owner, "/kind").to_owned(),
-            namespace: id(&object).namespace,
-            name: text(owner, "/name").to_owned(),
-        };
+        let namespace = ObjectId::of(&object).namespace;
+        let above = ObjectId::new(text(owner, "/apiVersion"), text(owner, "/kind"), namespace.as_deref(), text(owner, "/name"));
         match cluster.get(&above).await? {
             Some(found) => object = found,
-            None => return Ok(id(&object)),
+            None => return Ok(ObjectId::of(&object)),
         }
     }
 }

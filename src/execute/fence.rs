@@ -2,7 +2,7 @@
 
 use crate::agent;
 use crate::cluster::{Cluster, ClusterError};
-use crate::manifest::{ObjectId, Resource};
+use crate::manifest::ObjectId;
 use crate::read::Reading;
 use serde_json::{Value, json};
 
@@ -34,7 +34,6 @@ pub async fn look(old: &Cluster, new: &Cluster, reading: &Reading) -> Result<Opt
     if !reading.layers.iter().any(acts) {
         return Ok(None);
     }
-    let id = |value| Resource { value, origin: None }.id();
     let mut objects = Vec::new();
     for (api_version, kind) in ACTING {
         let list = match old.list(api_version, kind, None, None).await {
@@ -42,10 +41,10 @@ pub async fn look(old: &Cluster, new: &Cluster, reading: &Reading) -> Result<Opt
             list => list?,
         };
         let acting = list.into_iter().filter(|object| object.pointer("/spec/suspend") != Some(&Value::Bool(true)));
-        objects.extend(acting.map(id));
+        objects.extend(acting.map(|object| ObjectId::of(&object)));
     }
     let deployments = old.list("apps/v1", "Deployment", None, None).await?;
-    objects.extend(deployments.into_iter().filter(writes_dns).map(id));
+    objects.extend(deployments.into_iter().filter(writes_dns).map(|object| ObjectId::of(&object)));
     Ok(Some(Acting { server: old.server().to_owned(), objects }))
 }
 

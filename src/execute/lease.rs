@@ -109,19 +109,18 @@ pub async fn bury(cluster: &Cluster, environment: &str) -> Result<(), ClusterErr
     let id = id(environment);
     let Some(lease) = cluster.get(&id).await? else { return Ok(()) };
     if holder_of(&lease) == holder() {
-        let free = json!({"spec": {"holderIdentity": Value::Null, "renewTime": now()}});
-        cluster.merge_patch(&id, None, &free, MANAGER).await?;
+        cluster.merge_patch(&id, None, &free(), MANAGER).await?;
     }
     Ok(())
 }
 
+/// What makes a Lease nobody's.
+fn free() -> Value {
+    json!({"spec": {"holderIdentity": Value::Null, "renewTime": now()}})
+}
+
 fn id(environment: &str) -> ObjectId {
-    ObjectId {
-        api_version: "coordination.k8s.io/v1".into(),
-        kind: "Lease".into(),
-        namespace: Some(NAMESPACE.into()),
-        name: format!("blackstart-{environment}"),
-    }
+    ObjectId::new("coordination.k8s.io/v1", "Lease", Some(NAMESPACE), &format!("blackstart-{environment}"))
 }
 
 fn holder_of(lease: &Value) -> &str {
@@ -174,8 +173,7 @@ impl Lease {
     /// Gives the Lease back. An error is no reason to fail: it expires by itself.
     pub async fn release(self) {
         self.renewal.abort();
-        let free = json!({"spec": {"holderIdentity": Value::Null, "renewTime": now()}});
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.cluster.merge_patch(&self.id, None, &free, MANAGER)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.cluster.merge_patch(&self.id, None, &free(), MANAGER)).await;
     }
 }
 

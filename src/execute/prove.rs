@@ -146,7 +146,7 @@ async fn health(question: Question<'_>) -> Result<Check, ClusterError> {
 /// The id of an object with the values of the storey below in it.
 fn named(object: &Resource, below: Option<&Below>) -> ObjectId {
     match secret::filled(&object.value, below) {
-        Ok(value) => Resource { value, origin: None }.id(),
+        Ok(value) => ObjectId::of(&value),
         Err(_) => object.id(),
     }
 }

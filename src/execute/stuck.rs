@@ -4,7 +4,7 @@
 use super::Events;
 use crate::cluster::{Cluster, ClusterError};
 use crate::health::stuck::{self, Held, Pending};
-use crate::manifest::{ObjectId, Resource};
+use crate::manifest::ObjectId;
 use crate::problem::count;
 use crate::read::Reading;
 use crate::report::event::Happening;
@@ -211,7 +211,7 @@ async fn of_agent(cluster: &Cluster, declared: &Declared) -> Result<Vec<Value>, 
 fn suspensions(declared: &Declared, living: &[Value]) -> Vec<Stuck> {
     let mut found = Vec::new();
     for object in living {
-        let id = Resource { value: object.clone(), origin: None }.id();
+        let id = ObjectId::of(object);
         let (Some((manager, since)), Some(false)) = (stuck::suspended(object), declared.of_agent.get(&id)) else { continue };
         let by = if manager.is_empty() { String::new() } else { format!(" by {manager} since {since}") };
         let stuck = Stuck::new(&id, format!("is suspended{by}, and not in Git"));
@@ -233,7 +233,7 @@ fn releases(living: &[&Value], pending: &[Value], now: i64) -> Vec<Stuck> {
     let mut found = Vec::new();
     for release in living {
         if let (Some(why), None) = (stuck::given_up(release), stuck::suspended(release)) {
-            let id = Resource { value: (*release).clone(), origin: None }.id();
+            let id = ObjectId::of(release);
             found.push(Stuck::new(&id, format!("helm-controller has given up ({why})")).heal(Heal::Reset(id)));
         }
     }
@@ -254,9 +254,9 @@ fn unfinished(pending: &Pending, owner: Option<&Value>) -> Stuck {
     let stuck = Stuck::new(&format!("Helm release {namespace}/{name}"), format!("is {status} since {since}: whoever began it is gone"));
     match owner {
         // It unlocks what is pending as soon as it looks (helm-controller `internal/reconcile/unlock.go`).
-        Some(owner) if stuck::suspended(owner).is_none() => stuck.heal(Heal::Reset(Resource { value: owner.clone(), origin: None }.id())),
+        Some(owner) if stuck::suspended(owner).is_none() => stuck.heal(Heal::Reset(ObjectId::of(owner))),
         Some(owner) => {
-            let id = Resource { value: owner.clone(), origin: None }.id();
+            let id = ObjectId::of(owner);
             let namespace = id.namespace.as_deref().unwrap_or_default();
             stuck.fix(format!("helm-controller frees it when it is resumed: flux resume helmrelease {} -n {namespace}", id.name))
         }

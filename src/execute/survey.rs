@@ -99,12 +99,8 @@ pub async fn agent(cluster: &Cluster) -> Result<Option<Agent>, ClusterError> {
     if !agent::is_installed(cluster).await? {
         return Ok(None);
     }
-    let definition = ObjectId {
-        api_version: "apiextensions.k8s.io/v1".into(),
-        kind: "CustomResourceDefinition".into(),
-        namespace: None,
-        name: "kustomizations.kustomize.toolkit.fluxcd.io".into(),
-    };
+    let name = "kustomizations.kustomize.toolkit.fluxcd.io";
+    let definition = ObjectId::new("apiextensions.k8s.io/v1", "CustomResourceDefinition", None, name);
     let definition = cluster.get(&definition).await?.unwrap_or_default();
     let version = definition.pointer("/metadata/labels/app.kubernetes.io~1version").and_then(Value::as_str).unwrap_or_default().to_owned();
     // A sandbox runs it as processes: no Deployment is no trouble.

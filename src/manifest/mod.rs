@@ -29,6 +29,13 @@ impl ObjectId {
         Self { api_version: api_version.to_owned(), kind: kind.to_owned(), namespace: namespace.map(str::to_owned), name: name.to_owned() }
     }
 
+    /// What names an object; an empty text stands for what it does not say.
+    pub fn of(object: &Value) -> Self {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let namespace = Some(text("/metadata/namespace")).filter(|namespace| !namespace.is_empty());
+        Self::new(text("/apiVersion"), text("/kind"), namespace, text("/metadata/name"))
+    }
+
     /// The API group; empty for the core group.
     pub fn group(&self) -> &str {
         self.api_version.rsplit_once('/').map_or("", |(group, _)| group)
@@ -109,11 +116,6 @@ impl Resource {
 
     /// What names it.
     pub fn id(&self) -> ObjectId {
-        ObjectId {
-            api_version: self.api_version().to_owned(),
-            kind: self.kind().to_owned(),
-            namespace: self.namespace().map(str::to_owned),
-            name: self.name().to_owned(),
-        }
+        ObjectId::of(&self.value)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::layers::flux::is_kustomization;
 use crate::layers::outputs::{holds, outputs, shown_in};
-use crate::manifest::Resource;
+use crate::manifest::{ObjectId, Resource};
 use crate::problem::Problem;
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ pub(crate) fn names(resource: &mut Resource) -> Vec<Problem> {
     }
     let mut problems = Vec::new();
     let id = shown_in(&resource.value);
-    let id = Resource { value: id, origin: None }.id();
+    let id = ObjectId::of(&id);
     let origin = resource.origin.clone();
     let mut refuse = |path: &str, value: &mut Value, why: &str| {
         if !holds(value) {

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, ClusterError, Preconditions, wait};
 use crate::execute::Events;
 use crate::execute::destroy::{self, Demolition};
 use crate::layers::infrastructure::{Change, Declared, Difference, at, put};
-use crate::manifest::{ObjectId, Resource};
+use crate::manifest::ObjectId;
 use crate::plan::Plan;
 use crate::problem::count;
 use crate::read::Reading;
@@ -185,7 +185,7 @@ async fn uninstall(cluster: &Cluster) -> Result<(), StrikeError> {
             objects => objects?,
         };
         for object in objects {
-            let id = Resource { value: object, origin: None }.id();
+            let id = ObjectId::of(&object);
             cluster.merge_patch(&id, None, &json!({"metadata": {"finalizers": null}}), "blackstart-disaster").await?;
         }
     }

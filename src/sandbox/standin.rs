@@ -331,12 +331,7 @@ fn service_accounts(reading: &Reading, found: &mut StandIns) {
     let mut missing = BTreeSet::new();
     for read in &reading.layers {
         if let Some(account) = &read.layer.spec.service_account_name {
-            let id = ObjectId {
-                api_version: "v1".into(),
-                kind: "ServiceAccount".into(),
-                namespace: Some(read.layer.id.namespace.clone()),
-                name: account.clone(),
-            };
+            let id = ObjectId::new("v1", "ServiceAccount", Some(&read.layer.id.namespace), account);
             if !declared.contains(&id) {
                 missing.insert((read.layer.id.namespace.clone(), account.clone()));
             }

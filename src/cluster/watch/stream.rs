@@ -177,12 +177,7 @@ fn event(shared: &Shared, key: &(String, String), api: &ApiKind, line: &[u8]) ->
     let Ok(glance) = serde_json::from_slice::<Glance>(line) else { return Ok(None) };
     let metadata = glance.object.metadata;
     let version = metadata.resource_version.into_owned();
-    let id = || ObjectId {
-        api_version: api.api_version.clone(),
-        kind: api.kind.clone(),
-        namespace: metadata.namespace.as_deref().map(str::to_owned),
-        name: metadata.name.as_ref().to_owned(),
-    };
+    let id = || ObjectId::new(&api.api_version, &api.kind, metadata.namespace.as_deref(), &metadata.name);
     match glance.happening.as_ref() {
         "ADDED" | "MODIFIED" => {
             let whole = || serde_json::from_slice::<Whole>(line).ok().map(|whole| whole.object);

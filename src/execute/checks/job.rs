@@ -24,12 +24,7 @@ pub(super) async fn run(check: &Check, job: &Job, asking: &Asking<'_>) -> Result
         format!("{error}{hint}")
     })?;
     let text = |pointer: &str| made.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let id = ObjectId {
-        api_version: "batch/v1".to_owned(),
-        kind: "Job".to_owned(),
-        namespace: Some(job.namespace.clone()),
-        name: text("/metadata/name"),
-    };
+    let id = ObjectId::new("batch/v1", "Job", Some(&job.namespace), &text("/metadata/name"));
     let result = ended(&id, check.timeout, asking).await;
     let result = match result {
         Ok(()) if asking.rehearsal => Ok(format!("{id} has completed; in a rehearsal no container runs")),
