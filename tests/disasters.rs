@@ -143,6 +143,31 @@ fn the_agent_is_gone() {
 }
 
 #[test]
+fn a_region_is_lost_and_it_comes_back_in_another_one() {
+    let Some(report) = rehearse_with("region-lost", 1, &["--region", "eu-central-1"]) else { return };
+    assert_eq!(report["by"]["region"], "eu-central-1", "{:#}", report["by"]);
+    // The snapshots of volumes were copied there; the rest was not, and the environment says what that means.
+    has(&report, CLAIM, "restored");
+    has(&report, "Table ack-system/orders", "lost");
+    has(&report, "Queue ack-system/orders", "lost");
+    has(&report, "Bucket ack-system/receipts", "lost");
+}
+
+#[test]
+fn where_a_lost_region_comes_back_has_to_be_said() {
+    let refused = |more: &[&str]| {
+        let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/shop");
+        let words = ["rehearse", "--disaster", "region-lost", "--environment", "production"];
+        let said = Command::new(env!("CARGO_BIN_EXE_blackstart")).args(words).args(more).arg(shop).output().unwrap();
+        (said.status.code(), String::from_utf8_lossy(&said.stderr).into_owned())
+    };
+    let (code, text) = refused(&[]);
+    assert!(code == Some(2) && text.contains("where it comes back is not said"), "{code:?}: {text}");
+    let (code, text) = refused(&["--region", "eu-central-2"]);
+    assert!(code == Some(1) && text.contains("did you mean eu-central-1?"), "{code:?}: {text}");
+}
+
+#[test]
 fn half_of_it_is_gone() {
     let number = |variable: &str, default: u64| std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let first = number("BLACKSTART_SEED", 1);

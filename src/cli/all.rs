@@ -63,7 +63,7 @@ fn inputs(given: &InputArgs) -> Result<Vec<InputArgs>, Failure> {
         return Ok(names.into_iter().map(|name| InputArgs { environment: Some(name), ..given.clone() }).collect());
     }
     // A single file is the only environment.
-    if read::environment(&given.path, None)?.file.is_some() {
+    if read::environment(&given.path, None, None)?.file.is_some() {
         return Ok(vec![given.clone()]);
     }
     let revision = given.revision.clone().map_or(Revision::WorkingTree, Revision::Named);

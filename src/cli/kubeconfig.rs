@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 /// `blackstart kubeconfig`.
 pub(super) async fn kubeconfig(args: KubeconfigArgs) -> Result<ExitCode, Failure> {
-    let environment = read::environment(&args.path, args.environment.as_deref())?;
+    let environment = read::environment(&args.path, args.environment.as_deref(), args.region.as_deref())?;
     let name = environment.spec.cluster.as_ref().and_then(|cluster| cluster.eks.clone()).ok_or_else(|| {
         Failure::new("spec.cluster names no EKS cluster").hint("add spec.cluster: {eks: {name: NAME}} to blackstart.yaml")
     })?;

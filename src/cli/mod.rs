@@ -201,6 +201,9 @@ pub struct InputArgs {
     /// The environment: its name in environments/, or a file
     #[arg(long, value_name = "NAME|FILE", help_heading = "Input")]
     pub environment: Option<String>,
+    /// Another region than the environment's own: one of its spec.aws.regions
+    #[arg(long, help_heading = "Input")]
+    pub region: Option<String>,
     /// Commit, branch or tag to read
     #[arg(long, value_name = "REV", help_heading = "Input")]
     pub revision: Option<String>,
@@ -221,6 +224,9 @@ struct KubeconfigArgs {
     /// Environment: a name below environments/, or a file
     #[arg(short, long, value_name = "NAME|FILE", value_hint = ValueHint::FilePath)]
     environment: Option<String>,
+    /// Another region than the environment's own: one of its spec.aws.regions
+    #[arg(long)]
+    region: Option<String>,
     /// Write it there instead of to standard output
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
@@ -388,7 +394,7 @@ struct ClusterArgs {
     context: Option<String>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct RehearseArgs {
     #[command(flatten)]
     run: RunArgs,
@@ -398,7 +404,7 @@ struct RehearseArgs {
     /// Leave the sandbox running afterwards, until Ctrl-C
     #[arg(long)]
     keep: bool,
-    /// Build it, lose it, recover it: cluster-deleted, all-deleted, half-deleted, namespace-deleted, agent-deleted, etcd-lost, volumes-remain, or a file
+    /// Build it, lose it, recover it: cluster-deleted, all-deleted, half-deleted, namespace-deleted, agent-deleted, etcd-lost, volumes-remain, region-lost (with --region), or a file
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "bootstrap")]
     disaster: Option<String>,
     /// What a disaster draws; printed where it is drawn itself

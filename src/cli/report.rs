@@ -67,7 +67,8 @@ pub(super) fn place(args: &RunArgs) -> Result<Option<Place>, Failure> {
 
 /// Keeps the report of a run that is over. `cluster` is none where the run's own is gone with it.
 pub(super) async fn keep(place: &Place, report: &Report, args: &RunArgs, cluster: Option<&ClusterArgs>) -> Result<(), Failure> {
-    let environment: Environment = read::environment(&args.input.path, args.input.environment.as_deref())?;
+    let input = &args.input;
+    let environment: Environment = read::environment(&input.path, input.environment.as_deref(), input.region.as_deref())?;
     let files = report::files(report);
     let failed = |why: String| Failure::new(format!("report: cannot be kept in {place}: {why}")).hint("keep it in a folder: --report DIR");
     match place {

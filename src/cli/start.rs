@@ -53,7 +53,7 @@ impl Input {
 
 /// Reads the environment and the repository. `default` is what is read without `--revision`.
 pub(super) async fn read_all(args: &InputArgs, default: Revision) -> Result<(Environment, Reading), Failure> {
-    let environment = read::environment(&args.path, args.environment.as_deref())?;
+    let environment = read::environment(&args.path, args.environment.as_deref(), args.region.as_deref())?;
     read_with(args, environment, default, SecretValues::default()).await
 }
 

@@ -3,6 +3,7 @@
 
 pub mod check;
 mod parse;
+pub mod region;
 
 pub use parse::parse;
 
@@ -69,7 +70,7 @@ pub struct Verify {
 }
 
 /// `spec.aws`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Aws {
     /// Twelve digits.
     pub account_id: String,
@@ -79,6 +80,8 @@ pub struct Aws {
     pub above: Above,
     /// ARN of a role that is assumed with the credentials at hand.
     pub assume_role: Option<String>,
+    /// Other regions that it may come back in, and what is other there.
+    pub regions: BTreeMap<String, region::Elsewhere>,
 }
 
 /// `spec.aws.above`: who makes the AWS resources that layers hold and that the cluster does not need below it.

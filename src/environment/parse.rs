@@ -4,6 +4,7 @@ mod accept;
 mod check;
 mod git;
 mod provision;
+mod region;
 
 use super::{Above, Agent, ArgoCd, Aws, Environment, Restore, RestoreRule, Root, Secret, SecretSource, Variables};
 use crate::manifest::yaml::{Content, Located, SyntaxError, chunks};
@@ -173,6 +174,9 @@ impl Reader<'_> {
             environment.spec.outputs.push(outputs);
         }
         self.named_twice(&environment.spec);
+        if let Some(node) = spec.entries.get("aws") {
+            self.variables_elsewhere(node, &environment.spec);
+        }
         for (index, item) in self.list(&spec, "secrets").iter().enumerate() {
             if let Some(secret) = self.secret(item, &format!("spec.secrets[{index}]")) {
                 environment.spec.secrets.push(secret);
@@ -197,7 +201,7 @@ impl Reader<'_> {
     }
 
     fn aws(&mut self, node: &Located) -> Aws {
-        let fields = self.fields(node, "spec.aws", &["accountID", "region", "above", "assumeRole"]);
+        let fields = self.fields(node, "spec.aws", &["accountID", "region", "regions", "above", "assumeRole"]);
         let above = match (fields.entries.get("above"), self.text(&fields, "above").as_deref()) {
             (_, Some("direct")) => Above::Direct,
             (None, _) | (_, Some("controllers") | None) => Above::Controllers,
@@ -207,7 +211,8 @@ impl Reader<'_> {
             }
         };
         let (account_id, region) = (self.required(&fields, "accountID"), self.required(&fields, "region"));
-        let aws = Aws { account_id, region, above, assume_role: self.text(&fields, "assumeRole") };
+        let (assume_role, regions) = (self.text(&fields, "assumeRole"), self.regions(&fields));
+        let aws = Aws { account_id, region, above, assume_role, regions };
         let is_role = |role: &String| role.starts_with("arn:") && role.contains(":role/");
         if let (Some(node), false) = (fields.entries.get("assumeRole"), aws.assume_role.as_ref().is_none_or(is_role)) {
             self.wrong(node, "spec.aws.assumeRole", "the ARN of a role: arn:aws:iam::111122223333:role/recovery");

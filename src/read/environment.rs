@@ -17,7 +17,14 @@ use zeroize::Zeroizing;
 
 /// The environment of a repository. `chosen` is a name or a file; without it `blackstart.yaml`, else the only file in `environments/`,
 /// else one of which nothing is known. Both are looked for in PATH and the folders above it, up to the top of the repository.
-pub fn environment(path: &Path, chosen: Option<&str>) -> Result<Environment, ReadError> {
+/// `region`: as it is in that one, where that is not its own.
+pub fn environment(path: &Path, chosen: Option<&str>, region: Option<&str>) -> Result<Environment, ReadError> {
+    let environment = at_home(path, chosen)?;
+    let Some(region) = region else { return Ok(environment) };
+    environment.in_region(region).map_err(|problem| ReadError::Invalid { problems: vec![problem] })
+}
+
+fn at_home(path: &Path, chosen: Option<&str>) -> Result<Environment, ReadError> {
     let repository = Repository::open(path)?;
     let root = repository.root();
     let Some(file) = choose(&folders(&repository), chosen)? else { return Ok(Environment::default()) };

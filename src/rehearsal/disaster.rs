@@ -20,6 +20,8 @@ pub struct Disaster {
     pub resources: Resources,
     /// Whether the volumes of claims are deleted too.
     pub volumes: bool,
+    /// Whether the whole region does not answer any more; copies of backups stand in another one.
+    pub region: bool,
 }
 
 /// What a cluster loses.
@@ -60,7 +62,7 @@ pub enum Resources {
 }
 
 /// Names, and what each is.
-pub const NAMED: [(&str, &str); 7] = [
+pub const NAMED: [(&str, &str); 8] = [
     ("cluster-deleted", "the cluster is deleted; other cloud resources and the volumes of claims remain"),
     ("all-deleted", "everything is deleted but backups"),
     ("half-deleted", "up to half of the cloud resources, and half of the namespaces, drawn by --seed"),
@@ -68,6 +70,7 @@ pub const NAMED: [(&str, &str); 7] = [
     ("agent-deleted", "the agent is deleted with its namespace"),
     ("etcd-lost", "the cluster loses all that it held; the cloud resources are the same"),
     ("volumes-remain", "everything is deleted but the volumes of claims and backups"),
+    ("region-lost", "no call to the region is answered; it comes back in --region, from copies of backups there"),
 ];
 
 impl Disaster {
@@ -80,6 +83,7 @@ impl Disaster {
             namespaces: Namespaces::None,
             resources: Resources::None,
             volumes: false,
+            region: false,
         }
     }
 }
@@ -95,6 +99,7 @@ pub fn named(name: &str) -> Option<Disaster> {
         "agent-deleted" => Disaster { agent: true, ..none },
         "etcd-lost" => Disaster { cluster: Cluster::Emptied, ..none },
         "volumes-remain" => Disaster { cluster: Cluster::Deleted, resources: Resources::All, ..none },
+        "region-lost" => Disaster { region: true, ..none },
         _ => return None,
     })
 }
@@ -111,6 +116,7 @@ pub fn named(name: &str) -> Option<Disaster> {
 ///   namespaces: [shop]          # or claiming, half
 ///   resources: [aws/dynamodb/Table/shop/orders]   # or all, half
 ///   volumes: deleted
+///   region: lost                # the rest is of no matter then
 /// ```
 pub fn read(text: &str, file: &str) -> Result<Disaster, Vec<Problem>> {
     let mut reader = Reader { file, problems: Vec::new() };
@@ -140,6 +146,8 @@ pub fn read(text: &str, file: &str) -> Result<Disaster, Vec<Problem>> {
             ("agent", _) => reader.wrong(value.line, "spec.agent: deleted, or absent"),
             ("volumes", Some("deleted")) => disaster.volumes = true,
             ("volumes", _) => reader.wrong(value.line, "spec.volumes: deleted, or absent"),
+            ("region", Some("lost")) => disaster.region = true,
+            ("region", _) => reader.wrong(value.line, "spec.region: lost, or absent"),
             ("namespaces", Some("claiming")) => disaster.namespaces = Namespaces::Claiming,
             ("namespaces", Some("half")) => disaster.namespaces = Namespaces::Half,
             ("namespaces", None) => match texts(value) {
@@ -157,7 +165,7 @@ pub fn read(text: &str, file: &str) -> Result<Disaster, Vec<Problem>> {
                 reader.wrong(value.line, "spec.resources: a list of nodes such as aws/sqs/Queue/shop/orders, all or half");
             }
             (other, _) => {
-                let near = nearest(other, ["cluster", "agent", "namespaces", "resources", "volumes"]);
+                let near = nearest(other, ["cluster", "agent", "namespaces", "resources", "volumes", "region"]);
                 let hint = near.first().map(|near| format!("did you mean {near}?"));
                 let problem = reader.problem(line.0, &format!("spec.{other}: is not known"), hint);
                 reader.problems.push(problem);

@@ -28,8 +28,8 @@ pub struct Mark {
 
 #[derive(Clone, Debug)]
 enum Place {
-    /// The claim, and the volume and snapshot that hold the datum.
-    Claim { claim: ObjectId, volume: String, snapshot: String },
+    /// The claim, the volume and the snapshot that hold the datum, and their tags.
+    Claim { claim: ObjectId, volume: String, snapshot: String, tags: Vec<Tag> },
     /// A table, and the key of the item.
     Table { name: String, key: HashMap<String, AttributeValue> },
     /// A bucket.
@@ -103,10 +103,10 @@ async fn in_volume(cloud: &Cloud, claim: &Claim, id: ObjectId, volume: String) -
     let told = cloud.ec2().describe_volumes().volume_ids(&volume).send().await.map_err(refused("ec2 DescribeVolumes"))?;
     // As backup services do: the snapshot has the tags of its volume.
     let tags: Vec<Tag> = told.volumes().first().map(|volume| volume.tags().to_vec()).unwrap_or_default();
-    let specification = TagSpecification::builder().resource_type(ResourceType::Snapshot).set_tags(Some(tags)).build();
+    let specification = TagSpecification::builder().resource_type(ResourceType::Snapshot).set_tags(Some(tags.clone())).build();
     let made = cloud.ec2().create_snapshot().volume_id(&volume).description(MARK).tag_specifications(specification).send().await;
     let snapshot = made.map_err(refused("ec2 CreateSnapshot"))?.snapshot_id.unwrap_or_default();
-    let place = Place::Claim { claim: id, volume: volume.clone(), snapshot };
+    let place = Place::Claim { claim: id, volume: volume.clone(), snapshot, tags };
     Ok(Mark { state: claim.keeper().to_string(), place: format!("volume {volume}"), saved: true, at: place })
 }
 
@@ -131,11 +131,35 @@ async fn in_table(cloud: &Cloud, declared: &Declared, name: String) -> Result<Ma
     Ok(Mark { state: declared.resource.id().to_string(), place: format!("table {name}"), saved: true, at: Place::Table { name, key } })
 }
 
+/// Copies the backups that can be copied to another region, as backup services do, and turns the marks to what is declared there.
+/// A table's backup stays where it is: no copy of one can be made without AWS Backup.
+pub async fn copy(there: &Cloud, from: &str, declared: &[Declared], marks: &mut [Mark]) -> Result<(), MarkError> {
+    for mark in marks {
+        let twin = declared.iter().find(|declared| declared.resource.id().to_string() == mark.state);
+        let renamed = |path: &str| twin.and_then(|twin| at(twin.spec(), path)).and_then(Value::as_str).map(str::to_owned);
+        match &mut mark.at {
+            Place::Claim { snapshot, tags, .. } => {
+                let specification = TagSpecification::builder().resource_type(ResourceType::Snapshot).set_tags(Some(tags.clone())).build();
+                let copy = there.ec2().copy_snapshot().source_region(from).source_snapshot_id(snapshot.as_str()).description(MARK);
+                let made = copy.tag_specifications(specification).send().await.map_err(refused("ec2 CopySnapshot"))?;
+                *snapshot = made.snapshot_id.unwrap_or_default();
+            }
+            Place::Table { name, .. } => {
+                mark.saved = false;
+                *name = renamed("tableName").unwrap_or_else(|| name.clone());
+            }
+            Place::Bucket { name } => *name = renamed("name").unwrap_or_else(|| name.clone()),
+            Place::Queue { name } => *name = renamed("queueName").unwrap_or_else(|| name.clone()),
+        }
+    }
+    Ok(())
+}
+
 impl Mark {
     /// Whether the datum is there now.
     pub async fn is_back(&self, cloud: &Cloud, cluster: &Cluster) -> Result<bool, MarkError> {
         Ok(match &self.at {
-            Place::Claim { claim, volume, snapshot } => match volume_of(cluster, claim).await? {
+            Place::Claim { claim, volume, snapshot, .. } => match volume_of(cluster, claim).await? {
                 Some(now) if now == *volume => true,
                 Some(now) => {
                     let told = cloud.ec2().describe_volumes().volume_ids(now).send().await.map_err(refused("ec2 DescribeVolumes"))?;

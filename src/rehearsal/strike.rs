@@ -57,6 +57,8 @@ pub struct Before<'a> {
     pub reading: &'a Reading,
     /// The claims of its layers.
     pub claims: &'a [Claim],
+    /// The region that it comes back in, where its own is lost.
+    pub to: Option<&'a str>,
 }
 
 /// What went.
@@ -72,6 +74,8 @@ pub struct Gone {
     pub cluster: bool,
     /// The agent.
     pub agent: bool,
+    /// The region, with all that was in it.
+    pub region: Option<String>,
 }
 
 impl std::fmt::Display for Gone {
@@ -79,6 +83,7 @@ impl std::fmt::Display for Gone {
         let count = |number: usize, noun: &str| (number > 0).then(|| count(number, noun));
         let mut parts: Vec<String> =
             [count(self.resources.len(), "cloud resource"), count(self.volumes, "volume")].into_iter().flatten().collect();
+        parts.extend(self.region.as_ref().map(|region| format!("all of {region}")));
         parts.extend(self.cluster.then(|| "all that the cluster held".to_owned()));
         parts.extend(self.agent.then(|| "the agent".to_owned()));
         parts.extend((!self.namespaces.is_empty()).then(|| format!("namespace {}", self.namespaces.join(", "))));
@@ -105,6 +110,10 @@ pub enum StrikeError {
 
 /// Does it. Gives what went.
 pub async fn strike(disaster: &Disaster, sandbox: &mut Sandbox, before: Before<'_>, seed: u64) -> Result<Gone, StrikeError> {
+    if let Some(to) = before.to {
+        sandbox.lose_region(to).await?;
+        return Ok(Gone { region: before.cloud.as_ref().map(|cloud| cloud.place().region.clone()), ..Gone::default() });
+    }
     let mut dice = fastrand::Rng::with_seed(seed);
     let doomed = doomed(disaster, &before, &mut dice);
     let is_cluster = |node: &String| node.starts_with("aws/eks/Cluster/");

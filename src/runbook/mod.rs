@@ -68,6 +68,11 @@ fn needed(plan: &Plan, environment: &Environment, facts: &Facts, out: &mut Strin
             "Credentials for AWS account **{}**, region **{}**. Any other account is refused. Look: `aws sts get-caller-identity`.",
             aws.account_id, aws.region
         ));
+        let others = aws.regions.keys().filter(|region| **region != aws.region);
+        let others: Vec<String> = others.map(|region| format!("`--region {region}`")).collect();
+        if !others.is_empty() {
+            items.push(format!("If all of {} is lost: {} on every command of this page.", aws.region, others.join(" or ")));
+        }
     }
     match &spec.cluster {
         Some(cluster) if cluster.eks.is_some() => {
@@ -245,6 +250,7 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::region::Elsewhere;
     use crate::environment::{Aws, Secret};
     use crate::plan::estimate::Estimate;
     use crate::plan::{Action, Node};
@@ -257,6 +263,7 @@ mod tests {
             region: "eu-west-1".into(),
             above: crate::environment::Above::default(),
             assume_role: None,
+            regions: [("eu-central-1".to_owned(), Elsewhere::default())].into(),
         });
         environment.spec.secrets = vec![Secret {
             namespace: "flux-system".into(),
@@ -280,6 +287,7 @@ mod tests {
             "# Bringing `shop` back",
             "about **15 minutes**",
             "account **111122223333**",
+            "If all of eu-west-1 is lost: `--region eu-central-1` on every command of this page.",
             "| [ ] | flux-system/sops-age | age.agekey | AWS Systems Manager, parameter `/shop/age` |",
             "$ blackstart recover --report report --environment shop",
             "eks Cluster shop",

@@ -1,7 +1,8 @@
 //! What may happen to a cluster: its API server is away for a moment, or its etcd for good.
 
 use super::control_plane::{self, Places};
-use super::{Programs, Sandbox, SandboxError, nodes, volumes};
+use super::{Programs, REGION, Sandbox, SandboxError, nodes, volumes};
+use std::sync::Arc;
 
 /// All that goes with etcd.
 const CLUSTER: [&str; 8] = [
@@ -42,6 +43,19 @@ impl Sandbox {
         let names = nodes::create(&self.client, &options).await?;
         self.held.await_nodes(&self.client, names).await?;
         volumes::create_class(&self.client).await
+    }
+
+    /// Its region does not answer any more, and the cluster there is lost; an empty one stands in another region.
+    pub async fn lose_region(&mut self, to: &str) -> Result<(), SandboxError> {
+        let home = self.held.options.region.replace(to.to_owned()).unwrap_or_else(|| REGION.to_owned());
+        if let Some(edge) = &self.edge {
+            edge.lose_region(home);
+            self.account.send_replace(Some(Arc::new(volumes::Account::of(edge, to).await?)));
+        }
+        if let Some(cloud) = &mut self.held.state.cloud {
+            to.clone_into(&mut cloud.region);
+        }
+        self.lose_cluster().await
     }
 
     /// The API server ends and starts again, with all that it held.

@@ -55,6 +55,7 @@ use process::{Keeper, Running};
 use serde_json::Value;
 use state::{Component, ProcessId};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -113,6 +114,8 @@ pub struct Sandbox {
     timing: Timing,
     artifacts: artifacts::Artifacts,
     edge: Option<Edge>,
+    /// Where volumes live.
+    account: tokio::sync::watch::Sender<Option<Arc<volumes::Account>>>,
     /// The stand-ins; they end with the sandbox.
     _tasks: JoinSet<()>,
 }
@@ -150,10 +153,11 @@ impl Sandbox {
         volumes::create_class(&stand_in).await?;
         let region = options.region.as_deref().unwrap_or(REGION);
         let account = match &edge {
-            Some(edge) => Some(volumes::Account::of(edge, region).await?),
+            Some(edge) => Some(Arc::new(volumes::Account::of(edge, region).await?)),
             None => None,
         };
-        volumes::start(&stand_in, account, options.stand_ins.clone(), &mut tasks);
+        let (account, current) = tokio::sync::watch::channel(account);
+        volumes::start(&stand_in, current, options.stand_ins.clone(), &mut tasks);
         if let Some(stand_ins) = &options.stand_ins {
             for (object, reason) in STAND_INS.iter().chain(edge.iter().flat_map(|_| CLOUD_STAND_INS)) {
                 let _ = stand_ins.send(StandIn { object: (*object).to_owned(), reason: (*reason).to_owned() });
@@ -167,7 +171,7 @@ impl Sandbox {
         )
         .await?;
         held.state.artifacts = Some(artifacts.port);
-        let mut sandbox = Self { held, client, timing, artifacts, edge, _tasks: tasks };
+        let mut sandbox = Self { held, client, timing, artifacts, edge, account, _tasks: tasks };
         if options.controllers {
             sandbox.install_agent().await?;
             sandbox.start_agent(&AgentFlags::default()).await?;

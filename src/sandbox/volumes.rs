@@ -15,8 +15,10 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -31,6 +33,9 @@ pub(super) struct Account {
     cloud: Cloud,
     region: String,
 }
+
+/// Where they live now.
+pub(super) type Current = watch::Receiver<Option<Arc<Account>>>;
 
 impl Account {
     pub(super) async fn of(edge: &Edge, region: &str) -> Result<Self, SandboxError> {
@@ -93,7 +98,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Runs the stand-in; ends with the set that it was started in.
 ///
 /// With an `account`, each volume also lives there, tagged as the driver does, until its claim lets go of it.
-pub(super) fn start(client: &kube::Client, account: Option<Account>, stand_ins: Option<UnboundedSender<StandIn>>, tasks: &mut JoinSet<()>) {
+pub(super) fn start(client: &kube::Client, account: Current, stand_ins: Option<UnboundedSender<StandIn>>, tasks: &mut JoinSet<()>) {
     let (sender, receiver) = unbounded_channel();
     for resource in [core("PersistentVolumeClaim"), core("PersistentVolume"), classes()] {
         tasks.spawn(follow(client.clone(), resource, sender.clone()));
@@ -111,7 +116,7 @@ pub(super) fn start(client: &kube::Client, account: Option<Account>, stand_ins: 
 
 struct Provisioner {
     client: kube::Client,
-    account: Option<Account>,
+    account: Current,
     classes: BTreeMap<String, Value>,
     /// Claims without a volume by uid, and since when they are seen.
     waiting: BTreeMap<String, (DynamicObject, Instant)>,
@@ -151,7 +156,8 @@ impl Provisioner {
                 if ours && ended && object.metadata.deletion_timestamp.is_none() {
                     let volumes: Api<DynamicObject> = Api::all_with(self.client.clone(), &core("PersistentVolume"));
                     let handle = object.data.pointer("/spec/csi/volumeHandle").and_then(Value::as_str);
-                    if let (Some(account), Some(handle)) = (&self.account, handle) {
+                    let account = self.account.borrow().clone();
+                    if let (Some(account), Some(handle)) = (account, handle) {
                         account.delete(handle).await;
                     }
                     let _ = volumes.delete(&object.metadata.name.unwrap_or_default(), &DeleteParams::default()).await;
@@ -209,7 +215,8 @@ impl Provisioner {
         };
         let zone = zone_of(&self.client, node).await;
         let mut object = volume(uid, &claim, &class, zone.as_deref());
-        if let Some(account) = &self.account {
+        let account = self.account.borrow().clone();
+        if let Some(account) = account {
             let Some(handle) = account.volume(&object, zone.as_deref()).await else { return };
             object["spec"]["csi"]["volumeHandle"] = json!(handle);
         }

@@ -148,6 +148,8 @@ pub(crate) fn manifests(path: &Path) -> Vec<Resource> {
     // It protects what these tests delete.
     let text = text
         .replace("111122223333", ACCOUNT)
+        .replace("${REGION}", REGION)
+        .replace("${RECEIPTS}", "shop-receipts")
         .replace("deletionProtectionEnabled: true\n  globalSecondary", "deletionProtectionEnabled: false\n  globalSecondary");
     documents(&text, &path.file_name().unwrap().to_string_lossy())
 }

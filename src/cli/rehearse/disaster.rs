@@ -4,7 +4,9 @@ use super::super::account::observed;
 use super::super::start::{Input, finish, input, phase, reporter, stop_signal};
 use super::super::{Failure, Output, RehearseArgs, RunArgs, Show};
 use super::{Stage, connect, interrupt};
+use crate::aws::Access;
 use crate::execute::{Events, Finished, Mode};
+use crate::read;
 use crate::rehearsal::disaster::{self, Disaster, NAMED};
 use crate::rehearsal::marks::{self, Mark};
 use crate::rehearsal::strike::{self, Before};
@@ -40,6 +42,8 @@ struct Struck {
 /// All of it, in one sandbox.
 pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Show) -> Result<ExitCode, Failure> {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let there = args;
+    let args = &at_home(args, disaster)?;
     // The report is the recovery's.
     let first = RunArgs { events: None, report: None, output: Output::Human, ..args.run.clone() };
     let (events, first_reporter) = reporter(&first, show)?;
@@ -61,7 +65,7 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
         stage.down().await?;
         return Ok(code);
     }
-    let struck = match Box::pin(strike(args, disaster, &stage, seed)).await {
+    let struck = match Box::pin(strike(args, there, disaster, &stage, seed)).await {
         Ok(struck) => struck,
         Err(failure) => {
             stage.down().await?;
@@ -70,7 +74,8 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     };
     let journals = tempfile::tempdir().map_err(|error| Failure::new("a temporary folder").because(&error))?;
     set_faults(&stage, args.faults).await;
-    let died = interrupt::die(args, &stage, &struck.given, journals.path(), args.interrupt, built_in, seed).await;
+    let died = interrupt::die(there, &stage, &struck.given, journals.path(), args.interrupt, built_in, seed).await;
+    let args = there;
     let (events, reporter) = reporter(&args.run, show)?;
     let result = async {
         let earlier = died?;
@@ -87,6 +92,25 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     stage.end(args, result, events, reporter, &mut stop).await
 }
 
+/// Where it is built: where its region is lost, `--region` is where it comes back.
+fn at_home(args: &RehearseArgs, disaster: &Disaster) -> Result<RehearseArgs, Failure> {
+    let mut home = args.clone();
+    if !disaster.region {
+        return Ok(home);
+    }
+    let refused = |why: &str| {
+        let hint = "name one of spec.aws.regions: --region eu-central-1";
+        Failure::new(format!("--disaster {}: {why}", disaster.name)).hint(hint).code(2)
+    };
+    let Some(there) = home.run.input.region.take() else { return Err(refused("where it comes back is not said")) };
+    let input = &home.run.input;
+    let read = |region: Option<&str>| read::environment(&input.path, input.environment.as_deref(), region);
+    if read(Some(&there))?.spec.aws == read(None)?.spec.aws {
+        return Err(refused(&format!("{there} is the region that is lost")));
+    }
+    Ok(home)
+}
+
 /// What the worst night may hold, as long as the environment comes back.
 async fn set_faults(stage: &Stage, are_on: bool) {
     if let Some(edge) = stage.sandbox.lock().await.edge() {
@@ -95,7 +119,7 @@ async fn set_faults(stage: &Stage, are_on: bool) {
 }
 
 /// Marks what the environment holds, and lets the disaster happen.
-async fn strike(args: &RehearseArgs, disaster: &Disaster, stage: &Stage, seed: u64) -> Result<Struck, Failure> {
+async fn strike(args: &RehearseArgs, there: &RehearseArgs, disaster: &Disaster, stage: &Stage, seed: u64) -> Result<Struck, Failure> {
     let given = input(&args.run.input, true, &Events::silent()).await?;
     let cluster = connect(&given, &*stage.sandbox.lock().await).await?;
     let access = stage.access(&given.environment, false).await;
@@ -108,18 +132,27 @@ async fn strike(args: &RehearseArgs, disaster: &Disaster, stage: &Stage, seed: u
         }
         None => Default::default(),
     };
-    let marks = match &cloud {
+    let mut marks = match &cloud {
         Some(cloud) => marks::put(cloud, &cluster, &given.plan.declared, &claims).await.map_err(|error| Failure::new(error.to_string()))?,
         None => Vec::new(),
     };
+    // In another region its names and places may be other ones.
+    let moved = if disaster.region { Some(input(&there.run.input, true, &Events::silent()).await?) } else { None };
+    let to = moved.as_ref().and_then(|moved| moved.environment.spec.aws.as_ref()).map(|aws| aws.region.as_str());
+    if let (Some(moved), Some(cloud), Some(access)) = (&moved, &cloud, &access) {
+        let to = Access { region: to.map(str::to_owned), ..access.clone() };
+        let elsewhere = super::super::cloud::connect(&to).await?;
+        let copied = marks::copy(&elsewhere, &cloud.place().region, &moved.plan.declared, &mut marks).await;
+        copied.map_err(|error| Failure::new(error.to_string()))?;
+    }
     let saved = marks.iter().filter(|mark| mark.saved).count();
     anstream::eprintln!("\nMarked data in {} places; backups of {saved}.", marks.len());
     let before =
-        Before { cloud, observation: &observation, cluster: &cluster, plan: &given.plan, reading: &given.reading, claims: &claims };
+        Before { cloud, observation: &observation, cluster: &cluster, plan: &given.plan, reading: &given.reading, claims: &claims, to };
     let gone =
         strike::strike(disaster, &mut *stage.sandbox.lock().await, before, seed).await.map_err(|error| Failure::new(error.to_string()))?;
     anstream::eprintln!("Disaster {} (seed {seed}) took {gone}.\n", disaster.name);
-    Ok(Struck { given, marks })
+    Ok(Struck { given: moved.unwrap_or(given), marks })
 }
 
 /// Looks for the marked data: it is back, or the run has said that it is lost, or one that was over before.

@@ -73,7 +73,8 @@ impl Stage {
             }
         });
         // What stands in the environment's file alone; the repository is read beside the sandbox's start.
-        let environment = read::environment(&args.run.input.path, args.run.input.environment.as_deref())?;
+        let input_args = &args.run.input;
+        let environment = read::environment(&input_args.path, input_args.environment.as_deref(), input_args.region.as_deref())?;
         let aws = environment.spec.aws.as_ref();
         let cloud = (aws.is_some() || !environment.spec.infrastructure.is_empty()).then(|| {
             let default = CloudOptions::default();

@@ -73,6 +73,8 @@ struct Shared {
     api_server: Mutex<Option<ApiServer>>,
     calls: Mutex<Vec<Call>>,
     faults: Mutex<Faults>,
+    /// A region that does not answer.
+    lost: Mutex<Option<String>>,
     dice: Mutex<fastrand::Rng>,
     /// Part of the path of the edge's own questions: who does not know it cannot ask them.
     secret: String,
@@ -98,6 +100,7 @@ impl Edge {
             api_server: Mutex::default(),
             calls: Mutex::default(),
             faults: Mutex::default(),
+            lost: Mutex::default(),
             dice: Mutex::new(fastrand::Rng::with_seed(seed)),
             secret: super::state::random()?,
             keys: Credentials { id: format!("AKIA{}", &super::state::random()?.to_uppercase()[..16]), secret: super::state::random()? },
@@ -141,6 +144,11 @@ impl Edge {
         self.shared.set_faults(faults);
     }
 
+    /// No call to this region is answered from now on.
+    pub fn lose_region(&self, region: String) {
+        *lock(&self.shared.lost) = Some(region);
+    }
+
     /// All calls so far; forgotten with this.
     pub fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut lock(&self.shared.calls))
@@ -182,6 +190,9 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     let asked = Asked::new(parts.method, parts.uri, parts.headers, body);
     if let Some(question) = control::question(&asked, &shared.secret) {
         return Ok(control::answer(question, &asked, &shared).await.into_response());
+    }
+    if lock(&shared.lost).as_ref() == Some(&asked.region) {
+        return Err(format!("{} is lost", asked.region));
     }
     let (faults, chance) = (lock(&shared.faults).clone(), lock(&shared.dice).f64());
     tokio::time::sleep(faults.latency).await;
