@@ -96,7 +96,7 @@ async fn all_are_made_once_and_what_is_lost_is_made_again() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(ENVIRONMENT)).unwrap();
     let file = folder.path().join("here.yaml");
     std::fs::write(&file, text.replace("111122223333", ACCOUNT)).unwrap();
-    let environment = read::environment(&root, file.to_str()).unwrap();
+    let environment = read::environment(&root, file.to_str(), None).unwrap();
     let options = ReadOptions {
         path: root,
         entrypoint: None,

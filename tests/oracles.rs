@@ -67,7 +67,7 @@ fn check(case: &Case) {
         roots.push(root);
     }
     let file = case.environment.map(|name| format!("{}/tests/environments/{name}.yaml", env!("CARGO_MANIFEST_DIR")));
-    let environment = read::environment(&path, file.as_deref()).expect("environment");
+    let environment = read::environment(&path, file.as_deref(), None).expect("environment");
     let entrypoint = case.entrypoint.map(str::to_owned);
     let options = ReadOptions { path, entrypoint, revision: Revision::WorkingTree, sources, decrypt: true, allowed_signers: Vec::new() };
     let reading = read::read_blocking(&options, &environment).expect("read");
@@ -225,7 +225,7 @@ fn ack_test_infra_argo() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = unpack(&shared, "ack-test-infra-argo", folder.path());
     let file = format!("{}/tests/environments/ack-test-infra-argo.yaml", env!("CARGO_MANIFEST_DIR"));
-    let environment = read::environment(&path, Some(&file)).expect("environment");
+    let environment = read::environment(&path, Some(&file), None).expect("environment");
     let options = ReadOptions {
         path,
         entrypoint: None,

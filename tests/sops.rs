@@ -91,7 +91,7 @@ spec:
 }
 
 fn planned(folder: &Path) -> (Reading, Plan) {
-    let environment = read::environment(folder, None).expect("environment");
+    let environment = read::environment(folder, None, None).expect("environment");
     let options = ReadOptions {
         path: folder.to_owned(),
         entrypoint: None,

@@ -58,6 +58,11 @@ impl Failure {
         &self.message
     }
 
+    /// The first problem of an input.
+    pub(super) fn first_problem(&self) -> Option<&Problem> {
+        self.problems.first()
+    }
+
     /// The head line and the causes, on one line; without what holds for every failure.
     pub(super) fn reason(&self) -> String {
         let message = self.message.trim_end_matches("; nothing was written");

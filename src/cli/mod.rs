@@ -11,6 +11,7 @@ mod edge;
 mod expected;
 mod failure;
 mod fence;
+mod follow;
 mod form;
 mod keys;
 mod kubeconfig;
@@ -372,6 +373,9 @@ struct StartArgs {
     /// Let the agent follow Git again, after --pin
     #[arg(long, conflicts_with = "pin")]
     unpin: bool,
+    /// Take a commit in that comes meanwhile in PATH and changes what is waited for; after a failure, wait for one that mends it
+    #[arg(long, conflicts_with = "pin")]
+    follow: bool,
     /// Kubeconfig of the cluster whose place this one takes; otherwise the environment's own, where --kubeconfig names another
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     replaces: Option<PathBuf>,

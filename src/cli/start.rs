@@ -1,6 +1,7 @@
 //! `plan`, `bootstrap`, `recover`, `rehearse`: from arguments to a run.
 
 use super::cloud::Ahead;
+use super::follow::Working;
 use super::form::Form;
 use super::prove::Proof;
 use super::{ClusterArgs, Failure, InputArgs, Output, PlanArgs, RunArgs, Show, StartArgs};
@@ -168,17 +169,27 @@ pub(super) async fn input(args: &InputArgs, rehearsal: bool, events: &Events) ->
 
 /// `blackstart bootstrap` and `blackstart recover`.
 pub(super) async fn start(args: StartArgs, mode: Mode, show: Show) -> Result<ExitCode, Failure> {
+    if args.follow {
+        return Box::pin(super::follow::start(&args, mode, show)).await;
+    }
     let (events, reporter) = reporter(&args.run, show)?;
-    let result = Box::pin(start_reported(&args, mode, &events)).await;
+    let result = Box::pin(start_reported(&args, mode, &events, stop_signal(), &watch::channel(None).0)).await;
     finish(result, events, reporter, &args.run, Some(&args.cluster)).await
 }
 
-async fn start_reported(args: &StartArgs, mode: Mode, events: &Events) -> Result<Finished, Failure> {
-    let mut stop = stop_signal();
+/// One run; what it works from is told as soon as it is read.
+pub(super) async fn start_reported(
+    args: &StartArgs,
+    mode: Mode,
+    events: &Events,
+    mut stop: watch::Receiver<u8>,
+    working: &watch::Sender<Working>,
+) -> Result<Finished, Failure> {
     let mut given = tokio::select! {
         given = input(&args.run.input, false, events) => given?,
         _ = stop.changed() => return Err(Failure::new("interrupted before the first write").code(130)),
     };
+    working.send_replace(Some((given.reading.clone(), given.plan.clone())));
     let verb = if mode == Mode::Bootstrap { "bootstrap" } else { "recover" };
     super::context::tell(events, verb, &given.environment, &given.plan.revision, &args.run.input.path);
     let follow = match (args.pin, args.unpin) {
@@ -342,6 +353,11 @@ pub(super) fn phase(events: &Events, name: &str, detail: &str) {
 }
 
 pub(super) fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Reporter), Failure> {
+    reporter_again(args, show, false)
+}
+
+/// `again`: events are added to those of the run before it.
+pub(super) fn reporter_again(args: &RunArgs, show: Show, again: bool) -> Result<(Events, report::Reporter), Failure> {
     let place = super::report::place(args)?;
     let options = report::Options {
         color: show.color,
@@ -349,6 +365,7 @@ pub(super) fn reporter(args: &RunArgs, show: Show) -> Result<(Events, report::Re
         mode: report::Mode::Auto,
         output: if args.output == Output::Json { report::Output::Json } else { report::Output::Human },
         events_file: args.events.clone(),
+        again,
         report_dir: args.report.clone().filter(|_| place.is_none()),
     };
     let (sink, reporter) = report::start(options).map_err(|error| Failure::new(error.to_string()).because(&error).code(3))?;

@@ -15,8 +15,8 @@ pub struct Elsewhere {
 
 impl Environment {
     /// It, as it is in that region; an error where `spec.aws` does not name it.
-    pub fn in_region(mut self, region: &str) -> Result<Self, Problem> {
-        let refused = |message: String, hint: String| Err(Problem::blocks("region-unknown", message).hint(hint));
+    pub fn in_region(mut self, region: &str) -> Result<Self, Box<Problem>> {
+        let refused = |message: String, hint: String| Err(Box::new(Problem::blocks("region-unknown", message).hint(hint)));
         let file = self.file.clone().unwrap_or_else(|| "blackstart.yaml".to_owned());
         let Some(aws) = &mut self.spec.aws else {
             return refused(

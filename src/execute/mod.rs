@@ -42,14 +42,14 @@ use crate::manifest::{ObjectId, Resource};
 use crate::plan::Plan;
 use crate::plan::estimate::Estimate;
 use crate::read::Reading;
-use crate::report::event::{Event, Fate, Happening, Sink};
+use crate::report::event::{Event, Fate, Happening, Outcome, Sink};
 use follow::Follow;
 use futures::future::BoxFuture;
 use handover::Handover;
 use lease::{Lease, LeaseError};
 use progress::Progress;
 use restore::Restored;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -189,15 +189,23 @@ impl RunError {
 pub struct Events {
     sink: Sink,
     run: String,
-    /// What was told of data.
-    fates: Arc<Mutex<BTreeMap<String, Fate>>>,
+    told: Arc<Mutex<Told>>,
+}
+
+/// What a run has told so far.
+#[derive(Debug, Default)]
+struct Told {
+    /// Of data.
+    fates: BTreeMap<String, Fate>,
+    /// Nodes that are as declared, or that nobody has to wait for.
+    ready: BTreeSet<String>,
 }
 
 impl Events {
     /// For a new run; its id is made of the time and the process.
     pub fn new(sink: Sink) -> Self {
         let run = format!("{}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), std::process::id());
-        Self { sink, run, fates: Arc::default() }
+        Self { sink, run, told: Arc::default() }
     }
 
     /// To nobody.
@@ -205,15 +213,31 @@ impl Events {
         Self::new(tokio::sync::mpsc::unbounded_channel().0)
     }
 
+    /// What it has told, for those who ask when its reporter is gone.
+    #[must_use]
+    pub fn remembered(&self) -> Self {
+        Self { told: self.told.clone(), ..Self::silent() }
+    }
+
     /// What this run has told of the data that `state` keeps.
     pub fn fate(&self, state: &str) -> Option<Fate> {
-        self.fates.lock().unwrap_or_else(PoisonError::into_inner).get(state).copied()
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).fates.get(state).copied()
+    }
+
+    /// Whether this run has told that a node is ready, or that it has nothing to do there.
+    pub fn is_ready(&self, node: &str) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).ready.contains(node)
     }
 
     /// Sends one; a reporter that is gone is no reason to stop a recovery.
     pub fn send(&self, happening: Happening) {
-        if let Happening::State(state) = &happening {
-            self.fates.lock().unwrap_or_else(PoisonError::into_inner).insert(state.state.clone(), state.fate);
+        let told = || self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match &happening {
+            Happening::State(state) => drop(told().fates.insert(state.state.clone(), state.fate)),
+            Happening::Finished { node, result: Outcome::Ready | Outcome::Unchanged | Outcome::Skipped, .. } => {
+                told().ready.insert(node.clone());
+            }
+            _ => {}
         }
         let _ = self.sink.send(Event { time: jiff::Timestamp::now(), run: self.run.clone(), happening });
     }

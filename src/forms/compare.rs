@@ -1,6 +1,7 @@
 //! What a change does to order and objects: two plans of the same environment, one beside the other.
 
 use super::{BAD, FAINT, GOOD, TITLE, WARN, commit, short};
+use crate::layers::{LayerId, infrastructure};
 use crate::manifest::{ObjectId, Resource};
 use crate::plan::{Action, Edge, Plan};
 use crate::problem::count;
@@ -8,6 +9,9 @@ use crate::read::Reading;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+
+/// What is below the cluster, as a layer.
+pub(super) const INFRASTRUCTURE: &str = "infrastructure";
 
 /// What `plan --compare REV -o json` prints.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -116,7 +120,7 @@ pub(super) fn objects(before: &Reading, after: &Reading) -> Vec<Changed> {
         let layers = reading.layers.iter().filter(|read| read.rendered);
         let layers = layers.map(|read| (read.layer.id.to_string(), read.objects.iter().map(|object| (object.id(), object)).collect()));
         let below = reading.infrastructure.iter().map(|object| (object.id(), object)).collect();
-        layers.chain([("infrastructure".to_owned(), below)]).collect()
+        layers.chain([(INFRASTRUCTURE.to_owned(), below)]).collect()
     }
     let (old, new) = (all(before), all(after));
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
@@ -142,6 +146,23 @@ pub(super) fn objects(before: &Reading, after: &Reading) -> Vec<Changed> {
 }
 
 impl Comparison {
+    /// Nodes whose work is another one: new or gone, other objects, other edges to them, another declaration.
+    pub fn touched(&self) -> BTreeSet<String> {
+        let mut nodes: BTreeSet<String> = self.added.iter().chain(&self.removed).cloned().collect();
+        nodes.extend(self.edges_added.iter().chain(&self.edges_removed).map(|edge| edge.to.clone()));
+        for Changed { layer, added, removed, changed } in &self.objects {
+            let objects = added.iter().chain(removed).chain(changed);
+            if layer == INFRASTRUCTURE {
+                nodes.extend(objects.filter_map(infrastructure::node_of));
+            } else {
+                nodes.insert(format!("layer/{layer}"));
+                let layers = objects.filter(|id| id.kind == "Kustomization" && id.group() == "kustomize.toolkit.fluxcd.io");
+                nodes.extend(layers.map(|id| LayerId::new(id.namespace.as_deref().unwrap_or_default(), &id.name).node()));
+            }
+        }
+        nodes
+    }
+
     /// In one sentence.
     pub fn summary(&self) -> String {
         let sum = |of: fn(&Changed) -> usize| self.objects.iter().map(of).sum::<usize>();

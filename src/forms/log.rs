@@ -1,6 +1,6 @@
 //! What changed between two revisions, layer by layer: commits that touch what a layer is made of, and what became of its objects.
 
-use super::compare::{Changed, objects};
+use super::compare::{Changed, INFRASTRUCTURE, objects};
 use super::markdown::{Bounded, escaped};
 use super::{BAD, FAINT, GOOD, NAME, TITLE, WARN, commit};
 use crate::layers::LayerId;
@@ -15,9 +15,6 @@ use std::fmt::Write as _;
 
 /// Commits that touch no layer, in the terminal.
 const ELSEWHERE: usize = 10;
-
-/// What is below the cluster, as a layer.
-const INFRASTRUCTURE: &str = "infrastructure";
 
 /// What `log -o json` prints.
 #[derive(Clone, Debug, Serialize)]

@@ -54,7 +54,7 @@ pub fn yaml(data: &impl Serialize) -> String {
 }
 
 /// The first twelve digits of a commit, and whether the working tree had changes.
-fn commit(revision: &str) -> (&str, bool) {
+pub fn commit(revision: &str) -> (&str, bool) {
     let (sha, dirty) = revision.split_once('-').map_or((revision, false), |(sha, _)| (sha, true));
     (sha.get(..12).unwrap_or(sha), dirty)
 }
@@ -68,7 +68,7 @@ fn word(severity: Severity) -> &'static str {
 }
 
 /// `namespace/name` of a layer, and what other nodes are called in a sentence.
-fn short(node: &str) -> &str {
+pub fn short(node: &str) -> &str {
     node.strip_prefix("layer/").or_else(|| node.strip_prefix("aws/")).unwrap_or(node)
 }
 

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 pub fn environment(path: &Path, chosen: Option<&str>, region: Option<&str>) -> Result<Environment, ReadError> {
     let environment = at_home(path, chosen)?;
     let Some(region) = region else { return Ok(environment) };
-    environment.in_region(region).map_err(|problem| ReadError::Invalid { problems: vec![problem] })
+    environment.in_region(region).map_err(|problem| ReadError::Invalid { problems: vec![*problem] })
 }
 
 fn at_home(path: &Path, chosen: Option<&str>) -> Result<Environment, ReadError> {

@@ -33,6 +33,8 @@ pub struct Options {
     pub output: Output,
     /// `--events`: JSON lines are written here, each at once.
     pub events_file: Option<PathBuf>,
+    /// Add to that file instead of beginning it anew.
+    pub again: bool,
     /// `--report`: report.json, report.md and report.html are written into this folder, which is made if need be.
     pub report_dir: Option<PathBuf>,
 }
@@ -132,7 +134,7 @@ pub struct Reporter {
 
 /// Opens the files and starts to show; needs a tokio runtime. Files that cannot be opened are an error now, before anything is done.
 pub fn start(options: Options) -> Result<(Sink, Reporter), Error> {
-    let events = options.events_file.as_deref().map(open_events).transpose()?;
+    let events = options.events_file.as_deref().map(|path| open_events(path, options.again)).transpose()?;
     if let Some(path) = &options.report_dir {
         std::fs::create_dir_all(path).map_err(|source| Error::Folder { path: path.clone(), source })?;
     }
@@ -162,8 +164,9 @@ impl Reporter {
     }
 }
 
-fn open_events(path: &Path) -> Result<File, Error> {
-    File::create(path).map_err(|source| Error::Events { path: path.to_owned(), source })
+fn open_events(path: &Path, again: bool) -> Result<File, Error> {
+    let file = if again { File::options().append(true).create(true).open(path) } else { File::create(path) };
+    file.map_err(|source| Error::Events { path: path.to_owned(), source })
 }
 
 /// Everything that is written to, and what is known.

@@ -274,7 +274,7 @@ fn pgp_keys_decrypt_from_a_keyring_of_their_own() {
         decrypt: true,
         allowed_signers: Vec::new(),
     };
-    let reading = read::read_blocking(&options, &read::environment(environment.path(), None).unwrap()).unwrap();
+    let reading = read::read_blocking(&options, &read::environment(environment.path(), None, None).unwrap()).unwrap();
     assert_eq!(reading.problems, []);
     let layer = reading.layers.iter().find(|read| read.layer.id.name == "one").unwrap();
     let secret = layer.objects.iter().find(|object| object.kind() == "Secret").unwrap();

@@ -16,7 +16,6 @@ use crate::sandbox::edge::Faults;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// A disaster by name or from a file.
 pub(super) fn known(name: &str) -> Result<Disaster, Failure> {
@@ -50,11 +49,10 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     let mut stop = stop_signal();
     let built = async {
         let (stage, given) = Box::pin(Stage::up(args, &events, &mut stop)).await?;
-        let began = Instant::now();
         let finished = Box::pin(stage.run(args, &events, given, Mode::Bootstrap, None, true)).await?;
-        Ok::<_, Failure>((stage, finished, began.elapsed()))
+        Ok::<_, Failure>((stage, finished))
     };
-    let (stage, finished, built_in) = match Box::pin(built).await {
+    let (stage, finished) = match Box::pin(built).await {
         Ok(built) => built,
         Err(failure) => return finish(Err(failure), events, first_reporter, &first, None).await,
     };
@@ -74,7 +72,7 @@ pub(super) async fn rehearse(args: &RehearseArgs, disaster: &Disaster, show: Sho
     };
     let journals = tempfile::tempdir().map_err(|error| Failure::new("a temporary folder").because(&error))?;
     set_faults(&stage, args.faults).await;
-    let died = interrupt::die(there, &stage, &struck.given, journals.path(), args.interrupt, built_in, seed).await;
+    let died = interrupt::die(there, &stage, &struck.given, journals.path(), args.interrupt, seed).await;
     let args = there;
     let (events, reporter) = reporter(&args.run, show)?;
     let result = async {

@@ -16,7 +16,7 @@ pub use open::{Filled, filled, known_output};
 pub use references::{Needs, needs, resolve, unresolved};
 pub use status::{gives, status};
 
-use crate::manifest::Resource;
+use crate::manifest::{ObjectId, Resource};
 use crate::problem::{Origin, Problem, nearest};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -232,8 +232,13 @@ pub fn service(resource: &Resource) -> Option<&str> {
 
 /// Id of an ACK manifest's node, whether or not its kind is known: `aws/<service>/<Kind>/<namespace>/<name>`; none for anything else.
 pub fn node(resource: &Resource) -> Option<String> {
-    let namespace = resource.namespace().unwrap_or("default");
-    Some(format!("aws/{}/{}/{namespace}/{}", service(resource)?, resource.kind(), resource.name()))
+    node_of(&resource.id())
+}
+
+/// The same by what names the manifest.
+pub fn node_of(id: &ObjectId) -> Option<String> {
+    let service = id.group().strip_suffix(GROUP).filter(|service| *service != "services")?;
+    Some(format!("aws/{service}/{}/{}/{}", id.kind, id.namespace.as_deref().unwrap_or("default"), id.name))
 }
 
 /// Facts of a manifest's kind.
