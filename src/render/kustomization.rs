@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 
 /// Whether `spec` changes the kustomization.
 pub(crate) fn changes(spec: &Spec) -> bool {
-    target_namespace(spec).is_some() || !spec.patches.is_empty() || changes_more(spec)
+    target_namespace(spec).is_some() || !spec.patches.is_empty() || !spec.components.is_empty() || changes_more(spec)
 }
 
-/// Whether it changes more than the namespace and by patches.
+/// Whether it changes more than by namespace, patches and components.
 pub(crate) fn changes_more(spec: &Spec) -> bool {
-    !(spec.images.is_empty() && spec.components.is_empty())
+    !spec.images.is_empty()
         || [&spec.name_prefix, &spec.name_suffix].iter().any(|text| text.as_deref().is_some_and(|text| !text.is_empty()))
 }
 
@@ -24,6 +24,11 @@ pub(crate) fn target_namespace(spec: &Spec) -> Option<&str> {
 pub(crate) fn listing(resources: &[String]) -> Value {
     let resources: Vec<String> = resources.iter().map(|path| format!("./{path}")).collect();
     json!({"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": resources})
+}
+
+/// Those that count; `exists` tells whether a component's folder is there.
+pub(crate) fn components(spec: &Spec, exists: impl Fn(&str) -> bool) -> impl Iterator<Item = &String> {
+    spec.components.iter().filter(move |path| !spec.ignore_missing_components || exists(path))
 }
 
 /// Merges `spec`; `exists` tells whether a component's folder is there.
@@ -40,8 +45,7 @@ pub(crate) fn merge(own: Value, spec: &Spec, exists: impl Fn(&str) -> bool) -> V
         }
     }
     append(&mut map, "patches", spec.patches.iter().cloned());
-    let components = spec.components.iter().filter(|path| !spec.ignore_missing_components || exists(path));
-    append(&mut map, "components", components.map(|path| path.as_str().into()));
+    append(&mut map, "components", components(spec, exists).map(|path| path.as_str().into()));
     for image in &spec.images {
         let list = list(&mut map, "images");
         match list.iter_mut().find(|other| other.get("name") == image.get("name")) {

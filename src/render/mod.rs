@@ -162,7 +162,7 @@ pub struct Rendered {
 
 /// Objects of a folder of plain manifests, without kustomize; none where that is needed.
 pub fn plain(root: &Path, path: &str) -> Option<Vec<Resource>> {
-    native::build(root, path, None, &[])
+    native::build(root, path, &native::Additions::default())
 }
 
 /// Clones that stand for remote bases: URL or the last part of one, and a folder.
@@ -221,12 +221,15 @@ impl Renderer {
         let quick = || {
             let namespace = kustomization::target_namespace(&request.spec);
             let patches: Vec<Patch> = request.spec.patches.iter().map(Patch::read).collect::<Option<_>>()?;
-            let plain = native::build(&request.root, path, namespace, &patches);
+            let exists = |component: &str| join(path, component).is_some_and(|folder| request.root.join(folder).is_dir());
+            let components: Vec<&String> = kustomization::components(&request.spec, exists).collect();
+            let plain = native::build(&request.root, path, &native::Additions { namespace, components: &components, patches: &patches });
             if plain.is_some() || !changed {
                 return plain;
             }
             let spec = Spec { target_namespace: None, patches: Vec::new(), ..request.spec.clone() };
-            let built = self.kustomize(&Request { spec, ..request.clone() }, path, false, more).ok()?;
+            let changed = kustomization::changes(&spec);
+            let built = self.kustomize(&Request { spec, ..request.clone() }, path, changed, more).ok()?;
             native::finish(built, namespace, &patches)
         };
         let done = if more.is_empty() && !kustomization::changes_more(&request.spec) { quick() } else { None };

@@ -6,7 +6,7 @@ use super::patch::Patch;
 use crate::manifest::yaml::documents;
 use crate::manifest::{ObjectId, Resource};
 use crate::problem::Origin;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
@@ -53,16 +53,30 @@ fn walk(folder: &Path, inside: &str, found: &mut Vec<String>) -> std::io::Result
     Ok(())
 }
 
+/// What a layer adds to its folder.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Additions<'a> {
+    /// Takes the place of the one that the folder's own kustomization names.
+    pub(super) namespace: Option<&'a str>,
+    /// Folders, from the layer's own.
+    pub(super) components: &'a [&'a String],
+    /// Patches.
+    pub(super) patches: &'a [Patch],
+}
+
 /// Renders the folder `path` (from `root`, with `/`), or says that kustomize must do it. Origins name files from `root`.
-/// `namespace` takes the place of the one that the folder's own kustomization names.
-pub(super) fn build(root: &Path, path: &str, namespace: Option<&str>, patches: &[Patch]) -> Option<Vec<Resource>> {
+pub(super) fn build(root: &Path, path: &str, more: &Additions<'_>) -> Option<Vec<Resource>> {
+    let Additions { namespace, components, patches } = *more;
     let mut build = Build { root, open: Vec::new(), resources: Vec::new() };
     let folder = root.join(path);
     if kustomization_file(&folder).is_some() {
-        build.folder(path, namespace)?;
+        build.folder(path, more)?;
     } else {
         for inside in scan(&folder).ok()? {
             build.entry(&join(path, &inside)?)?;
+        }
+        for component in components {
+            build.component(&join(path, component)?)?;
         }
         place(&mut build.resources, namespace)?;
     }
@@ -141,46 +155,70 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    /// `namespace` takes the place of its own.
-    fn folder(&mut self, path: &str, namespace: Option<&str>) -> Option<()> {
+    /// A folder with a kustomization; its namespace is set at the end, for what its components bring too.
+    fn folder(&mut self, path: &str, more: &Additions<'_>) -> Option<()> {
+        let map = self.kustomization(path, "Kustomization")?;
+        let own = map.get("namespace").and_then(Value::as_str);
+        let namespace = more.namespace.or(own).filter(|namespace| !namespace.is_empty());
+        let first = self.resources.len();
+        self.open.push(path.to_owned());
+        self.parts(path, &map)?;
+        for component in more.components {
+            self.component(&join(path, component)?)?;
+        }
+        self.open.pop();
+        place(&mut self.resources[first..], namespace)
+    }
+
+    /// A component that only brings resources.
+    fn component(&mut self, path: &str) -> Option<()> {
+        let map = self.kustomization(path, "Component").filter(|map| !map.contains_key("namespace"))?;
+        self.open.push(path.to_owned());
+        self.parts(path, &map)?;
+        self.open.pop();
+        Some(())
+    }
+
+    /// Resources first, then components, as kustomize takes them (`internal/target`, `accumulateTarget`).
+    fn parts(&mut self, path: &str, map: &Map<String, Value>) -> Option<()> {
+        for entry in map.get("resources")?.as_array()? {
+            self.entry(&local(path, entry)?)?;
+        }
+        for entry in map.get("components").map_or(Some(&[][..]), |list| list.as_array().map(Vec::as_slice))? {
+            self.component(&local(path, entry)?)?;
+        }
+        Some(())
+    }
+
+    /// The kustomization of a folder, where it only lists resources and components and names a namespace.
+    fn kustomization(&self, path: &str, kind: &str) -> Option<Map<String, Value>> {
         let folder = self.root.join(path);
         let mut files = KUSTOMIZATION_FILES.into_iter().filter(|name| folder.join(name).is_file());
         let file = files.next()?;
         if files.next().is_some() || self.open.iter().any(|open| open == path) {
             return None;
         }
-        let found = documents(&fs::read_to_string(folder.join(file)).ok()?).ok()?;
-        let [document] = found.as_slice() else { return None };
-        let map = document.value.as_object()?;
+        let mut found = documents(&fs::read_to_string(folder.join(file)).ok()?).ok()?;
+        let (Some(document), true) = (found.pop(), found.is_empty()) else { return None };
+        let Value::Object(map) = document.value else { return None };
+        // What a Kustomization does not say of itself, kustomize adds; of a component it has to be said.
+        let is_component = kind == "Component";
+        let version = if is_component { "kustomize.config.k8s.io/v1alpha1" } else { "kustomize.config.k8s.io/v1beta1" };
         let plain = map.iter().all(|(key, value)| match key.as_str() {
-            "apiVersion" => value == "kustomize.config.k8s.io/v1beta1",
-            "kind" => value == "Kustomization",
-            "resources" => true,
+            "apiVersion" => value == version,
+            "kind" => value == kind,
+            "resources" | "components" => true,
             "namespace" => value.is_string(),
             _ => false,
         });
-        if !plain {
-            return None;
-        }
-        let namespace = namespace.or_else(|| map.get("namespace").and_then(Value::as_str)).filter(|namespace| !namespace.is_empty());
-        let first = self.resources.len();
-        self.open.push(path.to_owned());
-        for entry in map.get("resources")?.as_array()? {
-            let entry = entry.as_str()?;
-            if entry.is_empty() || entry.starts_with('/') || entry.contains("://") || entry.contains('?') || entry.contains('@') {
-                return None;
-            }
-            self.entry(&join(path, entry)?)?;
-        }
-        self.open.pop();
-        place(&mut self.resources[first..], namespace)
+        (plain && (!is_component || map.contains_key("kind"))).then_some(map)
     }
 
     fn entry(&mut self, path: &str) -> Option<()> {
         let place = self.root.join(path);
         let metadata = fs::symlink_metadata(&place).ok()?;
         if metadata.is_dir() {
-            return self.folder(path, None);
+            return self.folder(path, &Additions::default());
         }
         if !metadata.is_file() {
             return None;
@@ -234,23 +272,30 @@ impl Build<'_> {
     }
 }
 
+/// An entry of a kustomization that names something of the same repository.
+fn local(folder: &str, entry: &Value) -> Option<String> {
+    let entry = entry.as_str()?;
+    let is_remote = entry.is_empty() || entry.starts_with('/') || entry.contains("://") || entry.contains('?') || entry.contains('@');
+    if is_remote { None } else { join(folder, entry) }
+}
+
 /// Puts resources into a namespace, as kustomize's transformer does (sigs.k8s.io/kustomize/api, `filters/namespace`), which takes every kind
 /// that it does not know for a namespaced one.
 fn place(resources: &mut [Resource], namespace: Option<&str>) -> Option<()> {
     let Some(namespace) = namespace else { return Some(()) };
     for resource in resources {
-        if !is_simply_placed(resource) {
-            return None;
+        let field = field_of_namespace(resource)?;
+        if let Some(field) = field {
+            resource.value.get_mut("metadata")?.as_object_mut()?.insert(field.to_owned(), namespace.into());
         }
-        resource.value.get_mut("metadata")?.as_object_mut()?.insert("namespace".to_owned(), namespace.into());
     }
     Some(())
 }
 
-/// Whether nothing but `metadata.namespace` changes where a namespace is set: neither a kind that has none, nor one that names a namespace
-/// elsewhere (subjects, services of webhooks), nor one that is renamed with it.
-fn is_simply_placed(resource: &Resource) -> bool {
-    const KNOWN: [&str; 18] = [
+/// The field of the metadata that says the namespace, where nothing else changes with it; `Some(None)` where there is none at all. A Namespace
+/// is renamed. None where a namespace is named elsewhere too (service accounts as subjects, services of webhooks).
+fn field_of_namespace(resource: &Resource) -> Option<Option<&'static str>> {
+    const KNOWN: [&str; 20] = [
         "ConfigMap",
         "CronJob",
         "DaemonSet",
@@ -264,13 +309,30 @@ fn is_simply_placed(resource: &Resource) -> bool {
         "PersistentVolumeClaim",
         "Pod",
         "PodDisruptionBudget",
+        "ResourceClaim",
+        "ResourceClaimTemplate",
         "ResourceQuota",
         "Role",
         "Service",
         "ServiceAccount",
         "StatefulSet",
     ];
-    is_defined_by_others(resource.group()) || resource.kind() == "Secret" || KNOWN.contains(&resource.kind())
+    if is_defined_by_others(resource.group()) {
+        return Some(Some("namespace"));
+    }
+    match resource.kind() {
+        "Namespace" => Some(Some("name")),
+        "ClusterRole" => Some(None),
+        "ClusterRoleBinding" => names_no_account(resource).then_some(None),
+        "RoleBinding" => names_no_account(resource).then_some(Some("namespace")),
+        kind => (kind == "Secret" || KNOWN.contains(&kind)).then_some(Some("namespace")),
+    }
+}
+
+/// Whether no subject of a binding is a service account: those stand in namespaces too.
+fn names_no_account(binding: &Resource) -> bool {
+    let subjects = binding.value.get("subjects").and_then(Value::as_array);
+    subjects.into_iter().flatten().all(|subject| matches!(subject["kind"].as_str(), Some("Group" | "User")))
 }
 
 /// Whether kustomize knows nothing of a group's kinds.
@@ -364,7 +426,7 @@ mod tests {
             ("app/own/deep/x.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n"),
         ]);
         assert_eq!(scan(&root.path().join("app")).expect("scanned"), ["b.yaml", "own", "sub/a.yml"]);
-        let found = build(root.path(), "app", None, &[]).expect("plain");
+        let found = build(root.path(), "app", &Additions::default()).expect("plain");
         let names: Vec<_> = found.iter().map(|resource| (resource.name(), resource.origin.as_ref().expect("origin").to_string())).collect();
         assert_eq!(
             names,
@@ -378,7 +440,7 @@ mod tests {
             ["namePrefix: x\nresources: [a.yaml]\n", "resources: [a.yaml, a.yaml]\n", "resources: [https://x/y]\n", "resources: [.]\n"]
         {
             let root = tree(&[("kustomization.yaml", kustomization), ("a.yaml", A)]);
-            assert!(build(root.path(), "", None, &[]).is_none(), "{kustomization}");
+            assert!(build(root.path(), "", &Additions::default()).is_none(), "{kustomization}");
         }
     }
 
@@ -391,13 +453,23 @@ mod tests {
             ("sub/b.yaml", "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: b}\n"),
         ]);
         let namespaces = |target| -> Vec<String> {
-            let found = build(root.path(), "", target, &[]).expect("plain");
+            let found = build(root.path(), "", &Additions { namespace: target, ..Additions::default() }).expect("plain");
             found.iter().map(|resource| resource.namespace().unwrap_or("none").to_owned()).collect()
         };
         assert_eq!(namespaces(None), ["own", "own"]);
         assert_eq!(namespaces(Some("target")), ["target", "target"]);
+        let binding = |subject: &str| {
+            format!(
+                "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: a}}\nsubjects: [{{kind: {subject}, name: x}}]\n"
+            )
+        };
+        fs::write(root.path().join("a.yaml"), binding("ServiceAccount")).expect("written");
+        assert!(build(root.path(), "", &Additions::default()).is_none(), "its subject may move too");
+        fs::write(root.path().join("a.yaml"), binding("Group")).expect("written");
+        assert_eq!(namespaces(Some("target")), ["none", "target"]);
         fs::write(root.path().join("a.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n").expect("written");
-        assert!(build(root.path(), "", None, &[]).is_none(), "it would be renamed");
+        let found = build(root.path(), "", &Additions::default()).expect("plain");
+        assert_eq!((found[0].kind(), found[0].name(), found[0].namespace()), ("Namespace", "own", None));
     }
 
     #[test]
@@ -418,7 +490,7 @@ mod tests {
     fn lists_are_taken_apart_and_local_configuration_is_dropped() {
         let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: a}\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: b, annotations: {config.kubernetes.io/local-config: 'true'}}\n";
         let root = tree(&[("l.yaml", list)]);
-        let found = build(root.path(), "", None, &[]).expect("plain");
+        let found = build(root.path(), "", &Additions::default()).expect("plain");
         assert_eq!(found.iter().map(Resource::name).collect::<Vec<_>>(), ["a"]);
     }
 
@@ -440,39 +512,66 @@ mod tests {
             "patch": "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: _, annotations: {by: test}}\nspec: {install: {crds: Skip}, values: {list: [a, b], deep: {er: 1}}}\n",
             "target": {"group": "helm.toolkit.fluxcd.io", "kind": "HelmRelease"},
         });
-        let mut compared = 0;
+        let (mut compared, mut with_components) = (0, 0);
         for archive in archives.flatten().filter(|entry| entry.path().extension().is_some_and(|extension| extension == "gz")) {
             let root = tempfile::tempdir().expect("a folder");
             let file = fs::File::open(archive.path()).expect("archive");
             tar::Archive::new(flate2::read::GzDecoder::new(file)).unpack(root.path()).expect("unpacked");
             let root = root.path().canonicalize().expect("a path");
             let mut folders = vec![String::new()];
-            while let Some(folder) = folders.pop() {
+            let mut next = 0;
+            while let Some(folder) = folders.get(next).cloned() {
                 let inner = fs::read_dir(root.join(&folder)).expect("read").flatten().filter(|entry| entry.path().is_dir());
                 folders.extend(inner.filter_map(|entry| join(&folder, entry.file_name().to_str()?)));
-                // With a namespace, each kustomize reads the whole OpenAPI first: every fourth folder has to do.
-                let ways = [(None, vec![]), (Some("target"), vec![patch.clone()])];
-                for (target, patches) in ways.into_iter().take(if compared % 4 == 0 { 2 } else { 1 }) {
+                next += 1;
+            }
+            let is_component = |folder: &&String| {
+                fs::read_to_string(root.join(folder).join("kustomization.yaml")).is_ok_and(|text| text.contains("kind: Component"))
+            };
+            let components: Vec<&String> = folders.iter().filter(is_component).collect();
+            for (number, folder) in folders.iter().enumerate() {
+                let component = components.get(number % components.len().max(1));
+                let up = "../".repeat(folder.split('/').filter(|part| !part.is_empty()).count());
+                let component: Vec<String> = component.map(|component| format!("{up}{component}")).into_iter().collect();
+                // With a namespace, each kustomize reads the whole OpenAPI first: some folders have to do.
+                let ways = [
+                    (true, None, vec![], vec![]),
+                    (number % 4 == 0, Some("target"), vec![patch.clone()], vec![]),
+                    (!component.is_empty() && number % 2 == 0, None, vec![], component.clone()),
+                    (!component.is_empty() && number % 8 == 1, Some("target"), vec![], component),
+                ];
+                for (_, target, patches, components) in ways.into_iter().filter(|(is_tried, ..)| *is_tried) {
                     let simple: Option<Vec<Patch>> = patches.iter().map(Patch::read).collect();
                     let simple = simple.expect("a simple patch");
-                    let plain = build(&root, &folder, target, &simple).or_else(|| {
-                        let spec = Spec { path: folder.clone(), ..Spec::default() };
-                        let own = Request { root: root.clone(), content: String::new(), spec, keys: None };
-                        finish(renderer.kustomize(&own, &folder, false, &serde_json::Map::new()).ok()?, target, &simple)
+                    let request = |target: Option<&str>, patches: &[Value]| {
+                        let target_namespace = target.map(str::to_owned);
+                        let spec = Spec {
+                            path: folder.clone(),
+                            target_namespace,
+                            patches: patches.to_vec(),
+                            components: components.clone(),
+                            ..Spec::default()
+                        };
+                        Request { root: root.clone(), content: String::new(), spec, keys: None }
+                    };
+                    let own: Vec<&String> = components.iter().collect();
+                    let more = Additions { namespace: target, components: &own, patches: &simple };
+                    let none = serde_json::Map::new();
+                    let plain = build(&root, folder, &more).or_else(|| {
+                        let own = request(None, &[]);
+                        finish(renderer.kustomize(&own, folder, !components.is_empty(), &none).ok()?, target, &simple)
                     });
                     let Some(plain) = plain.filter(|plain| !plain.is_empty()) else { continue };
-                    let target_namespace = target.map(str::to_owned);
-                    let spec = Spec { path: folder.clone(), target_namespace, patches, ..Spec::default() };
-                    let request = Request { root: root.clone(), content: String::new(), spec, keys: None };
                     let built = renderer
-                        .kustomize(&request, &folder, target.is_some(), &serde_json::Map::new())
+                        .kustomize(&request(target, &patches), folder, target.is_some() || !components.is_empty(), &none)
                         .unwrap_or_else(|error| panic!("{folder}: {error}"));
                     let values = |resources: Vec<Resource>| resources.into_iter().map(|resource| resource.value).collect::<Vec<_>>();
-                    assert_eq!(values(plain), values(built), "{} {folder} {target:?}", archive.path().display());
+                    assert_eq!(values(plain), values(built), "{} {folder} {target:?} {components:?}", archive.path().display());
                     compared += 1;
+                    with_components += usize::from(!components.is_empty());
                 }
             }
         }
-        assert!(compared > 60, "only {compared} folders were compared");
+        assert!(compared > 60 && with_components > 20, "only {compared} folders were compared, {with_components} with components");
     }
 }
