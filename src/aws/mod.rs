@@ -182,12 +182,15 @@ fn is_loopback(endpoint: &str) -> bool {
 impl Cloud {
     /// Connects, asks who we are, and refuses any other account than the allowed one. Writes nothing.
     pub async fn connect(access: &Access) -> Result<Self, AccessError> {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            // Adaptive: one token bucket a service slows all calls down together when it throttles.
-            .retry_config(RetryConfig::adaptive().with_max_attempts(8))
-            .timeout_config(
-                TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).operation_attempt_timeout(Duration::from_secs(30)).build(),
-            );
+        // Adaptive: one token bucket a service slows all calls down together when it throttles.
+        let mut retry = RetryConfig::adaptive().with_max_attempts(8);
+        if access.sandbox.is_some() {
+            // There a minute is a second.
+            retry = retry.with_initial_backoff(Duration::from_millis(50)).with_max_backoff(Duration::from_secs(1));
+        }
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry).timeout_config(
+            TimeoutConfig::builder().connect_timeout(Duration::from_secs(5)).operation_attempt_timeout(Duration::from_secs(30)).build(),
+        );
         if let Some(region) = &access.region {
             loader = loader.region(Region::new(region.clone()));
         }

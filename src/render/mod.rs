@@ -225,15 +225,18 @@ impl Renderer {
             let components: Vec<&String> = kustomization::components(&request.spec, exists).collect();
             let plain = native::build(&request.root, path, &native::Additions { namespace, components: &components, patches: &patches });
             if plain.is_some() || !changed {
-                return plain;
+                return plain.map(Ok);
             }
             let spec = Spec { target_namespace: None, patches: Vec::new(), ..request.spec.clone() };
             let changed = kustomization::changes(&spec);
-            let built = self.kustomize(&Request { spec, ..request.clone() }, path, changed, more).ok()?;
-            native::finish(built, namespace, &patches)
+            match self.kustomize(&Request { spec, ..request.clone() }, path, changed, more) {
+                Ok(built) => native::finish(built, namespace, &patches).map(Ok),
+                // Neither a namespace nor a patch mends what kustomize cannot put together.
+                Err(error) => Some(Err(error)),
+            }
         };
         let done = if more.is_empty() && !kustomization::changes_more(&request.spec) { quick() } else { None };
-        done.map_or_else(|| self.kustomize(request, path, changed, more), Ok)
+        done.unwrap_or_else(|| self.kustomize(request, path, changed, more))
     }
 
     fn kustomize(&self, request: &Request, path: &str, changed: bool, more: &Map<String, Value>) -> Result<Vec<Resource>, RenderError> {

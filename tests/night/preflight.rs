@@ -94,6 +94,11 @@ pub(crate) async fn registry(repository: &Path, password: &'static str) -> Strin
             }
             "/token?service=test&scope=repository:shop/anonymous:pull" => says(200, &[], r#"{"token": "anyone"}"#),
             "/v2/shop/closed/manifests/1.0.0" => says(401, &[("www-authenticate", "Basic realm=\"x\"")], ""),
+            "/echo" => {
+                let said = format!("{} {}", asked.header("x-token"), asked.header("x-file"));
+                assert_eq!(said, "PLANTED7f3a-ssm PLANTED7f3a-file");
+                says(200, &[("x-said", &said)], said.clone())
+            }
             "/charts/index.yaml" => says(200, &[], "apiVersion: v1\nentries:\n  redis:\n    - {name: redis, version: 1.2.3}\n"),
             path if path.starts_with("/private.git/info/refs") && asked.header("authorization") == basic => {
                 says(200, &[("content-type", "application/x-git-upload-pack-advertisement")], refs.clone())
