@@ -24,7 +24,7 @@ pub(in crate::verify) const ACCEPT_UNUSED: Rule = rule(
     "take the entry out, or correct what it names",
 );
 
-pub(super) const FOUND: [Rule; 41] = [
+pub(super) const FOUND: [Rule; 42] = [
     ACCEPT_INVALID,
     ACCEPT_UNUSED,
     rule(
@@ -168,6 +168,13 @@ pub(super) const FOUND: [Rule; 41] = [
         "correct the field",
     ),
     rule("environment-missing", Blocks, "There is no such environment", "Neither a file nor a name in environments/.", "correct the name"),
+    rule(
+        "region-unknown",
+        Blocks,
+        "The environment does not name this region",
+        "Only its own region, and those of spec.aws.regions, may be touched.",
+        "say in spec.aws.regions what is other there",
+    ),
     rule(
         "environment-ambiguous",
         Blocks,
