@@ -284,17 +284,24 @@ fn local(folder: &str, entry: &Value) -> Option<String> {
 fn place(resources: &mut [Resource], namespace: Option<&str>) -> Option<()> {
     let Some(namespace) = namespace else { return Some(()) };
     for resource in resources {
-        let field = field_of_namespace(resource)?;
-        if let Some(field) = field {
+        if let Said::By(field) = field_of_namespace(resource)? {
             resource.value.get_mut("metadata")?.as_object_mut()?.insert(field.to_owned(), namespace.into());
         }
     }
     Some(())
 }
 
-/// The field of the metadata that says the namespace, where nothing else changes with it; `Some(None)` where there is none at all. A Namespace
-/// is renamed. None where a namespace is named elsewhere too (service accounts as subjects, services of webhooks).
-fn field_of_namespace(resource: &Resource) -> Option<Option<&'static str>> {
+/// How the metadata of an object say its namespace.
+enum Said {
+    /// By this field.
+    By(&'static str),
+    /// Not at all.
+    Nowhere,
+}
+
+/// The field of the metadata that says the namespace, where nothing else changes with it. A Namespace is renamed. None where a namespace is
+/// named elsewhere too (service accounts as subjects, services of webhooks).
+fn field_of_namespace(resource: &Resource) -> Option<Said> {
     const KNOWN: [&str; 20] = [
         "ConfigMap",
         "CronJob",
@@ -318,14 +325,14 @@ fn field_of_namespace(resource: &Resource) -> Option<Option<&'static str>> {
         "StatefulSet",
     ];
     if is_defined_by_others(resource.group()) {
-        return Some(Some("namespace"));
+        return Some(Said::By("namespace"));
     }
     match resource.kind() {
-        "Namespace" => Some(Some("name")),
-        "ClusterRole" => Some(None),
-        "ClusterRoleBinding" => names_no_account(resource).then_some(None),
-        "RoleBinding" => names_no_account(resource).then_some(Some("namespace")),
-        kind => (kind == "Secret" || KNOWN.contains(&kind)).then_some(Some("namespace")),
+        "Namespace" => Some(Said::By("name")),
+        "ClusterRole" => Some(Said::Nowhere),
+        "ClusterRoleBinding" => names_no_account(resource).then_some(Said::Nowhere),
+        "RoleBinding" => names_no_account(resource).then_some(Said::By("namespace")),
+        kind => (kind == "Secret" || KNOWN.contains(&kind)).then_some(Said::By("namespace")),
     }
 }
 
