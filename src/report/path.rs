@@ -75,7 +75,8 @@ fn released(model: &RunModel, place: usize) -> Option<Before> {
     // What has no work of its own (the cluster) is never started.
     let started = model.nodes[place].started.or(model.nodes[place].finished)?;
     let mark = |from: usize, time| if model.nodes[from].ready() == Some(time) { Mark::Ready } else { Mark::Applied };
-    let told = model.waited_last_for(place).and_then(|(from, reason)| {
+    // Such a node tells what it waits for only once; what came last is seen by its edges.
+    let told = model.nodes[place].started.and_then(|_| model.waited_last_for(place)).and_then(|(from, reason)| {
         let from = model.find(from)?;
         let time = model.release(from, Some(started))?;
         Some((from, mark(from, time), time, reason.to_owned()))
