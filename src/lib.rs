@@ -35,6 +35,7 @@ pub mod execute;
 pub mod forms;
 pub mod graph;
 pub mod health;
+pub mod host;
 pub mod layers;
 pub mod manifest;
 pub mod plan;

@@ -8,6 +8,7 @@ mod at_hand;
 use account::{ACCOUNT, Account};
 use aws_sdk_ec2::types::{Filter, IpPermission, UserIdGroupPair};
 use aws_sdk_eks::types::{CreateAccessConfigRequest, VpcConfigRequest};
+use aws_sdk_elasticloadbalancingv2::types::Action;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use blackstart::aws::Cloud;
 use blackstart::cluster::Cluster;
@@ -140,6 +141,27 @@ async fn the_same_token_makes_one_resource() {
     }
     let other = cluster(cloud, &role, &network.subnets).client_request_token("b").send().await;
     assert_eq!(code(other), "ResourceInUseException");
+
+    let elbv2 = cloud.elbv2();
+    let subnets = Some(network.subnets.clone());
+    let balancer = elbv2.create_load_balancer().name("shop").r#type("network".into()).set_subnets(subnets).send().await.unwrap();
+    let balancer = balancer.load_balancers()[0].load_balancer_arn().unwrap();
+    let group = elbv2.create_target_group().name("shop").protocol("TCP".into()).port(443).vpc_id(&network.vpc).send().await.unwrap();
+    let forward = Action::builder().r#type("forward".into()).target_group_arn(group.target_groups()[0].target_group_arn().unwrap()).build();
+    let listener = |port| {
+        let call = elbv2.create_listener().load_balancer_arn(balancer).protocol("TCP".into()).port(port);
+        call.default_actions(forward.clone()).send()
+    };
+    // Two at once: one is made.
+    let (one, two) = tokio::join!(listener(443), listener(443));
+    let (made, refused) = match one {
+        Ok(made) => (made, two),
+        Err(_) => (two.unwrap(), one),
+    };
+    assert_eq!(code(refused), "DuplicateListener");
+    listener(8443).await.unwrap();
+    elbv2.delete_listener().listener_arn(made.listeners()[0].listener_arn().unwrap()).send().await.unwrap();
+    listener(443).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,7 +47,7 @@ impl Pinned {
 
 impl std::fmt::Display for Pinned {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: pinned at {}, whatever its branch has", self.id(), self.commit.get(..12).unwrap_or(&self.commit))
+        write!(f, "{}: pinned at {}, whatever its branch has", self.id(), crate::repo::short(&self.commit))
     }
 }
 

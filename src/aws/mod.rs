@@ -173,10 +173,9 @@ clients! {
 }
 
 /// Whether an endpoint (`AWS_ENDPOINT_URL`) is on this machine, and so no AWS.
-fn is_loopback(endpoint: &str) -> bool {
+fn is_here(endpoint: &str) -> bool {
     let authority = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest).split('/').next().unwrap_or_default();
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    crate::host::is_loopback(authority.rsplit_once(':').map_or(authority, |(host, _)| host))
 }
 
 impl Cloud {
@@ -204,7 +203,7 @@ impl Cloud {
             config = config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build();
         }
         let region = config.region().ok_or(AccessError::NoRegion)?.to_string();
-        let sandbox = access.sandbox.is_some() || config.endpoint_url().is_some_and(is_loopback);
+        let sandbox = access.sandbox.is_some() || config.endpoint_url().is_some_and(is_here);
         let mut cloud = Self { config, place: Place::new("", &region), sandbox, clients: Clients::default() };
         let who = cloud.sts().get_caller_identity().send().await.map_err(|error| CloudError::new("sts GetCallerIdentity", &error))?;
         let found = who.account().unwrap_or_default().to_owned();
@@ -263,7 +262,7 @@ mod tests {
             ("https://sts.eu-west-1.amazonaws.com", false),
             ("http://127.0.0.1.example.com:80", false),
         ] {
-            assert_eq!(is_loopback(endpoint), expected, "{endpoint}");
+            assert_eq!(is_here(endpoint), expected, "{endpoint}");
         }
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn plan(form: Form, plan: &Plan, reading: &Reading) -> Result<(), Fai
         Form::Markdown => forms::planned(plan),
         Form::Dot => forms::dot(plan),
         Form::Mermaid => forms::mermaid(plan),
-        Form::Graph => forms::graph(plan, columns()),
+        Form::Graph => forms::graph(plan, crate::report::columns()),
         Form::Html => forms::html(plan, reading, None),
         Form::Sarif => return Err(form.refuse("plan", "-o json, or blackstart verify -o sarif")),
     };
@@ -69,15 +69,4 @@ pub(super) fn verification(form: Form, found: &Verification, plan: &Plan, readin
         Form::Dot | Form::Mermaid | Form::Graph => return Err(form.refuse("verify", "human, json, yaml, markdown, sarif or html")),
     };
     print_out(&text)
-}
-
-/// Columns of a page that is no terminal.
-const COLUMNS: usize = 100;
-
-/// Columns of the terminal, else what COLUMNS says.
-fn columns() -> usize {
-    let terminal =
-        rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
-    let told = || std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
-    terminal.or_else(told).unwrap_or(COLUMNS)
 }

@@ -5,8 +5,8 @@ use super::start::{print_out, read_all};
 use super::{Failure, InputArgs};
 use crate::environment::Environment;
 use crate::forms;
-use crate::read::{Reading, Revision, footprints};
-use crate::repo::Repository;
+use crate::read::{ReadError, Reading, Revision, footprints};
+use crate::repo::{RepoError, Repository};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -39,13 +39,13 @@ pub(super) async fn log(args: LogArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::new("--revision: log takes its revisions as FROM..TO").code(2));
     }
     let (from, to) = range(&args.range)?;
-    let repository = Repository::open(&args.input.path).map_err(crate::read::ReadError::from)?;
-    let resolve = |name: &str| repository.resolve(name).map_err(|error| Failure::from(crate::read::ReadError::from(error)));
+    let repository = Repository::open(&args.input.path).map_err(unread)?;
+    let resolve = |name: &str| repository.resolve(name).map_err(unread);
     let (from, to) = (resolve(from)?.id, resolve(to)?.id);
     let (_, before) = at(&args.input, &from).await?;
     let (environment, after) = at(&args.input, &to).await?;
     let plan = |reading: &Reading| crate::plan::plan(reading, &environment, &crate::aws::catalogue());
-    let walked = |from: &str, to: &str| repository.changes(from, to).map_err(|error| Failure::from(crate::read::ReadError::from(error)));
+    let walked = |from: &str, to: &str| repository.changes(from, to).map_err(unread);
     let (made, undone) = (walked(&from, &to)?, walked(&to, &from)?);
     let folders: Vec<String> = environment.spec.infrastructure.iter().map(|folder| folder.path.clone()).collect();
     let (earlier, later) = (plan(&before), plan(&after));
@@ -61,9 +61,13 @@ pub(super) async fn log(args: LogArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn unread(error: RepoError) -> Failure {
+    ReadError::from(error).into()
+}
+
 async fn at(input: &InputArgs, revision: &str) -> Result<(Environment, Reading), Failure> {
     let input = InputArgs { revision: Some(revision.to_owned()), ..input.clone() };
-    read_all(&input, Revision::WorkingTree).await.map_err(|failure| failure.of(revision.get(..12).unwrap_or(revision)))
+    read_all(&input, Revision::WorkingTree).await.map_err(|failure| failure.of(crate::repo::short(revision)))
 }
 
 fn range<'t>(text: &'t str) -> Result<(&'t str, &'t str), Failure> {

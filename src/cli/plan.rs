@@ -34,7 +34,7 @@ fn human(plan: &Plan) -> String {
         text,
         "{TITLE}{}{TITLE:#} at {}{WARN}{dirty}{WARN:#}: {}, {}, {}",
         plan.environment,
-        sha.get(..12).unwrap_or(sha),
+        crate::repo::short(sha),
         count(plan.layers.len(), "layer"),
         count(objects, "object"),
         count(waves.len(), "wave"),

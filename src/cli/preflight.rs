@@ -139,7 +139,7 @@ fn signatures(signed: &Signed, plan: &Plan) -> Vec<Check> {
     if !plan.problems.iter().any(|problem| problem.rule == UNSIGNED) {
         let found = match &signed.since {
             Some(since) => {
-                format!("{} since {} signed by allowed authors", count(signed.commits, "commit"), since.get(..12).unwrap_or(since))
+                format!("{} since {} signed by allowed authors", count(signed.commits, "commit"), crate::repo::short(since))
             }
             None => "the commit is signed by an allowed author".to_owned(),
         };
@@ -198,7 +198,7 @@ fn problem(check: &Check) -> Problem {
 
 fn human(all: &Preflight, verbosity: Verbosity) -> String {
     let mut text = String::new();
-    let sha = all.revision.get(..12).unwrap_or(&all.revision);
+    let sha = crate::repo::short(&all.revision);
     if verbosity != Verbosity::Quiet {
         let _ = writeln!(text, "{TITLE}{}{TITLE:#} at {sha}", all.environment);
     }

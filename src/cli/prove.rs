@@ -188,9 +188,7 @@ pub(super) async fn prove(args: StatusArgs, quiet: bool) -> Result<ExitCode, Fai
 
 /// Returns some time after the first Ctrl-C, so that what was made can be removed, or at the second.
 async fn given_up(stop: &mut watch::Receiver<u8>) {
-    if stop.wait_for(|count| *count > 0).await.is_err() {
-        std::future::pending::<()>().await;
-    }
+    checks::stopped(stop).await;
     let _ = tokio::time::timeout(GRACE, stop.wait_for(|count| *count > 1)).await;
 }
 

@@ -3,7 +3,7 @@
 use super::{Failure, InputArgs};
 use crate::layers::SourceId;
 use crate::read::Reading;
-use crate::repo::{Repository, remote};
+use crate::repo::{Repository, remote, short};
 use serde_json::Value;
 
 /// Refuses where the entry source's remote has another commit at its reference, or cannot be asked. With `pin` the commit may be an earlier one of
@@ -62,8 +62,4 @@ fn differs(entry: &SourceId, url: &str, wanted: &str, tip: &str, revision: &str)
         short(revision),
         short(tip)
     ))
-}
-
-fn short(commit: &str) -> &str {
-    commit.get(..12).unwrap_or(commit)
 }

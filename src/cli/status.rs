@@ -174,7 +174,7 @@ fn cloud(plan: &Plan, account: &Account) -> Cloud {
 
 fn human(status: &Status) -> String {
     let mut text = String::new();
-    let sha = status.revision.get(..12).unwrap_or(&status.revision);
+    let sha = crate::repo::short(&status.revision);
     let (style, word) = if status.as_declared { (GOOD, "as declared") } else { (BAD, "not as declared") };
     let _ = writeln!(text, "{TITLE}{}{TITLE:#} at {sha}: {style}{word}{style:#}", status.environment);
     if let Some(aws) = &status.aws {

@@ -27,6 +27,7 @@ pub use kinds::ApiKind;
 pub use objects::Preconditions;
 
 use self::http::{Call, Subject, chain};
+use crate::host::is_loopback;
 use ::http::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -214,12 +215,11 @@ fn client(config: &Config) -> Result<Client, kube::Error> {
 /// Whether a host is reached without the proxy of the environment: the loopback always, and what `NO_PROXY` names.
 fn is_direct(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     let named = ["NO_PROXY", "no_proxy"].iter().filter_map(|name| std::env::var(name).ok()).any(|list| {
         list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
             let domain = entry.trim_start_matches('.');
             entry == "*" || host == domain || host.ends_with(&format!(".{domain}"))
         })
     });
-    loopback || named
+    is_loopback(host) || named
 }

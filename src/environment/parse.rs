@@ -387,9 +387,36 @@ impl Fields<'_> {
     }
 }
 
+/// What the tests of all parts use.
+#[cfg(test)]
+mod trying {
+    use super::parse;
+
+    /// A file with a `spec`.
+    pub(super) fn whole(spec: &str) -> String {
+        format!("apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: x}}\nspec:\n{spec}")
+    }
+
+    /// `LINE: MESSAGE (HINT)` of each problem of a `spec`.
+    pub(super) fn problems(spec: &str) -> Vec<String> {
+        lines(&whole(spec)).into_iter().map(|line| line.trim_start_matches("blackstart.yaml:").to_owned()).collect()
+    }
+
+    /// `blackstart.yaml:LINE: MESSAGE (HINT)` of each problem of a file.
+    pub(super) fn lines(text: &str) -> Vec<String> {
+        let told = parse(text, "blackstart.yaml").expect_err("problems").into_iter();
+        told.map(|problem| {
+            let origin = problem.origin.expect("an origin");
+            format!("{origin}: {}{}", problem.message, problem.hint.map(|hint| format!(" ({hint})")).unwrap_or_default())
+        })
+        .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Cluster;
+    use super::trying::lines;
     use super::*;
 
     const WHOLE: &str = r#"
@@ -411,17 +438,6 @@ spec:
     - {match: {kind: PersistentVolumeClaim, namespace: shop}, rule: newest}
     - {match: {kind: Table}, rule: {at: "2026-01-01T00:00:00Z"}}
 "#;
-
-    fn lines(text: &str) -> Vec<String> {
-        parse(text, "blackstart.yaml")
-            .expect_err("problems")
-            .into_iter()
-            .map(|problem| {
-                let origin = problem.origin.expect("an origin");
-                format!("{origin}: {}{}", problem.message, problem.hint.map(|hint| format!(" ({hint})")).unwrap_or_default())
-            })
-            .collect()
-    }
 
     #[test]
     fn the_documented_example_is_read() {

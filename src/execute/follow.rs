@@ -8,6 +8,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::layers::LayerId;
 use crate::manifest::ObjectId;
 use crate::read::Reading;
+use crate::repo::short;
 use crate::report::event::Happening;
 use std::collections::BTreeMap;
 
@@ -145,8 +146,4 @@ async fn already(cluster: &Cluster, pin: &Pin) -> Result<bool, ClusterError> {
         }
     }
     Ok(true)
-}
-
-fn short(commit: &str) -> &str {
-    commit.get(..12).unwrap_or(commit)
 }

@@ -180,7 +180,7 @@ async fn handed(question: Question<'_>) -> Result<Check, ClusterError> {
     // Whoever suspended a layer has taken it from the agent.
     let missing = |layer: &survey::Standing| layer.missing.clone().filter(|missing| missing != survey::SUSPENDED);
     wrong.extend(layers.iter().filter_map(|layer| Some(format!("{}: {}", layer.id, missing(layer)?))));
-    let revision = question.reading.revision.get(..12).unwrap_or(&question.reading.revision);
+    let revision = crate::repo::short(&question.reading.revision);
     let pinned: Vec<String> = agent.pinned.iter().map(ToString::to_string).collect();
     let mut held = format!("has {} at {revision}", count(layers.len(), "layer"));
     if !pinned.is_empty() {

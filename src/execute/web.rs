@@ -1,6 +1,7 @@
 //! Plain HTTP questions to whoever serves images, charts and AWS, and to an environment's own endpoints: no redirects to elsewhere but a few,
 //! no bodies beyond a bound.
 
+use crate::host::is_loopback;
 use bytes::Bytes;
 use http::header::{HeaderMap, LOCATION, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
@@ -132,9 +133,8 @@ fn absolute(base: &str, next: &str) -> String {
 
 /// `http` for this machine, `https` for all others.
 pub(super) fn scheme(host: &str) -> &'static str {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-    let is_here = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    if is_here { "http" } else { "https" }
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    if is_loopback(name) { "http" } else { "https" }
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub fn yaml(data: &impl Serialize) -> String {
 /// The first twelve digits of a commit, and whether the working tree had changes.
 pub fn commit(revision: &str) -> (&str, bool) {
     let (sha, dirty) = revision.split_once('-').map_or((revision, false), |(sha, _)| (sha, true));
-    (sha.get(..12).unwrap_or(sha), dirty)
+    (crate::repo::short(sha), dirty)
 }
 
 fn word(severity: Severity) -> &'static str {

@@ -5,7 +5,7 @@ use super::{ReadError, ReadOptions, place};
 use crate::environment::{Environment, Verify};
 use crate::problem::{Origin, Problem, Severity, count};
 use crate::render::program;
-use crate::repo::{PrivateFolder, Repository};
+use crate::repo::{PrivateFolder, Repository, short};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -76,10 +76,6 @@ fn hint_of_since(why: &str) -> &'static str {
     } else {
         "name another trusted commit as spec.git.verify.since, after looking at what was rewritten"
     }
-}
-
-fn short(commit: &str) -> &str {
-    commit.get(..12).unwrap_or(commit)
 }
 
 /// Keys that count: lines of allowed signers (ssh-keygen(1), "ALLOWED SIGNERS"), and armoured OpenPGP keys.

@@ -16,7 +16,7 @@ impl Repository {
             return Ok(Err("its history is not known here, since this is a shallow clone".to_owned()));
         }
         let newest = git2::Oid::from_str(commit).map_err(failed)?;
-        let short = since.get(..12).unwrap_or(since);
+        let short = super::short(since);
         let Ok(trusted) = git2::Oid::from_str(since).and_then(|id| git.find_commit(id)).map(|commit| commit.id()) else {
             return Ok(Err(format!("the trusted commit {short} is not in this clone")));
         };

@@ -110,6 +110,11 @@ impl RepoError {
     }
 }
 
+/// The first twelve digits of a commit's id, as people are told it.
+pub fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
+}
+
 /// A commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {

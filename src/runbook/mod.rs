@@ -25,7 +25,7 @@ pub struct Facts {
 /// The page.
 pub fn page(plan: &Plan, environment: &Environment, facts: &Facts) -> String {
     let mut out = String::new();
-    let sha = plan.revision.get(..12).unwrap_or(&plan.revision);
+    let sha = crate::repo::short(&plan.revision);
     let _ = writeln!(out, "# Bringing `{}` back\n", plan.environment);
     let _ = writeln!(
         out,

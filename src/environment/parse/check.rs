@@ -208,17 +208,12 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn whole(spec: &str) -> String {
-        format!("apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: x}}\nspec:\n  checks:\n{spec}")
+    fn whole(checks: &str) -> String {
+        super::super::trying::whole(&format!("  checks:\n{checks}"))
     }
 
-    fn problems(spec: &str) -> Vec<String> {
-        let told = parse(&whole(spec), "e.yaml").expect_err("problems").into_iter();
-        told.map(|problem| {
-            let line = problem.origin.expect("an origin").line;
-            format!("{line}: {}{}", problem.message, problem.hint.map(|hint| format!(" ({hint})")).unwrap_or_default())
-        })
-        .collect()
+    fn problems(checks: &str) -> Vec<String> {
+        super::super::trying::problems(&format!("  checks:\n{checks}"))
     }
 
     #[test]

@@ -253,20 +253,8 @@ fn is_variable(name: &str) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::super::{Given, SecretSource, parse};
+    use super::super::trying::{problems, whole};
     use super::*;
-
-    fn whole(spec: &str) -> String {
-        format!("apiVersion: blackstart/v1alpha1\nkind: Environment\nmetadata: {{name: x}}\nspec:\n{spec}")
-    }
-
-    fn problems(spec: &str) -> Vec<String> {
-        let told = parse(&whole(spec), "e.yaml").expect_err("problems").into_iter();
-        told.map(|problem| {
-            let line = problem.origin.expect("an origin").line;
-            format!("{line}: {}{}", problem.message, problem.hint.map(|hint| format!(" ({hint})")).unwrap_or_default())
-        })
-        .collect()
-    }
 
     #[test]
     fn a_command_with_all_its_fields_is_read() {

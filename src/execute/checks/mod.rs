@@ -65,11 +65,7 @@ pub fn is_outside(check: &check::Check, below: Option<&Below>) -> bool {
         Endpoint::Tcp(address) => address.rsplit_once(':').map(|(host, _)| host.to_owned()),
         Endpoint::Job(_) => return false,
     };
-    let is_here = |host: String| {
-        let host = host.trim_matches(['[', ']']);
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-    };
-    !host.is_some_and(is_here)
+    !host.is_some_and(|host| crate::host::is_loopback(&host))
 }
 
 /// Why there was no right answer.
@@ -107,7 +103,7 @@ async fn one(check: &check::Check, asking: Asking<'_>) -> Check {
 }
 
 /// Returns when the user has asked to stop; never, where nobody can.
-async fn stopped(stop: &mut watch::Receiver<u8>) {
+pub async fn stopped(stop: &mut watch::Receiver<u8>) {
     if stop.wait_for(|count| *count > 0).await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -119,7 +119,7 @@ fn named(body: &[u8], name: &str) -> Option<String> {
 }
 
 /// XML without some of its outermost elements of a name.
-fn without(xml: &str, name: &str, is_gone: impl Fn(&str) -> bool) -> String {
+pub(super) fn without(xml: &str, name: &str, is_gone: impl Fn(&str) -> bool) -> String {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     let (mut out, mut rest) = (String::with_capacity(xml.len()), xml);
     while let Some(start) = rest.find(&open) {

@@ -9,7 +9,7 @@
 //! states  pending and creating, where moto is done at once
 //! fresh   eventual consistency
 //! holds   what stands against a deletion
-//! tokens  client tokens
+//! tokens  what may be made only once: client tokens, listeners
 //! faults  latency, 5xx, throttling, dropped connections
 //! control what the sandbox's own verbs ask of the edge
 //! ```
@@ -183,13 +183,19 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// An error here closes the connection without an answer.
+/// An error here closes the connection without an answer. A call that has come in is carried out, though its caller may be dead by then.
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Full<bytes::Bytes>>, String> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
     let asked = Asked::new(parts.method, parts.uri, parts.headers, body);
+    let answered = tokio::spawn(async move { on_record(asked, &shared).await }).await;
+    Ok(answered.map_err(|error| error.to_string())??.into_response())
+}
+
+/// Answers, or fails on purpose.
+async fn on_record(asked: Asked, shared: &Shared) -> Result<Answer, String> {
     if let Some(question) = control::question(&asked, &shared.secret) {
-        return Ok(control::answer(question, &asked, &shared).await.into_response());
+        return Ok(control::answer(question, &asked, shared).await);
     }
     if lock(&shared.lost).as_ref() == Some(&asked.region) {
         return Err(format!("{} is lost", asked.region));
@@ -200,13 +206,13 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     let answer = match fault {
         Some(Fault::Error) => Answer::text(http::StatusCode::SERVICE_UNAVAILABLE, faults::WORDS),
         Some(Fault::Throttled) => faults::throttled(&asked.service),
-        Some(Fault::Dropped) | None => carry_out(&asked, &shared).await?,
+        Some(Fault::Dropped) | None => carry_out(&asked, shared).await?,
     };
     let dropped = fault == Some(Fault::Dropped);
     let status = if dropped { 0 } else { answer.status.as_u16() };
     let call = Call { time: jiff::Timestamp::now(), writes: asked.writes(), service: asked.service, operation: asked.operation, status };
     lock(&shared.calls).push(call);
-    if dropped { Err("dropped".to_owned()) } else { Ok(answer.into_response()) }
+    if dropped { Err("dropped".to_owned()) } else { Ok(answer) }
 }
 
 async fn carry_out(asked: &Asked, shared: &Shared) -> Result<Answer, String> {
@@ -218,14 +224,17 @@ async fn carry_out(asked: &Asked, shared: &Shared) -> Result<Answer, String> {
     if let Some(answer) = shared.rules.answer(asked) {
         return Ok(answer);
     }
-    let token = tokens::token(asked);
-    if let Some(answer) = token.as_ref().and_then(|token| shared.tokens.answer(token)) {
-        return Ok(shared.states.told(asked, answer));
+    let mut first = shared.tokens.first(asked).await;
+    if let Some(answer) = first.as_ref().and_then(tokens::First::answer) {
+        return Ok(shared.states.told(asked, answer.clone()));
     }
     if let Some(refusal) = shared.fresh.refusal(asked) {
         return Ok(refusal);
     }
     if let Some(refusal) = holds::refusal(asked, &shared.moto, &shared.eks).await? {
+        return Ok(refusal);
+    }
+    if let Some(refusal) = tokens::refusal(asked, &shared.moto).await {
         return Ok(refusal);
     }
     let mut answer = shared.moto.forward(asked).await?;
@@ -237,8 +246,8 @@ async fn carry_out(asked: &Asked, shared: &Shared) -> Result<Answer, String> {
         shared.tables.remember(asked);
         shared.states.begin(asked, &answer, &clock);
         shared.fresh.remember(asked, &answer);
-        if let Some(token) = token {
-            shared.tokens.keep(token, &answer);
+        if let Some(first) = first.as_mut() {
+            first.keep(&answer);
         }
     }
     Ok(shared.fresh.hidden(asked, shared.states.told(asked, shared.tables.told(asked, answer))))
