@@ -11,6 +11,7 @@ mod helm;
 mod keyring;
 mod kustomization;
 mod mirror;
+mod missing;
 mod native;
 mod patch;
 pub mod program;
@@ -58,6 +59,12 @@ pub enum RenderError {
         error: SyntaxError,
         /// The line.
         excerpt: Option<String>,
+    },
+    /// Kustomizations name files that are not there.
+    #[error("what its kustomization names is not there: {}", files.iter().map(|file| format!("{} ({})", file.path, file.field)).collect::<Vec<_>>().join(", "))]
+    Missing {
+        /// One at least.
+        files: Vec<MissingFile>,
     },
     /// kustomize refused.
     #[error("kustomize: {message}")]
@@ -112,6 +119,17 @@ pub enum RenderError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// What a kustomization names and is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingFile {
+    /// Where it is named.
+    pub origin: Origin,
+    /// In which field.
+    pub field: String,
+    /// Path from the root of the source.
+    pub path: String,
 }
 
 /// What decrypts, wiped from memory when dropped.
@@ -252,6 +270,7 @@ impl Renderer {
         } else {
             let merged = Self::merged(request, path, own, changed, more)?;
             let remotes = Remotes::find(&request.root, path, &self.bases, merged.as_ref())?;
+            missing::refuse(&request.root, path)?;
             let built = if merged.is_some() || sources.is_some() || !remotes.is_empty() {
                 let mirror = self.mirror(request, path, own, Inputs { merged, sources, remotes })?;
                 let built = self.run(&mirror.join(path), &[&mirror, &request.root]);

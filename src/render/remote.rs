@@ -96,7 +96,7 @@ impl Remotes {
 }
 
 /// Repository and path of an entry that is no path of the source (kustomize `api/internal/git/repospec.go`).
-fn remote(entry: &str) -> Option<(String, String)> {
+pub(super) fn remote(entry: &str) -> Option<(String, String)> {
     let (entry, query) = entry.split_once('?').map_or((entry, None), |(entry, query)| (entry, Some(query)));
     let has_scheme = entry.contains("://") || entry.starts_with("git@") || entry.starts_with("git::");
     let is_known_host = ["github.com/", "gitlab.com/", "bitbucket.org/"].iter().any(|host| entry.starts_with(host));

@@ -45,6 +45,12 @@ pub(super) fn explain(layer: &Layer, files: &Files, error: RenderError) -> Probl
             let hint = format!("see it alone: helm template {}", layer.spec.path);
             Problem::blocks("render-failed", format!("{subject}: helm: {message}")).at(place.or(declared)).hint(hint)
         }
+        RenderError::Missing { files: missing } => {
+            let place = missing.first().map(|file| files.shown(&file.origin));
+            Problem::blocks("render-failed", format!("{subject}: {}", RenderError::Missing { files: missing }))
+                .at(place.or(declared))
+                .hint("commit it, or take it out of the kustomization; links are not followed, as Flux follows none")
+        }
         error @ RenderError::Tool { .. } => Problem::blocks("render-failed", format!("{subject}: {error}")).at(declared),
         error => Problem::blocks("render-failed", format!("{subject}: {error}"))
             .at(declared)
