@@ -279,6 +279,7 @@ fn layers(count: usize, pairs: &BTreeSet<(usize, usize)>) -> Plan {
         suspended: false,
         remote: false,
         objects: Vec::new(),
+        charts: Vec::new(),
         declared: None,
     };
     let edges = pairs.iter().map(|(from, to)| Edge {

@@ -73,6 +73,7 @@ fn reading() -> Reading {
         entry: id,
         entrypoint: "clusters/a".into(),
         layers: vec![ReadLayer { layer, rendered: true, objects }],
+        charts: BTreeMap::new(),
         infrastructure: Vec::new(),
         commands: Vec::new(),
         checks: Vec::new(),

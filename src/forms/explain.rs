@@ -20,6 +20,9 @@ pub fn explain(plan: &Plan, layer: &PlannedLayer) -> String {
         layer => format!("{} from {} of {}", count(layer.objects.len(), "object"), layer.path, layer.source),
     };
     let _ = writeln!(text, "  {state}");
+    for chart in &layer.charts {
+        let _ = writeln!(text, "  {} of its chart, by {}", count(chart.objects.len(), "object"), chart.release);
+    }
     let starts = starts(plan);
     if let Some(start) = starts.get(node.as_str()) {
         let _ = writeln!(text, "  wave {}; starts about {} after the first call", layer.wave, clock(*start));

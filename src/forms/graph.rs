@@ -294,6 +294,7 @@ mod tests {
             suspended: false,
             remote: false,
             objects: Vec::new(),
+            charts: Vec::new(),
             declared: None,
         };
         let edge = |(from, to): &(&str, &str)| Edge {

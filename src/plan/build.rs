@@ -4,7 +4,7 @@ use super::below::Left;
 use super::cloud::{self, Cloud};
 use super::outputs::{self, Outputs};
 use super::waves::{checked, positions};
-use super::{Action, Constraint, Edge, Node, Plan, PlannedLayer, State, estimate, implied};
+use super::{Action, Constraint, Edge, Node, Plan, PlannedChart, PlannedLayer, State, estimate, implied};
 use crate::environment::Environment;
 use crate::graph::Graph;
 use crate::health;
@@ -13,8 +13,9 @@ use crate::layers::argo::Application;
 use crate::layers::flux::{Dependency, Layer};
 use crate::layers::infrastructure::{Catalogue, Declared};
 use crate::layers::outputs::shown;
+use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, Severity, nearest};
-use crate::read::Reading;
+use crate::read::{ReadLayer, Reading};
 use crate::restore::claims::{Claim, claims};
 use crate::restore::{self, Keeper};
 use serde_json::json;
@@ -58,7 +59,8 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
             rendered: read.rendered,
             suspended: read.layer.spec.suspend,
             remote: read.layer.spec.kube_config.is_some(),
-            objects: read.objects.iter().map(crate::manifest::Resource::id).collect(),
+            objects: read.objects.iter().map(Resource::id).collect(),
+            charts: charts(reading, read),
             declared: read.layer.declaration.origin.clone(),
         })
         .collect();
@@ -105,6 +107,15 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
 }
 
 /// The environment's own name, else the last folder of the entry point, as `staging` of `clusters/staging`.
+/// What the charts of a layer's releases make.
+fn charts(reading: &Reading, read: &ReadLayer) -> Vec<PlannedChart> {
+    let made = |object: &Resource| {
+        let (release, made) = reading.charts.get_key_value(&object.id())?;
+        Some(PlannedChart { release: release.clone(), objects: made.iter().map(Resource::id).collect() })
+    };
+    read.objects.iter().filter_map(made).collect()
+}
+
 fn environment_name(reading: &Reading, environment: &Environment) -> String {
     if !environment.name.is_empty() {
         return environment.name.clone();

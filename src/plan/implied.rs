@@ -128,11 +128,11 @@ fn offers(reading: &Reading) -> Offers<'_> {
     // What is not applied here offers nothing here.
     let applied = reading.layers.iter().enumerate().filter(|(_, read)| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none());
     for (index, read) in applied {
+        for needed in reading.with_charts(read).flat_map(needs::offers) {
+            offers.needed.entry(needed).or_default().push(index);
+        }
         for object in &read.objects {
             let namespace = object.namespace().unwrap_or("default");
-            for needed in needs::offers(object) {
-                offers.needed.entry(needed).or_default().push(index);
-            }
             match (object.group(), object.kind()) {
                 ("apiextensions.k8s.io", "CustomResourceDefinition") => {
                     let id = (object.text("/spec/group").to_owned(), object.text("/spec/names/kind").to_owned());
@@ -178,7 +178,7 @@ fn admitted(reading: &Reading) -> Admitted {
             && ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"].contains(&object.kind())
     };
     let plurals: Vec<(String, String, String)> = applied()
-        .flat_map(|(_, read)| &read.objects)
+        .flat_map(|(_, read)| reading.with_charts(read))
         .filter(|object| object.kind() == "CustomResourceDefinition")
         .map(|object| {
             (
@@ -189,7 +189,8 @@ fn admitted(reading: &Reading) -> Admitted {
         })
         .collect();
     for (index, read) in applied() {
-        for webhook in read.objects.iter().filter(is_configuration).filter_map(|object| object.value.get("webhooks")?.as_array()).flatten()
+        for webhook in
+            reading.with_charts(read).filter(is_configuration).filter_map(|object| object.value.get("webhooks")?.as_array()).flatten()
         {
             if webhook.get("failurePolicy").and_then(Value::as_str) == Some("Ignore") {
                 continue;
@@ -198,7 +199,7 @@ fn admitted(reading: &Reading) -> Admitted {
             let (namespace, name) = (text("/clientConfig/service/namespace"), text("/clientConfig/service/name"));
             let is_backend =
                 |object: &Resource| object.kind() == "Service" && object.name() == name && object.namespace() == Some(namespace);
-            let backends: Vec<usize> = applied().filter(|(_, read)| read.objects.iter().any(is_backend)).map(|(at, _)| at).collect();
+            let backends: Vec<usize> = applied().filter(|(_, read)| reading.with_charts(read).any(is_backend)).map(|(at, _)| at).collect();
             let from = if backends.is_empty() { vec![index] } else { backends };
             for rule in webhook.get("rules").and_then(Value::as_array).into_iter().flatten() {
                 // Whoever admits everything would hold back everything; only what names its groups is ordered.

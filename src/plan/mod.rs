@@ -97,8 +97,20 @@ pub struct PlannedLayer {
     pub remote: bool,
     /// What it holds.
     pub objects: Vec<ObjectId>,
+    /// What the charts of its releases make, where they stand in Git.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub charts: Vec<PlannedChart>,
     /// Where it is declared.
     pub declared: Option<Origin>,
+}
+
+/// What a chart makes.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedChart {
+    /// The HelmRelease.
+    pub release: ObjectId,
+    /// What it installs.
+    pub objects: Vec<ObjectId>,
 }
 
 /// Something that keeps data.

@@ -1,15 +1,14 @@
 //! Charts that stand in Git: what they hold that other layers need.
 
 use super::Reading;
-use crate::layers::SourceId;
+use super::releases::{chart_of, is_release};
 use crate::manifest::yaml::documents;
 use crate::manifest::{ObjectId, Resource};
 use crate::problem::Origin;
 use crate::render::join;
 use std::path::{Path, PathBuf};
 
-/// CustomResourceDefinitions in the `crds` folders of all charts that HelmReleases take from a source whose files are at hand, and of the
-/// charts inside them; each once.
+/// CustomResourceDefinitions of all charts that HelmReleases take from a source whose files are at hand, and of the charts inside them; each once.
 pub fn definitions(reading: &Reading) -> Vec<Resource> {
     let mut found: Vec<Resource> = Vec::new();
     for (_, resource) in by_release(reading) {
@@ -20,34 +19,26 @@ pub fn definitions(reading: &Reading) -> Vec<Resource> {
     found
 }
 
-/// Those of one HelmRelease.
+/// Those of one HelmRelease: as the chart makes them with the release's values, else those in its `crds` folder.
 pub fn definitions_of(reading: &Reading, release: &Resource) -> Vec<Resource> {
-    chart(reading, release).map(|(root, chart)| of_chart(&root, &chart, 0)).unwrap_or_default()
+    let is_definition = |object: &&Resource| object.kind() == "CustomResourceDefinition";
+    match reading.charts.get(&release.id()) {
+        Some(made) => made.iter().filter(is_definition).cloned().collect(),
+        None => chart(reading, release).map(|(root, chart)| of_chart(&root, &chart, 0)).unwrap_or_default(),
+    }
 }
 
 /// The same with the HelmRelease that installs each.
 pub fn by_release(reading: &Reading) -> Vec<(ObjectId, Resource)> {
-    let releases = reading.layers.iter().flat_map(|read| &read.objects).filter(|object| object.group() == "helm.toolkit.fluxcd.io");
-    let charts =
-        releases.filter(|object| object.kind() == "HelmRelease").filter_map(|release| Some((release.id(), chart(reading, release)?)));
-    charts.flat_map(|(id, (root, chart))| of_chart(&root, &chart, 0).into_iter().map(move |resource| (id.clone(), resource))).collect()
+    let releases = reading.layers.iter().flat_map(|read| &read.objects).filter(|object| is_release(object));
+    releases.flat_map(|release| definitions_of(reading, release).into_iter().map(|resource| (release.id(), resource))).collect()
 }
 
 /// Root of the source and folder of the chart inside it.
 fn chart(reading: &Reading, release: &Resource) -> Option<(PathBuf, String)> {
-    let text = |pointer: &str| release.value.pointer(pointer).and_then(serde_json::Value::as_str);
-    let own = release.namespace().unwrap_or("default");
-    let (base, path) = match text("/spec/chart/spec/chart") {
-        Some(path) => ("/spec/chart/spec/sourceRef", path),
-        None => ("/spec/chartRef", ""),
-    };
-    let id = SourceId {
-        kind: text(&format!("{base}/kind"))?.to_owned(),
-        namespace: text(&format!("{base}/namespace")).unwrap_or(own).to_owned(),
-        name: text(&format!("{base}/name"))?.to_owned(),
-    };
+    let (id, path) = chart_of(release, reading.layers.iter().flat_map(|read| &read.objects))?;
     let tree = reading.sources.get(&id)?.tree.as_ref()?;
-    Some((tree.root.clone(), join("", path)?))
+    Some((tree.root.clone(), join("", &path)?))
 }
 
 fn of_chart(root: &Path, chart: &str, depth: u32) -> Vec<Resource> {

@@ -10,6 +10,7 @@ mod footprint;
 mod infrastructure;
 mod open;
 mod origins;
+mod releases;
 mod roots;
 pub mod signatures;
 mod sources;
@@ -29,7 +30,7 @@ use crate::environment::{Command, Environment};
 use crate::layers::argo::is_application;
 use crate::layers::flux::{Layer, is_kustomization};
 use crate::layers::{LayerId, SourceId};
-use crate::manifest::Resource;
+use crate::manifest::{ObjectId, Resource};
 use crate::problem::{Origin, Problem, Unknown, nearest};
 use crate::render::{Renderer, join};
 use crate::repo::{Export, PrivateFolder, RepoError, Repository};
@@ -214,6 +215,10 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
         }
     };
     let (mut problems, mut unknowns) = (std::mem::take(&mut walk.problems), std::mem::take(&mut walk.unknowns));
+    let known = walk.into_known();
+    let made = releases::render(&layers, &mut sources, &renderer, &known)?;
+    problems.extend(made.problems);
+    unknowns.extend(made.unknowns);
     let exported = sources.exported();
     let tree = infrastructure::Tree { root: &exported.root, files: &exported.files, revision: &revision };
     let (infrastructure, more) = infrastructure::read(environment, &tree, &renderer, &layers);
@@ -235,6 +240,7 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
         entry: entry_id.clone(),
         entrypoint,
         layers: in_order(layers, &entry_id),
+        charts: made.objects,
         infrastructure,
         commands,
         checks,
@@ -380,6 +386,8 @@ pub struct Reading {
     pub entrypoint: String,
     /// Every layer, parents before children, otherwise in the order of declaration.
     pub layers: Vec<ReadLayer>,
+    /// What the charts of HelmReleases make, by release, where the chart stands in Git.
+    pub charts: BTreeMap<ObjectId, Vec<Resource>>,
     /// Cloud resources of the environment's infrastructure folders.
     pub infrastructure: Vec<Resource>,
     /// Its commands; variables replaced, outputs as marks ([`crate::layers::outputs`]).
@@ -399,6 +407,12 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Objects of a layer, and those that the charts of its releases make.
+    pub fn with_charts<'r>(&'r self, read: &'r ReadLayer) -> impl Iterator<Item = &'r Resource> {
+        let made = |object: &'r Resource| if releases::is_release(object) { self.charts.get(&object.id()) } else { None };
+        read.objects.iter().flat_map(move |object| std::iter::once(object).chain(made(object).into_iter().flatten()))
+    }
+
     /// The line at an origin, for messages.
     pub fn excerpt(&self, origin: &Origin) -> Option<String> {
         self.text(&origin.file)?.lines().nth(origin.line.saturating_sub(1) as usize).map(str::to_owned)

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod charts;
+
 use super::{ReadOptions, Reading, Revision, entrypoints, read_blocking};
 use crate::environment::{Environment, parse};
+use crate::manifest::{ObjectId, Resource};
 use crate::plan::{Plan, plan};
 use crate::render::program;
 use std::fmt::Write as _;

@@ -4,7 +4,7 @@
 mod argo;
 mod explain;
 mod operator;
-mod queue;
+pub(super) mod queue;
 
 pub(crate) use argo::Roots;
 
@@ -16,11 +16,10 @@ use crate::layers::argo::Home;
 use crate::layers::flux::{Layer, is_kustomization, layer};
 use crate::layers::operator::{Providers, is_provider, is_resource_set};
 use crate::manifest::Resource;
-use crate::manifest::yaml::STACK;
 use crate::problem::{Origin, Problem, Severity, Unknown, nearest};
 use crate::render::{RenderError, Rendered, Renderer, Request};
 use explain::explain;
-use queue::{Answer, Close, Job, Queue};
+use queue::{Answer, Job, Queue};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -95,6 +94,11 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// What ConfigMaps and Secrets hold, as far as it was learnt on the way.
+    pub(crate) fn into_known(self) -> Known {
+        self.known
+    }
+
     /// Walks from the entry layer of Flux to the end.
     pub(crate) fn run(&mut self, entry: Layer) -> Result<Vec<ReadLayer>, ReadError> {
         self.add(entry);
@@ -102,15 +106,7 @@ impl<'a> Walk<'a> {
     }
 
     fn walk(&mut self) -> Result<Vec<ReadLayer>, ReadError> {
-        let queue = Queue::default();
-        let renderer = self.renderer;
-        let workers = std::thread::available_parallelism().map_or(2, usize::from);
-        std::thread::scope(|scope| {
-            let _close = Close(&queue);
-            let worker = || std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || queue.work(renderer));
-            let started = (0..workers).filter(|_| worker().is_ok()).count();
-            if started == 0 { Err(ReadError::Stopped) } else { self.drive(&queue) }
-        })?;
+        queue::with_workers(self.renderer, |queue| self.drive(queue))?;
         let items = std::mem::take(&mut self.items);
         Ok(items.into_iter().map(|item| ReadLayer { layer: item.layer, rendered: item.rendered, objects: item.objects }).collect())
     }

@@ -97,6 +97,12 @@ impl Renderer {
         }
     }
 
+    /// Objects of a chart in Git, without the release's namespace. Origins are paths from the root.
+    pub fn render_chart(&self, part: &Part) -> Result<Vec<Resource>, RenderError> {
+        let path = part.path().ok_or_else(|| RenderError::NoFolder { path: part.source.path.clone().unwrap_or_default() })?;
+        self.helm(part, &path)
+    }
+
     fn kustomized(&self, part: &Part, path: &str) -> Result<Vec<Resource>, RenderError> {
         let default = Kustomize::default();
         let asked = part.source.kustomize.as_ref().unwrap_or(&default);

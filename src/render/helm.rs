@@ -43,10 +43,10 @@ impl Renderer {
             text
         } else {
             let near = near(part, path)?;
-            let text = if near.is_empty() {
+            let text = if near.is_empty() && !asked.replaces_values {
                 self.template(program, &part.root, path, &call, &part.root)?
             } else {
-                let mirror = self.beside(part, path, &near)?;
+                let mirror = self.beside(part, path, asked, &near)?;
                 let text = self.template(program, &mirror, path, &call, &part.root);
                 let _ = fs::remove_dir_all(&mirror);
                 text?
@@ -85,8 +85,9 @@ impl Renderer {
         Err(RenderError::Helm { place: place(&message, shown, path), message })
     }
 
-    /// The source with charts of the same repository beside the chart that names them, as `helm dependency build` would put them.
-    fn beside(&self, part: &Part, path: &str, near: &BTreeMap<String, String>) -> Result<PathBuf, RenderError> {
+    /// The source with charts of the same repository beside the chart that names them, as `helm dependency build` would put them, and
+    /// without the chart's own values where others stand for them.
+    fn beside(&self, part: &Part, path: &str, asked: &Helm, near: &BTreeMap<String, String>) -> Result<PathBuf, RenderError> {
         let failed = |source| RenderError::Read { path: path.to_owned(), source };
         let mirror = self.folder.path().join(format!("mirror-{}", self.mirrors.fetch_add(1, Ordering::Relaxed)));
         let charts = join(path, "charts").unwrap_or_default();
@@ -94,7 +95,9 @@ impl Renderer {
         if part.root.join(&charts).is_dir() {
             real.insert(charts.clone());
         }
-        mirror::make(&part.root, &mirror, &BTreeMap::new(), &BTreeSet::new(), &real).map_err(failed)?;
+        let own = join(path, "values.yaml").filter(|own| asked.replaces_values && part.root.join(own).is_file());
+        let files = own.into_iter().map(|own| (own, b"{}\n".to_vec())).collect();
+        mirror::make(&part.root, &mirror, &files, &BTreeSet::new(), &real).map_err(failed)?;
         fs::create_dir_all(mirror.join(&charts)).map_err(failed)?;
         for (name, folder) in near {
             std::os::unix::fs::symlink(part.root.join(folder), mirror.join(&charts).join(name)).map_err(failed)?;
@@ -121,7 +124,8 @@ fn key(part: &Part, path: &str, call: &Call) -> String {
             .fold(argument.clone(), |text, root| text.replace(&*root.to_string_lossy(), ""))
     };
     let arguments: Vec<String> = call.arguments.iter().map(hide).collect();
-    hex(&Sha256::digest(json!(["helm", part.content, path, lent, arguments, call.input]).to_string()))
+    let replaces = part.source.helm.as_ref().is_some_and(|helm| helm.replaces_values);
+    hex(&Sha256::digest(json!(["helm", part.content, path, lent, arguments, call.input, replaces]).to_string()))
 }
 
 fn call(part: &Part, path: &str, asked: &Helm) -> Result<Call, RenderError> {

@@ -61,20 +61,19 @@ impl Walk<'_> {
     /// The folder that an entry names, and a note of what is not there.
     fn named(&mut self, file: &str, folder: &str, field: &str, entry: &Located) -> Option<String> {
         let text = entry.text()?;
-        let name = if field.ends_with(".files") { text.split_once('=').map_or(text, |(_, name)| name) } else { text };
+        let is_keyed = GENERATORS.iter().any(|generator| field.strip_prefix(generator) == Some(".files"));
+        let name = text.split_once('=').filter(|_| is_keyed).map_or(text, |(_, name)| name);
         // Inline YAML, another host, and what lies outside are none of this tree's.
         if name.is_empty() || name.starts_with('/') || name.contains('\n') || name.contains("://") || remote(name).is_some() {
             return None;
         }
         let path = join(folder, name)?;
-        match self.root.join(&path).metadata() {
-            Ok(metadata) => metadata.is_dir().then_some(path),
-            Err(_) => {
-                let origin = Origin { file: file.to_owned(), line: entry.line };
-                self.files.push(MissingFile { origin, field: field.to_owned(), path });
-                None
-            }
+        if let Ok(metadata) = self.root.join(&path).metadata() {
+            return metadata.is_dir().then_some(path);
         }
+        let origin = Origin { file: file.to_owned(), line: entry.line };
+        self.files.push(MissingFile { origin, field: field.to_owned(), path });
+        None
     }
 }
 

@@ -88,6 +88,12 @@ impl<'a> Facts<'a> {
         self.layers().flat_map(|(position, _, objects)| objects.iter().map(move |object| (position, object)))
     }
 
+    /// The same with those that charts in Git make.
+    pub(crate) fn with_charts(&self) -> impl Iterator<Item = (usize, &'a Resource)> {
+        let reading = self.subject.reading;
+        self.layers().flat_map(move |(position, ..)| reading.with_charts(&reading.layers[position]).map(move |object| (position, object)))
+    }
+
     /// Whether the objects of a layer are known.
     pub(crate) fn is_read(&self, position: usize) -> bool {
         self.subject.reading.layers[position].rendered || !self.is_applied(position)
@@ -180,7 +186,7 @@ impl<'a> Facts<'a> {
 
     fn namespaces(&self) -> BTreeMap<&'a str, Vec<usize>> {
         let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (layer, object) in self.objects() {
+        for (layer, object) in self.with_charts() {
             if object.kind() == "Namespace" && object.group().is_empty() {
                 found.entry(object.name()).or_default().push(layer);
             } else if objects::is_release(object) && object.value.pointer("/spec/install/createNamespace") == Some(&Value::Bool(true)) {

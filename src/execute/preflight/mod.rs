@@ -112,10 +112,10 @@ pub async fn look(given: Given<'_>) -> Vec<Check> {
     join_all(bounded).await.into_iter().flatten().collect()
 }
 
-/// Objects of all layers that a run applies.
+/// Objects of all layers that a run applies, and of their charts in Git.
 fn objects(reading: &Reading) -> impl Iterator<Item = &Resource> {
     let applied = reading.layers.iter().filter(|read| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none());
-    applied.flat_map(|read| &read.objects)
+    applied.flat_map(|read| reading.with_charts(read))
 }
 
 async fn pulled(reading: &Reading) -> Vec<Check> {

@@ -9,8 +9,12 @@ use crate::repo::{PrivateFolder, Writer, glob, hex};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+
+/// Most bytes that an archive may hold (fluxcd/pkg `tar`, `DefaultMaxUntarSize`).
+const UNPACKED: u64 = 100 << 20;
 
 /// A folder that is put together from others.
 pub(super) struct Stage {
@@ -55,6 +59,46 @@ impl Stage {
         Ok(())
     }
 
+    /// The regular files of an archive (source-watcher `internal/builder/extract.go`); in words what is wrong with it.
+    fn extract(&mut self, from: &Files, file: &str, to: &str) -> Result<Result<(), String>, ReadError> {
+        let shown = from.shown(&Origin { file: file.to_owned(), line: 1 }).file;
+        let read = || -> std::io::Result<Vec<(String, Vec<u8>)>> {
+            let packed = std::fs::File::open(from.root.join(file))?;
+            let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed).take(UNPACKED + 1));
+            let mut found = Vec::new();
+            let mut size = 0;
+            for entry in archive.entries()? {
+                let mut entry = entry?;
+                size += entry.size();
+                if size > UNPACKED {
+                    return Err(std::io::Error::other(format!("holds more than {} MiB", UNPACKED >> 20)));
+                }
+                let path = entry.path()?.to_string_lossy().into_owned();
+                if entry.header().entry_type().is_file() {
+                    let path = join("", &path).filter(|_| !path.starts_with('/'));
+                    let path = path.ok_or_else(|| std::io::Error::other("a path in it leads out of it"))?;
+                    let mut content = Vec::new();
+                    entry.read_to_end(&mut content)?;
+                    found.push((path, content));
+                }
+            }
+            Ok(found)
+        };
+        let found = match read() {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(format!("{shown}: cannot be unpacked: {error}"))),
+        };
+        for (path, content) in found {
+            let to = join(to, &path).unwrap_or_default();
+            // What was there before is a link to the export's.
+            let _ = std::fs::remove_file(self.root.join(&to));
+            self.writer.write(&to, &content, false)?;
+            self.files.insert(to, (String::new(), format!("{shown}/{path}")));
+        }
+        self.digest.update(format!("{}\0{file}\0{to}\0extract\0", from.content));
+        Ok(Ok(()))
+    }
+
     pub(super) fn finish(self, revision: String, repository: PathBuf, prefix: String) -> Files {
         Files {
             root: self.root,
@@ -91,10 +135,8 @@ pub(super) fn copy(operation: &Value, sources: &BTreeMap<String, Arc<Files>>, st
     let Some(target) = to.strip_prefix("@artifact/") else { return Ok(Err(format!("copy to `{to}`: must begin with @artifact/"))) };
     let excludes: Vec<&str> = operation.get("exclude").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let is_out = |path: &str| excludes.iter().any(|pattern| glob(pattern, path));
-    if text("strategy") == "Extract" {
-        return Ok(Err(format!("copy from `{from}`: strategy Extract takes a chart from a registry, which is not at hand")));
-    }
-
+    let is_extracted = text("strategy") == "Extract";
+    let is_optional = operation.get("optional") == Some(&Value::Bool(true));
     let mut pairs: Vec<(&String, String)> = Vec::new();
     if pattern.contains(['*', '?', '[', ']']) {
         let strip = pattern.strip_suffix("/**").map(|folder| format!("{folder}/")).unwrap_or_default();
@@ -124,11 +166,34 @@ pub(super) fn copy(operation: &Value, sources: &BTreeMap<String, Arc<Files>>, st
             }
         }
     }
+    if is_extracted {
+        let is_glob = pattern.contains(['*', '?', '[', ']']);
+        let is_archive = |file: &str| [".tar.gz", ".tgz"].iter().any(|end| file.to_lowercase().ends_with(end));
+        if let Some((file, _)) = pairs.iter().find(|(file, _)| !is_glob && !is_archive(file)) {
+            return Ok(Err(format!("copy from `{from}`: strategy Extract wants a .tar.gz or .tgz, not {file}")));
+        }
+        pairs.retain(|(file, _)| is_archive(file));
+        // Each is unpacked into the target itself.
+        for (_, to) in &mut pairs {
+            target.clone_into(to);
+        }
+    }
+    if pairs.is_empty() && is_optional {
+        return Ok(Ok(()));
+    }
     if pairs.is_empty() {
         return Ok(Err(format!("copy from `{from}`: nothing matches")));
     }
     for (file, to) in pairs {
-        if text("strategy") == "Merge" { stage.merge(files, file, &to)? } else { stage.copy(files, file, &to)? }
+        match text("strategy") {
+            "Merge" => stage.merge(files, file, &to)?,
+            "Extract" => {
+                if let Err(why) = stage.extract(files, file, &to)? {
+                    return Ok(Err(format!("copy from `{from}`: {why}")));
+                }
+            }
+            _ => stage.copy(files, file, &to)?,
+        }
     }
     Ok(Ok(()))
 }

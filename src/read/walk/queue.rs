@@ -1,6 +1,8 @@
 //! Rendering on all cores: layers go to the workers, and come back rendered.
 
+use super::super::ReadError;
 use crate::manifest::Resource;
+use crate::manifest::yaml::STACK;
 use crate::render::argo::Part;
 use crate::render::{RenderError, Rendered, Renderer, Request};
 use std::collections::VecDeque;
@@ -11,6 +13,8 @@ pub(super) enum Job {
     Layer(Box<Request>),
     /// The sources of an Application.
     Application(Vec<Part>),
+    /// The chart of a HelmRelease.
+    Chart(Box<Part>),
 }
 
 /// What became of it.
@@ -75,6 +79,7 @@ impl Queue {
             };
             let answer = match job {
                 Job::Layer(request) => Answer::Layer(renderer.render(&request)),
+                Job::Chart(part) => Answer::Application(vec![renderer.render_chart(&part)]),
                 Job::Application(parts) => Answer::Application(parts.iter().map(|part| renderer.render_application(part)).collect()),
             };
             let mut state = self.lock();
@@ -85,8 +90,41 @@ impl Queue {
     }
 }
 
+/// Lets workers on all cores answer what `ask` pushes.
+pub(super) fn with_workers<T>(renderer: &Renderer, ask: impl FnOnce(&Queue) -> Result<T, ReadError>) -> Result<T, ReadError> {
+    let queue = Queue::default();
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        let _close = Close(&queue);
+        let worker = || std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || queue.work(renderer));
+        let started = (0..workers).filter(|_| worker().is_ok()).count();
+        if started == 0 { Err(ReadError::Stopped) } else { ask(&queue) }
+    })
+}
+
+/// What charts make, in their order.
+pub(crate) fn charts(renderer: &Renderer, charts: Vec<Part>) -> Result<Vec<Result<Vec<Resource>, RenderError>>, ReadError> {
+    with_workers(renderer, |queue| {
+        let mut answers: Vec<(usize, Result<Vec<Resource>, RenderError>)> = Vec::with_capacity(charts.len());
+        charts.into_iter().enumerate().for_each(|(index, part)| queue.push(index, Job::Chart(Box::new(part))));
+        loop {
+            let found = queue.answers();
+            if found.is_empty() {
+                break;
+            }
+            for (index, answer) in found {
+                if let Answer::Application(made) = answer {
+                    answers.extend(made.into_iter().map(|made| (index, made)));
+                }
+            }
+        }
+        answers.sort_by_key(|(index, _)| *index);
+        Ok(answers.into_iter().map(|(_, made)| made).collect())
+    })
+}
+
 /// Closes the queue however the walk ends, so that no worker waits for ever.
-pub(super) struct Close<'q>(pub(super) &'q Queue);
+struct Close<'q>(pub(super) &'q Queue);
 
 impl Drop for Close<'_> {
     fn drop(&mut self) {

@@ -34,7 +34,7 @@ const MOVING: [&str; 14] = [
 
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (position, object) in facts.objects() {
+    for (position, object) in facts.with_charts() {
         let moving: Vec<String> = images(object).into_iter().filter(|image| is_moving(image)).collect();
         if !moving.is_empty() {
             let message = format!("{}: {}", object.id(), list(&moving, 3));
