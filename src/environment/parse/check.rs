@@ -275,7 +275,7 @@ mod tests {
                 "13: spec.checks[7].tpc: unknown field (did you mean `tcp`?)",
                 "13: spec.checks[7].name: is missing",
                 "13: spec.checks[7]: must be a check with one of http, dns, tcp, job",
-                "12: spec.checks: e stands twice, first in e.yaml:11",
+                "12: spec.checks: e stands twice, first in blackstart.yaml:11",
             ]
         );
     }

@@ -293,7 +293,7 @@ mod tests {
                 "11: spec.infrastructure[0].command.env.B.from: must be exactly one of file, env, command, secretsManager, ssm",
                 "12: spec.infrastructure[0].command.after[0]: must be a name such as ec2/VPC/ack-system/shop or command/dns",
                 "13: spec.infrastructure[1]: must be either a `path` or a `command`",
-                "15: spec.infrastructure[3].command.name: c stands twice, first in e.yaml:14",
+                "15: spec.infrastructure[3].command.name: c stands twice, first in blackstart.yaml:14",
             ]
         );
     }
