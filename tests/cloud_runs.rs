@@ -9,6 +9,7 @@ use account::{Account, ENVIRONMENT, connect, declared, manifests, run};
 use blackstart::aws::{self, State};
 use blackstart::layers::infrastructure::{Declared, needs};
 use blackstart::sandbox::edge::Faults;
+use futures::StreamExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -69,36 +70,41 @@ async fn killed_at_random_moments() {
     let asked = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let first = asked("BLACKSTART_FIRST_SEED").unwrap_or(1);
     let declared = example();
-    for seed in first..first + asked("BLACKSTART_SEEDS").unwrap_or(3) {
-        let Some(account) = Account::open(seed).await else { return };
-        if seed % 2 == 0 {
-            account.edge.set_faults(Faults::worst());
-        }
-        let mut dice = fastrand::Rng::with_seed(seed);
-        for _ in 0..2 {
-            let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["a_run_for_another_test", "--exact", "--quiet"])
-                .env("BLACKSTART_TEST_ENDPOINT", account.edge.endpoint())
-                .env("BLACKSTART_TEST_JOURNAL", account.journal())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            tokio::time::sleep(Duration::from_millis(dice.u64(100..4000))).await;
-            // Killed, unless it was quicker.
-            let _ = child.kill();
-            child.wait().unwrap();
-        }
-        let mut built = account.run(&declared).await;
-        if !built.success {
-            built = account.run(&declared).await;
-        }
-        account.edge.set_faults(Faults::default());
-        assert!(built.success, "seed {seed}");
-        once(&account, &declared).await;
-        is_whole(&account, &declared).await;
-        println!("seed {seed}: each once");
+    let seeds = first..first + asked("BLACKSTART_SEEDS").unwrap_or(3);
+    // A run waits for most of its time, for AWS' limits above all.
+    futures::stream::iter(seeds).for_each_concurrent(3, |seed| killed(seed, &declared)).await;
+}
+
+/// Two runs are killed, the next one makes the rest. With every second seed calls fail too.
+async fn killed(seed: u64, declared: &[Declared]) {
+    let Some(account) = Account::open(seed).await else { return };
+    if seed.is_multiple_of(2) {
+        account.edge.set_faults(Faults::worst());
     }
+    let mut dice = fastrand::Rng::with_seed(seed);
+    for _ in 0..2 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["a_run_for_another_test", "--exact", "--quiet"])
+            .env("BLACKSTART_TEST_ENDPOINT", account.edge.endpoint())
+            .env("BLACKSTART_TEST_JOURNAL", account.journal())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(dice.u64(100..4000))).await;
+        // Killed, unless it was quicker.
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    let mut built = account.run(declared).await;
+    if !built.success {
+        built = account.run(declared).await;
+    }
+    account.edge.set_faults(Faults::default());
+    assert!(built.success, "seed {seed}");
+    once(&account, declared).await;
+    is_whole(&account, declared).await;
+    println!("seed {seed}: each once");
 }
 
 /// No two living resources are marked as the same one.

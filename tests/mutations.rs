@@ -302,3 +302,11 @@ fn environment() {
 fn kustomization() {
     bounded("kustomization");
 }
+
+/// What fuzzing has found.
+#[test]
+fn found_before() {
+    // Carriage returns alone end lines: the place of the problem is on one that Rust does not count.
+    targets::environment_file(b"--\n#\r\r\r\r\r\r yaml\napiVersion: x\nkind: y\nmetadata:\n  name: a/\n");
+    targets::yaml(b"a: 1\r- b\r\r---\rc: [\r");
+}

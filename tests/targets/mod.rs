@@ -20,10 +20,16 @@ pub(crate) type Target = fn(&[u8]);
 pub(crate) const ALL: [(&str, Target); 4] =
     [("yaml", yaml), ("envsubst", envsubst), ("environment", environment_file), ("kustomization", kustomization)];
 
+/// Lines as YAML counts them (1.2.2, 5.4): a carriage return alone ends one too.
+fn lines(text: &str) -> u32 {
+    let breaks = text.replace("\r\n", "\n").split(['\n', '\r']).count();
+    u32::try_from(breaks).unwrap_or(u32::MAX)
+}
+
 /// YAML: what was read is the same after it was written, and its places lie in the text.
 pub(crate) fn yaml(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let lines = u32::try_from(text.lines().count()).unwrap_or(u32::MAX).max(1);
+    let lines = lines(&text);
     match documents(&text) {
         Ok(found) => {
             for document in found {
@@ -62,7 +68,7 @@ pub(crate) fn envsubst(data: &[u8]) {
 /// blackstart.yaml: whatever is wrong with it has a place in it.
 pub(crate) fn environment_file(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let lines = u32::try_from(text.lines().count()).unwrap_or(u32::MAX).max(1);
+    let lines = lines(&text);
     if let Err(problems) = environment::parse(&text, "blackstart.yaml") {
         assert!(!problems.is_empty());
         for problem in problems {
