@@ -49,6 +49,7 @@ fn planned(spec: &str, folder: &str, cloud: &str) -> Plan {
         sources: BTreeMap::new(),
         problems: Vec::new(),
         unknowns: Vec::new(),
+        assumed: Vec::new(),
         signed: None,
         folder: None,
     };

@@ -4,43 +4,18 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail at once, and says what it skips")]
 
+mod example;
+
+use example::{git, shop};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-
-fn git(folder: &Path, arguments: &[&str]) {
-    let identity = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"];
-    assert!(Command::new("git").arg("-C").arg(folder).args(identity).args(arguments).status().unwrap().success());
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 /// The commit is another one after each change of the example; the rest of the plan is to stay.
 fn without_commit(text: &str) -> String {
     let first_line = text.lines().next().unwrap_or_default();
     let commit = first_line.split_whitespace().nth(2).unwrap_or_default().trim_end_matches(':');
     if commit.is_empty() { text.to_owned() } else { text.replace(commit, "COMMIT") }
-}
-
-/// The example as a repository of its own.
-fn shop(folder: &Path) -> PathBuf {
-    let repository = folder.join("shop");
-    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/shop"), &repository);
-    git(&repository, &["init", "--quiet", "--initial-branch", "main"]);
-    git(&repository, &["add", "--all"]);
-    git(&repository, &["commit", "--quiet", "--message", "The shop"]);
-    repository
 }
 
 /// What a command prints of it; none where kustomize is not here.

@@ -80,6 +80,7 @@ fn reading() -> Reading {
         sources: BTreeMap::new(),
         problems: Vec::new(),
         unknowns: Vec::new(),
+        assumed: Vec::new(),
         signed: None,
         folder: None,
     }

@@ -50,7 +50,7 @@ pub(super) fn plan(form: Form, plan: &Plan, reading: &Reading) -> Result<(), Fai
         Form::Markdown => forms::planned(plan),
         Form::Dot => forms::dot(plan),
         Form::Mermaid => forms::mermaid(plan),
-        Form::Graph => forms::graph(plan, crate::report::columns()),
+        Form::Graph => forms::graph(plan, crate::report::columns(100)),
         Form::Html => forms::html(plan, reading, None),
         Form::Sarif => return Err(form.refuse("plan", "-o json, or blackstart verify -o sarif")),
     };

@@ -211,7 +211,8 @@ fn layer_lines(plan: &Plan, layer: &PlannedLayer, text: &mut String) {
     let state = match layer {
         layer if layer.suspended => " (suspended: neither applied nor awaited)",
         layer if layer.remote => " (for another cluster: planned, not applied)",
-        layer if !layer.rendered => " (objects not known)",
+        layer if !layer.rendered && layer.objects.is_empty() => " (objects not known)",
+        layer if !layer.rendered => " (more objects not known)",
         _ => "",
     };
     let time = super::expected::of(plan, &layer.id.node());

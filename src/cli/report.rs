@@ -32,7 +32,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
         print_out(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let columns = report::columns();
+    let columns = report::columns(120);
     let texts: Vec<String> = match args.output {
         Output::Json => reports.iter().map(|report| serde_json::to_string_pretty(report).unwrap_or_default() + "\n").collect(),
         Output::Human => reports.iter().map(|report| report::shown(report, columns, color)).collect(),

@@ -146,6 +146,7 @@ pub(super) async fn input(args: &InputArgs, rehearsal: bool, events: &Events) ->
     let (environment, reading) = if rehearsal { read_all(args, head).await? } else { Box::pin(read_unlocked(args, head)).await? };
     flux_only(&reading, "a run")?;
     let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
+    plan.problems.extend(reading.assumed.iter().cloned());
     if rehearsal {
         read::signatures::tolerate(&mut plan.problems);
     }

@@ -16,8 +16,11 @@ pub fn explain(plan: &Plan, layer: &PlannedLayer) -> String {
     let state = match layer {
         layer if layer.suspended => "suspended: neither applied nor awaited".to_owned(),
         layer if layer.remote => "for another cluster: planned, not applied".to_owned(),
-        layer if !layer.rendered => "its objects are not known".to_owned(),
-        layer => format!("{} from {} of {}", count(layer.objects.len(), "object"), layer.path, layer.source),
+        layer if !layer.rendered && layer.objects.is_empty() => "its objects are not known".to_owned(),
+        layer => {
+            let more = if layer.rendered { "" } else { ", and more that are not known," };
+            format!("{}{more} from {} of {}", count(layer.objects.len(), "object"), layer.path, layer.source)
+        }
     };
     let _ = writeln!(text, "  {state}");
     for chart in &layer.charts {

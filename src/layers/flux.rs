@@ -193,6 +193,18 @@ pub fn is_kustomization(resource: &Resource) -> bool {
     resource.kind() == "Kustomization" && resource.group() == "kustomize.toolkit.fluxcd.io"
 }
 
+/// Whether a resource is a HelmRelease of Flux.
+pub fn is_release(resource: &Resource) -> bool {
+    resource.kind() == "HelmRelease" && resource.group() == "helm.toolkit.fluxcd.io"
+}
+
+/// The source that a field (as a JSON pointer, such as `/spec/chart/spec/sourceRef`) names; in the holder's namespace where it names none.
+pub fn source_ref(holder: &Resource, pointer: &str) -> Option<SourceId> {
+    let text = |key: &str| Some(holder.text(&format!("{pointer}/{key}"))).filter(|text| !text.is_empty());
+    let namespace = text("namespace").or(holder.namespace()).unwrap_or("default").to_owned();
+    Some(SourceId { kind: text("kind")?.to_owned(), namespace, name: text("name")?.to_owned() })
+}
+
 /// Reads a Kustomization; wrong types of fields are problems with the place of the declaration.
 #[expect(clippy::result_large_err, reason = "a problem is made once, and kept")]
 pub fn layer(declaration: Resource, parent: Option<LayerId>) -> Result<Layer, Problem> {

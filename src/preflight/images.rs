@@ -1,5 +1,6 @@
 //! What the layers pull from registries: images of their pods, charts of their releases. References only; nothing is asked here.
 
+use crate::layers::flux::source_ref;
 use crate::manifest::{ObjectId, Resource};
 use crate::problem::Origin;
 use serde_json::Value;
@@ -127,13 +128,9 @@ pub fn charts(objects: &[&Resource]) -> Vec<(Chart, Pulled)> {
         if object.kind() != "HelmRelease" {
             continue;
         }
-        let (Some(chart), Some("HelmRepository"), Some(name)) =
-            (text("/spec/chart/spec/chart"), text("/spec/chart/spec/sourceRef/kind"), text("/spec/chart/spec/sourceRef/name"))
-        else {
-            continue;
-        };
-        let namespace = text("/spec/chart/spec/sourceRef/namespace").or(object.namespace()).unwrap_or("default");
-        let Some(source) = repository(namespace, name) else { continue };
+        let id = source_ref(object, "/spec/chart/spec/sourceRef").filter(|id| id.kind == "HelmRepository");
+        let (Some(chart), Some(id)) = (text("/spec/chart/spec/chart"), id) else { continue };
+        let Some(source) = repository(&id.namespace, &id.name) else { continue };
         let Some(url) = source.value.pointer("/spec/url").and_then(Value::as_str) else { continue };
         let secret = source.value.pointer("/spec/secretRef").is_some();
         let version = text("/spec/chart/spec/version").filter(|version| is_exact(version));

@@ -1,7 +1,8 @@
 //! Charts that stand in Git: what they hold that other layers need.
 
 use super::Reading;
-use super::releases::{chart_of, is_release};
+use super::releases::chart_of;
+use crate::layers::flux::is_release;
 use crate::manifest::yaml::documents;
 use crate::manifest::{ObjectId, Resource};
 use crate::problem::Origin;

@@ -10,6 +10,7 @@ use crate::manifest::Resource;
 use crate::manifest::yaml::{chunks, documents};
 use crate::problem::Origin;
 use crate::render::join;
+use crate::repo::same_url;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,12 +36,14 @@ pub(crate) struct Declared {
     /// Source objects by id; each cluster of a repository may have its own of the same name.
     sources: BTreeMap<SourceId, Vec<Resource>>,
     folders: Vec<String>,
+    /// URLs of the repository itself, where it has remotes.
+    remotes: Vec<String>,
 }
 
 impl Declared {
     /// Looks through all YAML files. What cannot be parsed (a chart's template) is passed over here.
-    pub(crate) fn scan(root: &Path, files: &[String]) -> Self {
-        let mut declared = Self::default();
+    pub(crate) fn scan(root: &Path, files: &[String], remotes: Vec<String>) -> Self {
+        let mut declared = Self { remotes, ..Self::default() };
         for file in files.iter().filter(|file| crate::render::is_yaml(file)) {
             let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
             if name.starts_with("gotk-")
@@ -126,7 +129,7 @@ impl Declared {
             }
         };
         for (layer, folder) in &self.kustomizations {
-            let Some(path) = join("", &layer.spec.path) else { continue };
+            let Some(path) = join("", &layer.spec.path).filter(|_| !self.is_of_another(layer, folder)) else { continue };
             let own_source = self.source(&layer.source, folder).and_then(|source| source.origin.as_ref());
             let declared_here = own_source.is_some_and(|origin| folder_of(&origin.file) == folder);
             // A whole source of another repository holds every folder too.
@@ -148,7 +151,8 @@ impl Declared {
             add(default_entry(path, 2));
         }
         if found.is_empty() {
-            let applied: Vec<String> = self.kustomizations.iter().filter_map(|(layer, _)| join("", &layer.spec.path)).collect();
+            let own = self.kustomizations.iter().filter(|(layer, folder)| !self.is_of_another(layer, folder));
+            let applied: Vec<String> = own.filter_map(|(layer, _)| join("", &layer.spec.path)).collect();
             for (_, folder) in &self.kustomizations {
                 if !applied.iter().any(|path| is_inside(folder, path)) {
                     found.entry(folder.clone()).or_insert_with(|| default_entry(folder, 3));
@@ -159,6 +163,17 @@ impl Declared {
             found.retain(|path, _| !paths.iter().any(|other| other != path && is_inside(path, other)));
         }
         found
+    }
+
+    /// Whether a layer that takes its source whole most likely takes it from another repository: every folder is inside of that, so the
+    /// path tells nothing.
+    fn is_of_another(&self, layer: &Layer, folder: &str) -> bool {
+        if join("", &layer.spec.path).is_none_or(|path| !path.is_empty()) || folder.ends_with("flux-system") {
+            return false;
+        }
+        let url = self.source(&layer.source, folder).map_or("", |source| source.text("/spec/url"));
+        let is_ours = self.remotes.iter().any(|remote| same_url(remote, url));
+        layer.source.kind != "GitRepository" || !is_ours && !self.remotes.is_empty() && !url.is_empty()
     }
 
     /// The entry point at a folder: as declared, else as `flux bootstrap` would name it.
@@ -224,7 +239,7 @@ mod tests {
             names.push((*path).to_owned());
         }
         names.sort();
-        let found = Declared::scan(root.path(), &names).entries();
+        let found = Declared::scan(root.path(), &names, vec!["https://example.com/fleet.git".to_owned()]).entries();
         found.into_iter().map(|entry| format!("{} {} {}", entry.path, entry.layer.id, entry.layer.source)).collect()
     }
 
@@ -242,6 +257,25 @@ mod tests {
         let other = kustomization("apps", "./", "elsewhere");
         let found = entries(&[("clusters/a/flux-system/gotk-sync.yaml", &sync), ("clusters/a/apps.yaml", &other)]);
         assert_eq!(found, ["clusters/a flux-system/fleet GitRepository/flux-system/fleet"]);
+    }
+
+    #[test]
+    fn a_layer_that_takes_another_source_whole_is_no_entry() {
+        let whole = |kind: &str, url: &str| {
+            format!(
+                "---\napiVersion: source.toolkit.fluxcd.io/v1\nkind: {kind}\nmetadata: {{name: other, namespace: flux-system}}\nspec: {{url: '{url}'}}\n---\n{}",
+                kustomization("other", "./", "other").replace("GitRepository", kind)
+            )
+        };
+        let sync = kustomization("fleet", "./clusters/a", "fleet") + SOURCE;
+        for other in [whole("OCIRepository", "oci://example.com/x"), whole("GitRepository", "https://example.com/x")] {
+            let with = [("clusters/a/flux-system/gotk-sync.yaml", sync.as_str()), ("clusters/a/other.yaml", other.as_str())];
+            assert_eq!(entries(&with), ["clusters/a flux-system/fleet GitRepository/flux-system/fleet"]);
+            let alone = [("clusters/a/other.yaml", other.as_str())];
+            assert_eq!(entries(&alone), ["clusters/a flux-system/flux-system GitRepository/flux-system/flux-system"]);
+        }
+        let own = whole("GitRepository", "ssh://git@example.com/fleet");
+        assert_eq!(entries(&[("clusters/a/own.yaml", own.as_str())]), [" flux-system/other GitRepository/flux-system/other"]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use written::written;
 use crate::environment::check::Check;
 use crate::environment::{Command, Environment};
 use crate::layers::argo::is_application;
-use crate::layers::flux::{Layer, is_kustomization};
+use crate::layers::flux::{Layer, is_kustomization, is_release};
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::{ObjectId, Resource};
 use crate::problem::{Origin, Problem, Unknown, nearest};
@@ -188,7 +188,7 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
     let folder = Arc::new(PrivateFolder::new()?);
     let mut sources = Sources::new(options, repository, &folder)?;
     let exported = sources.exported();
-    let declared = Declared::scan(&exported.root, &exported.files);
+    let declared = Declared::scan(&exported.root, &exported.files, sources.repository().remotes());
     let revision = exported.revision.clone();
     let start = choose(options, environment, &sources, &declared)?;
     let renderer = Renderer::new(Arc::clone(&folder)).with_bases(sources.clones()?);
@@ -215,6 +215,8 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
         }
     };
     let (mut problems, mut unknowns) = (std::mem::take(&mut walk.problems), std::mem::take(&mut walk.unknowns));
+    let mut assumed = std::mem::take(&mut walk.assumed);
+    assumed.dedup();
     let known = walk.into_known();
     let made = releases::render(&layers, &mut sources, &renderer, &known)?;
     problems.extend(made.problems);
@@ -247,6 +249,7 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
         sources: sources.finish(),
         problems,
         unknowns,
+        assumed,
         signed,
         folder: Some(folder),
     })
@@ -286,8 +289,11 @@ pub fn entrypoints(path: &Path, revision: &Revision) -> Result<Vec<String>, Read
         Revision::Named(name) => Export::Commit(repository.resolve(name)?),
     };
     let exported = repository.export(&what, &folder, "path")?;
-    let of_flux: Vec<String> =
-        Declared::scan(&exported.root, &exported.files).entries().into_iter().map(|entry| folder_or_root(entry.path)).collect();
+    let of_flux: Vec<String> = Declared::scan(&exported.root, &exported.files, repository.remotes())
+        .entries()
+        .into_iter()
+        .map(|entry| folder_or_root(entry.path))
+        .collect();
     if !of_flux.is_empty() {
         return Ok(of_flux);
     }
@@ -400,6 +406,8 @@ pub struct Reading {
     pub problems: Vec<Problem>,
     /// What cannot be known from Git.
     pub unknowns: Vec<Unknown>,
+    /// Where the files of one commit stand for those of another that this clone lacks: good for a plan, problems of a run.
+    pub assumed: Vec<Problem>,
     /// The signatures that were checked; none where nobody asked for it.
     pub signed: Option<signatures::Signed>,
     /// Keeps the files of all sources; they are removed with the last owner.
@@ -409,7 +417,7 @@ pub struct Reading {
 impl Reading {
     /// Objects of a layer, and those that the charts of its releases make.
     pub fn with_charts<'r>(&'r self, read: &'r ReadLayer) -> impl Iterator<Item = &'r Resource> {
-        let made = |object: &'r Resource| if releases::is_release(object) { self.charts.get(&object.id()) } else { None };
+        let made = |object: &'r Resource| if is_release(object) { self.charts.get(&object.id()) } else { None };
         read.objects.iter().flat_map(move |object| std::iter::once(object).chain(made(object).into_iter().flatten()))
     }
 
@@ -423,11 +431,12 @@ impl Reading {
         let roots = self.sources.values().filter_map(|source| source.tree.as_ref());
         let (name, file) = file.split_once(':').map_or((None, file), |(name, file)| (Some(name), file));
         let named = |tree: &&SourceTree| name.is_none_or(|name| tree.repository.file_name().is_some_and(|last| last == name));
+        let own = |tree: &SourceTree| file.strip_prefix(tree.inside.as_str()).map(|file| tree.root.join(file));
         // A source that is put together from others has the file under another name: the repository itself is the last resort.
         roots
             .clone()
             .filter(named)
-            .find_map(|tree| std::fs::read_to_string(tree.root.join(file)).ok())
+            .find_map(|tree| std::fs::read_to_string(own(tree)?).ok())
             .or_else(|| roots.filter(named).find_map(|tree| std::fs::read_to_string(tree.repository.join(file)).ok()))
     }
 }
@@ -468,4 +477,6 @@ pub struct SourceTree {
     pub revision: String,
     /// The repository on disk that it was taken from.
     pub repository: PathBuf,
+    /// The folder of that repository that this is, with a `/` at its end; empty for all of it.
+    pub inside: String,
 }

@@ -6,10 +6,10 @@ use super::walk::queue;
 use super::{ReadError, ReadLayer};
 use crate::layers::SourceId;
 use crate::layers::argo::{Helm, Source};
-use crate::layers::flux::{Layer, SubstituteFrom};
+use crate::layers::flux::{Layer, SubstituteFrom, is_release, source_ref};
 use crate::layers::scope::Scopes;
 use crate::manifest::yaml::documents;
-use crate::manifest::{ObjectId, Resource};
+use crate::manifest::{ObjectId, Resource, merge};
 use crate::problem::{Problem, Severity, Unknown};
 use crate::render::argo::Part;
 use crate::render::{RenderError, Renderer, join};
@@ -37,32 +37,20 @@ struct Release<'l> {
     lacks: Vec<String>,
 }
 
-/// Whether an object is a HelmRelease of Flux.
-pub(super) fn is_release(object: &Resource) -> bool {
-    object.kind() == "HelmRelease" && object.group() == "helm.toolkit.fluxcd.io"
-}
-
 /// The source that a HelmRelease takes its chart from, and the chart's path or name there; `objects` may hold the HelmChart that it names.
-pub(super) fn chart_of<'o>(release: &'o Resource, objects: impl Iterator<Item = &'o Resource>) -> Option<(SourceId, String)> {
-    let text = |object: &'o Resource, pointer: &str| object.value.pointer(pointer).and_then(Value::as_str);
-    let own = release.namespace().unwrap_or("default");
-    let (holder, base, path) = match text(release, "/spec/chart/spec/chart") {
-        Some(path) => (release, "/spec/chart/spec/sourceRef", path),
-        None if text(release, "/spec/chartRef/kind") == Some("HelmChart") => {
-            let namespace = text(release, "/spec/chartRef/namespace").unwrap_or(own);
-            let name = text(release, "/spec/chartRef/name")?;
-            let is_it = |object: &&Resource| object.kind() == "HelmChart" && object.name() == name && object.namespace() == Some(namespace);
-            let chart = { objects }.find(is_it)?;
-            (chart, "/spec/sourceRef", text(chart, "/spec/chart")?)
-        }
-        None => (release, "/spec/chartRef", ""),
-    };
-    let id = SourceId {
-        kind: text(holder, &format!("{base}/kind"))?.to_owned(),
-        namespace: text(holder, &format!("{base}/namespace")).or(holder.namespace()).unwrap_or(own).to_owned(),
-        name: text(holder, &format!("{base}/name"))?.to_owned(),
-    };
-    Some((id, path.to_owned()))
+pub(super) fn chart_of<'o>(release: &Resource, objects: impl IntoIterator<Item = &'o Resource>) -> Option<(SourceId, String)> {
+    let path = release.text("/spec/chart/spec/chart");
+    if !path.is_empty() {
+        return Some((source_ref(release, "/spec/chart/spec/sourceRef")?, path.to_owned()));
+    }
+    let id = source_ref(release, "/spec/chartRef")?;
+    if id.kind != "HelmChart" {
+        return Some((id, String::new()));
+    }
+    let is_it =
+        |object: &&Resource| object.kind() == "HelmChart" && object.name() == id.name && object.namespace() == Some(id.namespace.as_str());
+    let chart = objects.into_iter().find(is_it)?;
+    Some((source_ref(chart, "/spec/sourceRef")?, chart.text("/spec/chart").to_owned()))
 }
 
 /// Renders the charts of all releases that this run installs and whose chart is at hand.
@@ -91,7 +79,7 @@ pub(super) fn render(layers: &[ReadLayer], sources: &mut Sources, renderer: &Ren
         let node = || release.layer.id.node();
         let id = release.object.id();
         let origin = || release.object.origin.clone();
-        let lacking = |needs: String| Unknown { node: node(), needs: format!("{needs} for HelmRelease {}", name(&id)), origin: origin() };
+        let lacking = |needs: String| Unknown { node: node(), needs: format!("{needs} for {id}"), origin: origin() };
         match answer {
             Ok(objects) => {
                 releases.unknowns.extend(release.lacks.iter().cloned().map(lacking));
@@ -106,7 +94,7 @@ pub(super) fn render(layers: &[ReadLayer], sources: &mut Sources, renderer: &Ren
                     RenderError::Helm { place, .. } => place.as_ref().map(|place| release.files.shown(place)),
                     _ => None,
                 };
-                let mut problem = Problem::blocks("render-failed", format!("HelmRelease {}: {error}", name(&id))).at(place.or_else(origin));
+                let mut problem = Problem::blocks("render-failed", format!("{id}: {error}")).at(place.or_else(origin));
                 problem.severity = Severity::Risk;
                 releases.problems.push(problem.hint(format!("see it alone: helm template {}", release.part.path().unwrap_or_default())));
             }
@@ -114,10 +102,6 @@ pub(super) fn render(layers: &[ReadLayer], sources: &mut Sources, renderer: &Ren
     }
     in_namespaces(&mut releases, layers, &found);
     Ok(releases)
-}
-
-fn name(id: &ObjectId) -> String {
-    format!("{}/{}", id.namespace.as_deref().unwrap_or("default"), id.name)
 }
 
 fn shown(mut object: Resource, release: &Release<'_>) -> Resource {
@@ -143,8 +127,8 @@ fn in_namespaces(releases: &mut Releases, layers: &[ReadLayer], found: &[Release
 
 /// What helm is asked, and the values that are not known.
 fn part(layer: &Layer, object: &Resource, files: &Files, path: String, known: &Known) -> (Part, Vec<String>) {
-    let text = |pointer: &str| object.value.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
     let own = object.namespace().unwrap_or("default");
+    let is_true = |pointer: &str| object.value.pointer(pointer) == Some(&Value::Bool(true));
     let (mut values, mut lacks) = (Value::Object(Map::new()), Vec::new());
     let references = object.value.pointer("/spec/valuesFrom").and_then(Value::as_array);
     for reference in references.into_iter().flatten() {
@@ -152,7 +136,7 @@ fn part(layer: &Layer, object: &Resource, files: &Files, path: String, known: &K
             lacks.push(lack);
         }
     }
-    merge(&mut values, object.value.pointer("/spec/values").cloned().unwrap_or_default());
+    overlay(&mut values, object.value.pointer("/spec/values").cloned().unwrap_or_default());
     let files_of_values: Vec<String> = object
         .value
         .pointer("/spec/chart/spec/valuesFiles")
@@ -161,6 +145,7 @@ fn part(layer: &Layer, object: &Resource, files: &Files, path: String, known: &K
         .flatten()
         .filter_map(|file| Some(format!("/{}", join("", file.as_str()?)?)))
         .collect();
+    let replaces_values = !files_of_values.is_empty();
     // What a Secret holds may be in the values by now.
     let of_secret = |reference: &Value| reference.get("kind").and_then(Value::as_str) == Some("Secret");
     let by_layer = layer.spec.post_build.iter().flat_map(|post_build| &post_build.substitute_from);
@@ -169,13 +154,12 @@ fn part(layer: &Layer, object: &Resource, files: &Files, path: String, known: &K
         || references.is_some_and(|references| references.iter().any(of_secret));
     let helm = Helm {
         release_name: Some(release_name(object)),
-        replaces_values: !files_of_values.is_empty(),
         value_files: files_of_values,
-        ignore_missing_value_files: object.value.pointer("/spec/chart/spec/ignoreMissingValuesFiles") == Some(&Value::Bool(true)),
+        ignore_missing_value_files: is_true("/spec/chart/spec/ignoreMissingValuesFiles"),
         values_object: Some(values),
-        skip_crds: text("/spec/install/crds") == Some("Skip"),
+        skip_crds: object.text("/spec/install/crds") == "Skip",
         skip_tests: true,
-        skip_schema_validation: object.value.pointer("/spec/install/disableSchemaValidation") == Some(&Value::Bool(true)),
+        skip_schema_validation: is_true("/spec/install/disableSchemaValidation"),
         ..Helm::default()
     };
     let part = Part {
@@ -184,19 +168,23 @@ fn part(layer: &Layer, object: &Resource, files: &Files, path: String, known: &K
         source: Source { path: Some(path), helm: Some(helm), ..Source::default() },
         lent: BTreeMap::new(),
         name: object.name().to_owned(),
-        namespace: text("/spec/targetNamespace").unwrap_or(own).to_owned(),
+        namespace: Some(object.text("/spec/targetNamespace")).filter(|target| !target.is_empty()).unwrap_or(own).to_owned(),
         project: String::new(),
         revision: String::new(),
         is_private,
+        replaces_values,
+        post_renderers: object.value.pointer("/spec/postRenderers").and_then(Value::as_array).cloned().unwrap_or_default(),
     };
     (part, lacks)
 }
 
 /// Name of the release in Helm's own records (helm-controller `api/v2`, `HelmRelease.GetReleaseName`, and `internal/release`, `ShortenName`).
 fn release_name(object: &Resource) -> String {
-    let text = |pointer: &str| object.value.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let target = || text("/spec/targetNamespace").map(|target| format!("{target}-{}", object.name()));
-    let name = text("/spec/releaseName").map(str::to_owned).or_else(target).unwrap_or_else(|| object.name().to_owned());
+    let name = match (object.text("/spec/releaseName"), object.text("/spec/targetNamespace")) {
+        ("", "") => object.name().to_owned(),
+        ("", target) => format!("{target}-{}", object.name()),
+        (given, _) => given.to_owned(),
+    };
     match name.get(..40).filter(|_| name.len() > 53) {
         Some(start) => format!("{start}-{}", &hex(&Sha256::digest(&name))[..12]),
         None => name,
@@ -219,7 +207,7 @@ fn take(reference: &Value, namespace: &str, known: &Known, values: &mut Value) -
     let Some(found) = found else { return if optional { Ok(()) } else { Err(lack()) } };
     let Some(path) = Some(text("targetPath")).filter(|path| !path.is_empty()) else {
         let read = documents(found).map_err(|_| lack())?.into_iter().next().map_or(Value::Null, |document| document.value);
-        merge(values, read);
+        overlay(values, read);
         return Ok(());
     };
     // Of helm's words for a path (`strvals`) the plain ones.
@@ -233,21 +221,10 @@ fn take(reference: &Value, namespace: &str, known: &Known, values: &mut Value) -
     Ok(())
 }
 
-/// Maps are merged, whatever else comes later wins.
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (_, Value::Null) => {}
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                match into.get_mut(&key) {
-                    Some(known) if known.is_object() && value.is_object() => merge(known, value),
-                    _ => {
-                        into.insert(key, value);
-                    }
-                }
-            }
-        }
-        (into, from) => *into = from,
+/// Values over others; an empty document changes nothing.
+fn overlay(values: &mut Value, more: Value) {
+    if !more.is_null() {
+        merge(values, more);
     }
 }
 
@@ -272,8 +249,8 @@ mod tests {
     #[test]
     fn values_are_merged_and_later_ones_win() {
         let mut values = json!({"a": {"x": 1, "y": [1]}, "b": 1});
-        merge(&mut values, json!({"a": {"y": [2], "z": null}, "c": {"d": 1}}));
-        merge(&mut values, Value::Null);
+        overlay(&mut values, json!({"a": {"y": [2], "z": null}, "c": {"d": 1}}));
+        overlay(&mut values, Value::Null);
         assert_eq!(values, json!({"a": {"x": 1, "y": [2], "z": null}, "b": 1, "c": {"d": 1}}));
     }
 }

@@ -14,7 +14,7 @@ use crate::repo::{Export, Exported, PrivateFolder, Repository, hex, same_url, ur
 use artifact::{Stage, copy};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -30,6 +30,8 @@ pub(crate) struct Files {
     /// Files that stand elsewhere in their repository: path here → (prefix, path there).
     moved: HashMap<String, (String, String)>,
     list: Vec<String>,
+    /// What these files stand for although nobody here has it: references that the clone lacks.
+    pub(crate) assumed: BTreeSet<String>,
     origins: OnceLock<Origins>,
 }
 
@@ -79,7 +81,12 @@ impl Files {
     }
 
     fn tree(&self) -> SourceTree {
-        SourceTree { root: self.root.clone(), revision: self.revision.clone(), repository: self.repository.clone() }
+        SourceTree {
+            root: self.root.clone(),
+            revision: self.revision.clone(),
+            repository: self.repository.clone(),
+            inside: self.prefix.split_once(':').map_or(self.prefix.as_str(), |(_, inside)| inside).to_owned(),
+        }
     }
 }
 
@@ -98,6 +105,8 @@ pub(crate) enum Found {
 struct Opened {
     repository: Repository,
     exported: Exported,
+    /// The folder of the repository that these files are, with a `/` at its end; empty for all of it.
+    inside: String,
     prefix: String,
     /// The commit, where a source asks for another one than the one that is read.
     commit: Option<String>,
@@ -131,7 +140,7 @@ impl Sources {
             folder: Arc::clone(folder),
             revision: options.revision.clone(),
             mapped: options.sources.clone(),
-            opened: vec![Opened { repository, exported, prefix: String::new(), commit: None }],
+            opened: vec![Opened { repository, exported, inside: String::new(), prefix: String::new(), commit: None }],
             entry,
             entry_urls,
             entry_references: Vec::new(),
@@ -237,7 +246,11 @@ impl Sources {
             return Ok(Found::Wrong(format!("{id} includes itself")));
         }
         let found = if let Some(path) = self.mapped(id) {
-            let index = self.open(&path)?;
+            let mut index = self.open(&path)?;
+            // Git's own sources are whole repositories; what is pushed or packed elsewhere is any folder of one.
+            if ["OCIRepository", "Bucket", "ExternalArtifact"].contains(&id.kind.as_str()) {
+                index = self.folder_of(index, &path)?;
+            }
             self.view(index, id, depth)?
         } else if id.kind == "ExternalArtifact" {
             match self.generators.get(&(id.namespace.clone(), id.name.clone())).cloned() {
@@ -253,7 +266,16 @@ impl Sources {
             if self.entry_urls.iter().any(|entry| same_url(entry, &url)) {
                 match self.at_reference(id)? {
                     Ok(index) => self.view(index, id, depth)?,
-                    Err(why) => Found::Elsewhere(format!("{url} {why}")),
+                    // A shallow clone has one branch: the order is shown with its files, and nothing is started from them.
+                    Err(why) => match self.view(0, id, depth)? {
+                        Found::Files(mut files) => {
+                            if let Some(files) = Arc::get_mut(&mut files) {
+                                files.assumed.insert(format!("{url} {why}"));
+                            }
+                            Found::Files(files)
+                        }
+                        other => other,
+                    },
                 }
             } else {
                 let what = if url.is_empty() { "what it holds".to_owned() } else { url };
@@ -283,8 +305,8 @@ impl Sources {
         } else {
             Repository::open(path)?
         };
-        if let Some(index) = self.opened.iter().position(|opened| opened.commit.is_none() && opened.repository.root() == repository.root())
-        {
+        let is_it = |opened: &Opened| opened.commit.is_none() && opened.inside.is_empty() && opened.repository.root() == repository.root();
+        if let Some(index) = self.opened.iter().position(is_it) {
             return Ok(index);
         }
         let index = self.opened.len();
@@ -298,8 +320,32 @@ impl Sources {
         let name = if path.is_file() { path.file_stem() } else { repository.root().file_name() };
         let name = name.unwrap_or_default().to_string_lossy();
         let prefix = format!("{}:", name.strip_suffix(".git").unwrap_or(&name));
-        self.opened.push(Opened { repository, exported, prefix, commit: None });
+        self.opened.push(Opened { repository, exported, inside: String::new(), prefix, commit: None });
         Ok(index)
+    }
+
+    /// The folder of an opened repository that a path names.
+    fn folder_of(&mut self, index: usize, path: &Path) -> Result<usize, ReadError> {
+        let inside = if path.is_file() { String::new() } else { Repository::open(path)?.inside().to_owned() };
+        if inside.is_empty() {
+            return Ok(index);
+        }
+        let inside = format!("{inside}/");
+        let base = &self.opened[index];
+        let is_it = |opened: &Opened| opened.inside == inside && opened.repository.root() == base.repository.root();
+        if let Some(known) = self.opened.iter().position(is_it) {
+            return Ok(known);
+        }
+        let prefix = format!("{}{inside}", base.prefix);
+        let opened = Opened {
+            repository: base.repository.clone(),
+            exported: base.exported.below(&inside),
+            inside,
+            prefix,
+            commit: base.commit.clone(),
+        };
+        self.opened.push(opened);
+        Ok(self.opened.len() - 1)
     }
 
     /// PATH's repository at what a source of the same URL asks for: PATH itself where that is what the entry's source asks for or what is
@@ -328,7 +374,7 @@ impl Sources {
         let repository = repository.clone();
         let index = self.opened.len();
         let exported = repository.export(&Export::Commit(commit.clone()), &self.folder, &format!("source-{index}"))?;
-        self.opened.push(Opened { repository, exported, prefix: format!("{name}:"), commit: Some(commit.id) });
+        self.opened.push(Opened { repository, exported, inside: String::new(), prefix: format!("{name}:"), commit: Some(commit.id) });
         Ok(Ok(index))
     }
 
@@ -363,6 +409,7 @@ impl Sources {
             prefix: opened.prefix.clone(),
             moved: HashMap::new(),
             list: exported.files,
+            assumed: BTreeSet::new(),
             origins: OnceLock::new(),
         };
         let includes = declaration.as_ref().and_then(|source| source.value.pointer("/spec/include")).and_then(Value::as_array).cloned();
@@ -375,6 +422,7 @@ impl Sources {
     /// `spec.include` of a GitRepository: `fromPath` of another one appears at `toPath` (by default a folder with its name).
     fn include(&mut self, base: &Files, includes: &[Value], id: &SourceId, depth: u32) -> Result<Found, ReadError> {
         let mut stage = Stage::new(&self.folder)?;
+        let mut assumed = base.assumed.clone();
         for file in &base.list {
             stage.copy(base, file, file)?;
         }
@@ -386,6 +434,7 @@ impl Sources {
                 Found::Files(files) => files,
                 other => return Ok(other),
             };
+            assumed.extend(files.assumed.iter().cloned());
             let from = join("", text("/fromPath")).unwrap_or_default();
             let to = join("", if text("/toPath").is_empty() { name } else { text("/toPath") }).unwrap_or_default();
             for file in &files.list {
@@ -395,7 +444,8 @@ impl Sources {
                 }
             }
         }
-        Ok(Found::Files(Arc::new(stage.finish(base.revision.clone(), base.repository.clone(), base.prefix.clone()))))
+        let files = stage.finish(base.revision.clone(), base.repository.clone(), base.prefix.clone());
+        Ok(Found::Files(Arc::new(Files { assumed, ..files })))
     }
 
     /// One artifact of an ArtifactGenerator.
@@ -426,7 +476,8 @@ impl Sources {
         let origin = taken.and_then(|alias| sources.get(alias.trim_start_matches('@'))).or_else(|| sources.values().next());
         let (revision, repository, prefix) =
             origin.map_or_else(Default::default, |files| (files.revision.clone(), files.repository.clone(), files.prefix.clone()));
-        Ok(Found::Files(Arc::new(stage.finish(revision, repository, prefix))))
+        let assumed = sources.values().flat_map(|files| files.assumed.iter().cloned()).collect();
+        Ok(Found::Files(Arc::new(Files { assumed, ..stage.finish(revision, repository, prefix) })))
     }
 
     /// Everything that is known about sources at the end.

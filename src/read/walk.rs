@@ -11,10 +11,10 @@ pub(crate) use argo::Roots;
 use super::sources::{Files, Found, Sources};
 use super::variables::{Fault, Known, apply, undefined, variables};
 use super::{ReadError, ReadLayer, SecretValues, origins};
-use crate::layers::LayerId;
 use crate::layers::argo::Home;
 use crate::layers::flux::{Layer, is_kustomization, layer};
 use crate::layers::operator::{Providers, is_provider, is_resource_set};
+use crate::layers::{LayerId, SourceId};
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, Severity, Unknown, nearest};
 use crate::render::{RenderError, Rendered, Renderer, Request};
@@ -43,6 +43,8 @@ struct Item {
     parts: Vec<Arc<Files>>,
     objects: Vec<Resource>,
     rendered: bool,
+    /// Files are missing: not all of its objects are known.
+    partial: bool,
     /// How often the entry layer was rendered again because it changes itself.
     again: u32,
 }
@@ -54,6 +56,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) known: Known,
     pub(crate) problems: Vec<Problem>,
     pub(crate) unknowns: Vec<Unknown>,
+    /// Files that stand for others, as problems of a run.
+    pub(crate) assumed: Vec<Problem>,
     /// The Argo CD whose Applications are read; none for Flux.
     home: Option<Home>,
     items: Vec<Item>,
@@ -85,6 +89,7 @@ impl<'a> Walk<'a> {
             known,
             problems: Vec::new(),
             unknowns: Vec::new(),
+            assumed: Vec::new(),
             home: None,
             items: Vec::new(),
             ids: HashMap::new(),
@@ -146,6 +151,7 @@ impl<'a> Walk<'a> {
             parts: Vec::new(),
             objects: Vec::new(),
             rendered: false,
+            partial: false,
             again: 0,
         });
     }
@@ -165,6 +171,7 @@ impl<'a> Walk<'a> {
             let source = self.items[index].layer.source.clone();
             match self.sources.find(&source)? {
                 Found::Files(files) => {
+                    self.assume(index, &source, &files);
                     queue.push(index, Job::Layer(Box::new(self.request(index, &files))));
                     self.items[index].files = Some(files);
                     self.items[index].state = State::Rendering;
@@ -198,6 +205,18 @@ impl<'a> Walk<'a> {
         Ok(moved)
     }
 
+    /// Takes note of files that stand for others.
+    fn assume(&mut self, index: usize, source: &SourceId, files: &Files) {
+        let layer = &self.items[index].layer;
+        for why in &files.assumed {
+            let needs = format!("the files of its source: {why}; shown with those that are read");
+            self.unknowns.push(Unknown { node: layer.id.node(), needs, origin: layer.declaration.origin.clone() });
+            let message = format!("{} {}: its source {source} has no files here: {why}", layer.kind(), layer.id);
+            let problem = Problem::blocks("source-not-at-hand", message).at(layer.declaration.origin.clone());
+            self.assumed.push(problem.hint(format!("fetch it, or clone it and give --source {source}=PATH")));
+        }
+    }
+
     fn request(&self, index: usize, files: &Files) -> Request {
         let layer = &self.items[index].layer;
         let keys = layer.spec.decryption.as_ref().filter(|decryption| decryption.provider == "sops").map(|decryption| {
@@ -220,17 +239,17 @@ impl<'a> Walk<'a> {
                 self.unknowns.push(Unknown { node: layer.id.node(), needs: what, origin: layer.declaration.origin.clone() });
                 self.items[index].state = State::Done;
             }
-            Err(error) => {
+            Err(mut error) => {
+                let known = if let RenderError::Missing { known, .. } = &mut error { std::mem::take(known) } else { Vec::new() };
                 let problem = explain(&self.items[index].layer, &files, error);
                 self.fail(index, problem);
+                if !known.is_empty() {
+                    self.items[index].partial = true;
+                    self.items[index].state = State::Variables(self.placed(index, known, &files));
+                }
             }
             Ok(rendered) => {
-                let path = crate::render::join("", &self.items[index].layer.spec.path).unwrap_or_default();
-                let mut resources = rendered.resources;
-                for resource in &mut resources {
-                    let origin = resource.origin.take().or_else(|| files.origins().find(resource, &path));
-                    resource.origin = origin.map(|origin| files.shown(&origin));
-                }
+                self.items[index].partial = false;
                 if rendered.encrypted {
                     let layer = &self.items[index].layer;
                     let secret = layer.spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref());
@@ -240,9 +259,19 @@ impl<'a> Walk<'a> {
                     };
                     self.unknowns.push(Unknown { node: layer.id.node(), needs, origin: layer.declaration.origin.clone() });
                 }
-                self.items[index].state = State::Variables(resources);
+                self.items[index].state = State::Variables(self.placed(index, rendered.resources, &files));
             }
         }
+    }
+
+    /// A layer's objects with the places where they stand.
+    fn placed(&self, index: usize, mut resources: Vec<Resource>, files: &Files) -> Vec<Resource> {
+        let path = crate::render::join("", &self.items[index].layer.spec.path).unwrap_or_default();
+        for resource in &mut resources {
+            let origin = resource.origin.take().or_else(|| files.origins().find(resource, &path));
+            resource.origin = origin.map(|origin| files.shown(&origin));
+        }
+        resources
     }
 
     /// Finishes the layers whose variables are known; with `give_up`, one more: what it lacks will not come.
@@ -307,7 +336,7 @@ impl<'a> Walk<'a> {
             common_metadata(resource, &layer);
             self.problems.extend(super::open::names(resource));
         }
-        self.items[index].rendered = true;
+        self.items[index].rendered = !self.items[index].partial;
         self.items[index].objects = resources;
         self.accept(index);
     }

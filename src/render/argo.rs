@@ -34,6 +34,10 @@ pub struct Part {
     pub revision: String,
     /// Something beside Git is in its values: it must not reach the cache.
     pub is_private: bool,
+    /// Its value files stand in the place of the chart's own values, as Flux has it.
+    pub replaces_values: bool,
+    /// `spec.postRenderers` of a HelmRelease.
+    pub post_renderers: Vec<Value>,
 }
 
 impl Part {
@@ -100,7 +104,7 @@ impl Renderer {
     /// Objects of a chart in Git, without the release's namespace. Origins are paths from the root.
     pub fn render_chart(&self, part: &Part) -> Result<Vec<Resource>, RenderError> {
         let path = part.path().ok_or_else(|| RenderError::NoFolder { path: part.source.path.clone().unwrap_or_default() })?;
-        self.helm(part, &path)
+        self.post_rendered(self.helm(part, &path)?, &part.post_renderers, part.is_private)
     }
 
     fn kustomized(&self, part: &Part, path: &str) -> Result<Vec<Resource>, RenderError> {

@@ -43,10 +43,10 @@ impl Renderer {
             text
         } else {
             let near = near(part, path)?;
-            let text = if near.is_empty() && !asked.replaces_values {
+            let text = if near.is_empty() && !part.replaces_values {
                 self.template(program, &part.root, path, &call, &part.root)?
             } else {
-                let mirror = self.beside(part, path, asked, &near)?;
+                let mirror = self.beside(part, path, &near)?;
                 let text = self.template(program, &mirror, path, &call, &part.root);
                 let _ = fs::remove_dir_all(&mirror);
                 text?
@@ -87,7 +87,7 @@ impl Renderer {
 
     /// The source with charts of the same repository beside the chart that names them, as `helm dependency build` would put them, and
     /// without the chart's own values where others stand for them.
-    fn beside(&self, part: &Part, path: &str, asked: &Helm, near: &BTreeMap<String, String>) -> Result<PathBuf, RenderError> {
+    fn beside(&self, part: &Part, path: &str, near: &BTreeMap<String, String>) -> Result<PathBuf, RenderError> {
         let failed = |source| RenderError::Read { path: path.to_owned(), source };
         let mirror = self.folder.path().join(format!("mirror-{}", self.mirrors.fetch_add(1, Ordering::Relaxed)));
         let charts = join(path, "charts").unwrap_or_default();
@@ -95,7 +95,7 @@ impl Renderer {
         if part.root.join(&charts).is_dir() {
             real.insert(charts.clone());
         }
-        let own = join(path, "values.yaml").filter(|own| asked.replaces_values && part.root.join(own).is_file());
+        let own = join(path, "values.yaml").filter(|own| part.replaces_values && part.root.join(own).is_file());
         let files = own.into_iter().map(|own| (own, b"{}\n".to_vec())).collect();
         mirror::make(&part.root, &mirror, &files, &BTreeSet::new(), &real).map_err(failed)?;
         fs::create_dir_all(mirror.join(&charts)).map_err(failed)?;
@@ -124,8 +124,7 @@ fn key(part: &Part, path: &str, call: &Call) -> String {
             .fold(argument.clone(), |text, root| text.replace(&*root.to_string_lossy(), ""))
     };
     let arguments: Vec<String> = call.arguments.iter().map(hide).collect();
-    let replaces = part.source.helm.as_ref().is_some_and(|helm| helm.replaces_values);
-    hex(&Sha256::digest(json!(["helm", part.content, path, lent, arguments, call.input, replaces]).to_string()))
+    hex(&Sha256::digest(json!(["helm", part.content, path, lent, arguments, call.input, part.replaces_values]).to_string()))
 }
 
 fn call(part: &Part, path: &str, asked: &Helm) -> Result<Call, RenderError> {

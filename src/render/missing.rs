@@ -1,11 +1,14 @@
-//! Files that kustomizations name and nobody has: told with their lines and all at once, before kustomize would stop at the first.
+//! Files that kustomizations name and nobody has: told with their lines and all at once, before kustomize would stop at the first. The rest
+//! of such a layer is rendered without them, so that one lost file does not hide what else stands there.
 
+use super::MissingFile;
 use super::native::{join, kustomization_file};
 use super::remote::remote;
-use super::{MissingFile, RenderError};
-use crate::manifest::yaml::Located;
+use crate::manifest::Resource;
+use crate::manifest::yaml::{Located, documents};
 use crate::problem::Origin;
-use std::collections::BTreeSet;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -16,11 +19,94 @@ const PATHS: [&str; 3] = ["patches", "patchesJson6902", "replacements"];
 /// Lists of entries with files each, as `file` or `key=file`.
 const GENERATORS: [&str; 2] = ["configMapGenerator", "secretGenerator"];
 
+/// Marks what a generator makes without all of its files.
+const MARK: &str = "blackstart/lacks-files";
+
 /// What the kustomizations from a folder on name and is not there. No word on one that cannot be read: kustomize tells that.
-pub(super) fn refuse(root: &Path, folder: &str) -> Result<(), RenderError> {
+pub(super) fn find(root: &Path, folder: &str) -> Vec<MissingFile> {
     let mut walk = Walk { root, seen: BTreeSet::new(), files: Vec::new() };
     walk.visit(folder);
-    if walk.files.is_empty() { Ok(()) } else { Err(RenderError::Missing { files: walk.files }) }
+    walk.files
+}
+
+/// Kustomizations that do not name the missing files, added to those that are changed anyway. `own` stands for that of `folder`, where
+/// it was changed.
+pub(super) fn leave_out(root: &Path, folder: &str, files: &[MissingFile], own: Option<&Value>, changed: &mut BTreeMap<String, Value>) {
+    for place in files.iter().map(|file| file.origin.file.as_str()).collect::<BTreeSet<_>>() {
+        let inside = place.rsplit_once('/').map_or("", |(inside, _)| inside);
+        let own = own.filter(|_| inside == folder);
+        // A changed kustomization of the folder itself has this name.
+        let name = if own.is_some() { join(folder, "kustomization.yaml").unwrap_or_default() } else { place.to_owned() };
+        let read = || documents(&fs::read_to_string(root.join(place)).ok()?).ok()?.into_iter().next().map(|document| document.value);
+        let Some(mut value) = changed.get(&name).or(own).cloned().or_else(read) else { continue };
+        let gone: BTreeSet<&str> = files.iter().filter(|file| file.origin.file == place).map(|file| file.path.as_str()).collect();
+        lessen(&mut value, |entry| join(inside, entry).is_none_or(|path| !gone.contains(path.as_str())));
+        changed.insert(name, value);
+    }
+}
+
+fn lessen(kustomization: &mut Value, stays: impl Fn(&str) -> bool) {
+    for field in LISTS {
+        if let Some(entries) = kustomization.get_mut(field).and_then(Value::as_array_mut) {
+            entries.retain(|entry| entry.as_str().is_none_or(&stays));
+        }
+    }
+    for field in PATHS {
+        if let Some(entries) = kustomization.get_mut(field).and_then(Value::as_array_mut) {
+            entries.retain(|entry| entry.get("path").and_then(Value::as_str).is_none_or(&stays));
+        }
+    }
+    let generators = GENERATORS.iter().filter_map(|field| kustomization.get(field)?.as_array().map(|all| (*field, all.len())));
+    for (field, at) in generators.flat_map(|(field, length)| (0..length).map(move |at| (field, at))).collect::<Vec<_>>() {
+        let generator = &mut kustomization[field][at];
+        let mut is_less = false;
+        for part in ["files", "envs"] {
+            if let Some(entries) = generator.get_mut(part).and_then(Value::as_array_mut) {
+                let before = entries.len();
+                entries.retain(|entry| entry.as_str().is_none_or(|entry| stays(file_of(entry, part == "files"))));
+                is_less |= entries.len() < before;
+            }
+        }
+        if is_less {
+            let options = &mut generator["options"];
+            if !options.is_object() {
+                *options = json!({});
+            }
+            if !options["annotations"].is_object() {
+                options["annotations"] = json!({});
+            }
+            options["annotations"][MARK] = "true".into();
+        }
+    }
+}
+
+/// Objects without those whose name is a hash of what is missing.
+pub(super) fn known(objects: Vec<Resource>) -> Vec<Resource> {
+    let pointer = "/metadata/annotations";
+    let is_hashed = |object: &Resource| {
+        let end = object.name().rsplit_once('-').map_or("", |(_, end)| end);
+        // kustomize `api/hasher`: letters and digits that spell no words.
+        end.len() == 10 && end.chars().all(|c| "2456789bcdfghkmt".contains(c))
+    };
+    let keep = |mut object: Resource| {
+        let is_marked = object.annotation(MARK).is_some();
+        if is_marked && is_hashed(&object) {
+            return None;
+        }
+        if let Some(annotations) = object.value.pointer_mut(pointer).and_then(Value::as_object_mut).filter(|_| is_marked) {
+            annotations.remove(MARK);
+            if annotations.is_empty() {
+                object.value["metadata"].as_object_mut()?.remove("annotations");
+            }
+        }
+        Some(object)
+    };
+    objects.into_iter().filter_map(keep).collect()
+}
+
+/// The file of an entry of a generator, which may give it a key.
+fn file_of(entry: &str, is_keyed: bool) -> &str {
+    entry.split_once('=').filter(|_| is_keyed).map_or(entry, |(_, name)| name)
 }
 
 struct Walk<'r> {
@@ -62,7 +148,7 @@ impl Walk<'_> {
     fn named(&mut self, file: &str, folder: &str, field: &str, entry: &Located) -> Option<String> {
         let text = entry.text()?;
         let is_keyed = GENERATORS.iter().any(|generator| field.strip_prefix(generator) == Some(".files"));
-        let name = text.split_once('=').filter(|_| is_keyed).map_or(text, |(_, name)| name);
+        let name = file_of(text, is_keyed);
         // Inline YAML, another host, and what lies outside are none of this tree's.
         if name.is_empty() || name.starts_with('/') || name.contains('\n') || name.contains("://") || remote(name).is_some() {
             return None;
@@ -88,15 +174,7 @@ mod tests {
             fs::create_dir_all(path.parent().expect("parent")).expect("made");
             fs::write(path, text).expect("written");
         }
-        match refuse(root.path(), "apps/a") {
-            Err(RenderError::Missing { files }) => {
-                files.iter().map(|file| format!("{}: {} {}", file.origin, file.field, file.path)).collect()
-            }
-            other => {
-                other.expect("nothing else is refused");
-                Vec::new()
-            }
-        }
+        find(root.path(), "apps/a").iter().map(|file| format!("{}: {} {}", file.origin, file.field, file.path)).collect()
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod mirror;
 mod missing;
 mod native;
 mod patch;
+mod post;
 pub mod program;
 mod remote;
 mod sops;
@@ -65,6 +66,8 @@ pub enum RenderError {
     Missing {
         /// One at least.
         files: Vec<MissingFile>,
+        /// What the layer holds as far as that is known without them.
+        known: Vec<Resource>,
     },
     /// kustomize refused.
     #[error("kustomize: {message}")]
@@ -109,7 +112,7 @@ pub enum RenderError {
         recipients: Vec<String>,
     },
     /// Decrypted files have to lie somewhere while kustomize reads them, and a disk is no place for that.
-    #[error("encrypted files of a generator or patch are only decrypted into memory, and /dev/shm cannot be written here")]
+    #[error("what holds secrets is only written into memory for kustomize, and /dev/shm cannot be written here")]
     NoMemory,
     /// A file or program failed.
     #[error("{path}: {source}")]
@@ -249,6 +252,8 @@ impl Renderer {
             let changed = kustomization::changes(&spec);
             match self.kustomize(&Request { spec, ..request.clone() }, path, changed, more) {
                 Ok(built) => native::finish(built, namespace, &patches).map(Ok),
+                // What is known without the missing files has to have both.
+                Err(RenderError::Missing { .. }) => None,
                 // Neither a namespace nor a patch mends what kustomize cannot put together.
                 Err(error) => Some(Err(error)),
             }
@@ -264,30 +269,42 @@ impl Renderer {
         let sources = sources.filter(|(_, sources)| !sources.is_empty());
         let cache = self.cache.as_ref().filter(|_| sources.is_none());
         let key = cache.map(|_| Cache::key(&request.content, path, &request.spec, more));
-        let cached = cache.zip(key.as_ref()).and_then(|(cache, key)| cache.get(key));
-        let text = if let Some(text) = cached {
+        let cached = |key: &Option<String>| cache.zip(key.as_ref()).and_then(|(cache, key)| cache.get(key));
+        let text = if let Some(text) = cached(&key) {
             text
         } else {
+            let files = missing::find(&request.root, path);
+            let key = key.map(|key| if files.is_empty() { key } else { format!("{key}-known") });
+            if let Some(text) = cached(&key).filter(|_| !files.is_empty()) {
+                return Err(RenderError::Missing { known: missing::known(built(&text)?), files });
+            }
             let merged = Self::merged(request, path, own, changed, more)?;
-            let remotes = Remotes::find(&request.root, path, &self.bases, merged.as_ref())?;
-            missing::refuse(&request.root, path)?;
-            let built = if merged.is_some() || sources.is_some() || !remotes.is_empty() {
+            let mut remotes = Remotes::find(&request.root, path, &self.bases, merged.as_ref())?;
+            missing::leave_out(&request.root, path, &files, merged.as_ref(), &mut remotes.files);
+            let output = if merged.is_some() || sources.is_some() || !remotes.is_empty() {
                 let mirror = self.mirror(request, path, own, Inputs { merged, sources, remotes })?;
-                let built = self.run(&mirror.join(path), &[&mirror, &request.root]);
+                let output = self.run(&mirror.join(path), &[&mirror, &request.root]);
                 // Decrypted files must not stay longer than needed.
                 let _ = fs::remove_dir_all(&mirror);
-                built
+                output
             } else {
                 self.run(&folder, &[&request.root])
             };
-            let built = built.map_err(|error| invalid_file(&request.root, path).unwrap_or(error))?;
+            let output = output.or_else(|error| match invalid_file(&request.root, path) {
+                Some(invalid) => Err(invalid),
+                // What is left may be nothing that kustomize takes.
+                None if !files.is_empty() => Ok(String::new()),
+                None => Err(error),
+            })?;
             if let Some((cache, key)) = cache.zip(key.as_ref()) {
-                cache.put(key, &built);
+                cache.put(key, &output);
             }
-            built
+            if !files.is_empty() {
+                return Err(RenderError::Missing { known: missing::known(built(&output)?), files });
+            }
+            output
         };
-        let parsed = documents(&text).map_err(|error| RenderError::Kustomize { message: format!("its output cannot be read: {error}") })?;
-        Ok(parsed.into_iter().map(|document| Resource { value: document.value, origin: None }).collect())
+        built(&text)
     }
 
     /// The layer's kustomization as the controller writes it; none where it is the folder's own.
@@ -322,6 +339,7 @@ impl Renderer {
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
         let read = |source| RenderError::Read { path: path.to_owned(), source };
         let Inputs { merged, sources, remotes } = inputs;
+        let has_changed = !remotes.is_empty();
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         let mut removed = BTreeSet::new();
         for (file, kustomization) in merged.map(|merged| (below("kustomization.yaml"), merged)).into_iter().chain(remotes.files) {
@@ -338,7 +356,7 @@ impl Renderer {
             files.extend(sources.decrypt(&request.root, keys)?);
             real_folders = sources.folders;
         }
-        if !remotes.clones.is_empty() {
+        if has_changed {
             real_folders.extend(remotes.folders);
         }
         let mirror = self.folder.path().join(format!("mirror-{}", self.mirrors.fetch_add(1, Ordering::Relaxed)));
@@ -371,6 +389,12 @@ struct Inputs<'k> {
     merged: Option<Value>,
     sources: Option<(&'k Keys, sops::Sources)>,
     remotes: Remotes,
+}
+
+/// Objects of kustomize's output.
+fn built(output: &str) -> Result<Vec<Resource>, RenderError> {
+    let parsed = documents(output).map_err(|error| RenderError::Kustomize { message: format!("its output cannot be read: {error}") })?;
+    Ok(parsed.into_iter().map(|document| Resource { value: document.value, origin: None }).collect())
 }
 
 fn yaml_error(path: String, error: SyntaxError, text: &str) -> RenderError {

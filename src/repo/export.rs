@@ -111,6 +111,17 @@ impl Repository {
 }
 
 impl Exported {
+    /// The files of one folder, `inside` with a `/` at its end.
+    pub fn below(&self, inside: &str) -> Self {
+        Self {
+            root: self.root.join(inside.trim_end_matches('/')),
+            revision: self.revision.clone(),
+            content: hex(&Sha256::digest(format!("{}\0{inside}", self.content))),
+            files: self.files.iter().filter_map(|path| path.strip_prefix(inside)).map(str::to_owned).collect(),
+            folder: Arc::clone(&self.folder),
+        }
+    }
+
     /// What source-controller puts into the artifact: the defaults, each `.sourceignore`, then `spec.ignore` decide what is left out.
     /// Where nothing is, this is the export itself.
     pub fn view(&self, ignore: Option<&str>, name: &str) -> Result<Self, RepoError> {

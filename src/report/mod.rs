@@ -47,14 +47,12 @@ pub use reporter::{Color, Error, Mode, Options, Output, Reporter, Summary, Verbo
 pub use screen::restore_terminal;
 pub use shown::text as shown;
 
-/// Columns of the terminal that stdout is, else what COLUMNS says, else those of a page.
-pub fn columns() -> usize {
+/// Columns of the terminal that stdout is, else what COLUMNS says, else `page`.
+pub fn columns(page: usize) -> usize {
     let terminal = rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col));
     let told = || std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    terminal.filter(|&columns| columns > 0).or_else(told).filter(|&columns| columns > 0).unwrap_or(PAGE)
+    terminal.filter(|&columns| columns > 0).or_else(told).filter(|&columns| columns > 0).unwrap_or(page)
 }
-
-const PAGE: usize = 100;
 
 /// The files of a report, as a folder gets them: name and content.
 pub fn files(report: &Report) -> Vec<(&'static str, String)> {

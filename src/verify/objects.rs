@@ -2,14 +2,11 @@
 
 use super::facts::Facts;
 use crate::layers::SourceId;
+pub(super) use crate::layers::flux::is_release;
+use crate::layers::flux::source_ref;
 use crate::manifest::Resource;
 use serde_json::Value;
 use std::collections::BTreeSet;
-
-/// Whether an object is a HelmRelease.
-pub(super) fn is_release(object: &Resource) -> bool {
-    object.kind() == "HelmRelease" && object.group() == "helm.toolkit.fluxcd.io"
-}
 
 /// The chart of a HelmRelease.
 pub(super) struct Chart {
@@ -22,18 +19,12 @@ pub(super) struct Chart {
 }
 
 pub(super) fn chart(facts: &Facts<'_>, release: &Resource) -> Option<Chart> {
-    let own = release.namespace().unwrap_or("default");
-    let source = |base: &str| {
-        let text = |key: &str| Some(release.text(&format!("{base}/{key}"))).filter(|text| !text.is_empty());
-        let namespace = text("namespace").unwrap_or(own).to_owned();
-        Some(SourceId { kind: text("kind")?.to_owned(), namespace, name: text("name")?.to_owned() })
-    };
     let path = release.text("/spec/chart/spec/chart");
     if !path.is_empty() {
         let version = release.value.pointer("/spec/chart/spec/version").and_then(Value::as_str).map(str::to_owned);
-        return Some(Chart { name: last(path), version, source: source("/spec/chart/spec/sourceRef")? });
+        return Some(Chart { name: last(path), version, source: source_ref(release, "/spec/chart/spec/sourceRef")? });
     }
-    let source = source("/spec/chartRef")?;
+    let source = source_ref(release, "/spec/chartRef")?;
     let declared = facts.subject.reading.sources.get(&source).and_then(|source| source.declaration.as_ref());
     let url = declared.map_or("", |declared| declared.text("/spec/url"));
     Some(Chart { name: if url.is_empty() { source.name.clone() } else { last(url) }, version: None, source })

@@ -4,6 +4,8 @@
 
 #[path = "../at_hand/mod.rs"]
 mod at_hand;
+#[path = "../example/mod.rs"]
+mod example;
 
 pub(crate) use at_hand::absent;
 use blackstart::cluster::Cluster;
@@ -12,6 +14,7 @@ use blackstart::manifest::ObjectId;
 use blackstart::sandbox::standin::StatusRule;
 use blackstart::sandbox::watch::{Change, follow};
 use blackstart::sandbox::{Options, Sandbox, local_tree, operator};
+pub(crate) use example::git;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,29 +28,6 @@ use tokio::task::JoinSet;
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_blackstart");
 const URL: &str = "https://git.example.com/shop.git";
 pub(crate) const KUSTOMIZATION: (&str, &str) = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization");
-
-pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"])
-        .args(args)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 fn serve(sandbox: &Sandbox, repository: &Path) {
     let source = SourceId { kind: "GitRepository".into(), namespace: "flux-system".into(), name: "flux-system".into() };
@@ -91,17 +71,14 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) async fn up(test: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let repository = folder.path().join("shop");
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/shop"), &repository);
+        let repository = example::files(folder.path());
         // These tests are about the cluster; tests/cloud_runs.rs is about what stands below it.
         let environment = repository.join("environments/production.yaml");
         let whole = std::fs::read_to_string(&environment).unwrap();
         let (head, rest) = whole.split_once("  aws:\n").unwrap();
         let (_, agent) = rest.split_once("  agent:\n").unwrap();
         std::fs::write(&environment, format!("{head}  agent:\n{agent}")).unwrap();
-        git(&repository, &["init", "--quiet", "--initial-branch=main"]);
-        git(&repository, &["add", "--all"]);
-        git(&repository, &["commit", "--quiet", "--message=shop"]);
+        example::committed(&repository);
         let options = Options {
             name: Some(format!("test-{test}-{}", std::process::id())),
             controllers: true,

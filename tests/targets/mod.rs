@@ -22,8 +22,8 @@ pub(crate) const ALL: [(&str, Target); 4] =
 
 /// Lines as YAML counts them (1.2.2, 5.4): a carriage return alone ends one too.
 fn lines(text: &str) -> u32 {
-    let breaks = text.replace("\r\n", "\n").split(['\n', '\r']).count();
-    u32::try_from(breaks).unwrap_or(u32::MAX)
+    let lines = text.replace("\r\n", "\n").replace('\r', "\n").lines().count();
+    u32::try_from(lines).unwrap_or(u32::MAX).max(1)
 }
 
 /// YAML: what was read is the same after it was written, and its places lie in the text.

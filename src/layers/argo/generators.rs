@@ -2,6 +2,7 @@
 
 use crate::layers::template::functions::normalized;
 use crate::layers::template::{Style, TemplateError, fill, fill_text};
+use crate::manifest::merge;
 use crate::manifest::yaml::documents;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -250,18 +251,6 @@ impl Generators<'_> {
             }
         }
         Ok(found)
-    }
-}
-
-/// Maps are merged, everything else of the second wins.
-pub(super) fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from,
     }
 }
 

@@ -108,9 +108,6 @@ pub struct Helm {
     pub skip_schema_validation: bool,
     /// A file that is not there is left out.
     pub ignore_missing_value_files: bool,
-    /// The files stand in the place of the chart's own values, as Flux has it. No field of Argo CD.
-    #[serde(skip)]
-    pub replaces_values: bool,
     /// Version that the chart is told of the cluster.
     pub kube_version: Option<String>,
     /// APIs that the chart is told of.

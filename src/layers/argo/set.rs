@@ -1,9 +1,9 @@
 //! ApplicationSets: parameters of all generators, each put into the template (argo-cd `applicationset/controllers/template`).
 
-use super::generators::{Fault, Generators, Parameters, Repositories, filled, matches, merge};
+use super::generators::{Fault, Generators, Parameters, Repositories, filled, matches};
 use crate::layers::template::{Style, fill};
-use crate::manifest::Resource;
 use crate::manifest::yaml::documents;
+use crate::manifest::{Resource, merge};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 

@@ -2,13 +2,13 @@
 
 use super::super::ReadError;
 use super::Files;
-use crate::manifest::{write, yaml};
+use crate::manifest::{merge, write, yaml};
 use crate::problem::Origin;
 use crate::render::join;
 use crate::repo::{PrivateFolder, Writer, glob, hex};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -66,10 +66,10 @@ impl Stage {
             let packed = std::fs::File::open(from.root.join(file))?;
             let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed).take(UNPACKED + 1));
             let mut found = Vec::new();
-            let mut size = 0;
+            let mut size = 0_u64;
             for entry in archive.entries()? {
                 let mut entry = entry?;
-                size += entry.size();
+                size = entry.size().saturating_add(size);
                 if size > UNPACKED {
                     return Err(std::io::Error::other(format!("holds more than {} MiB", UNPACKED >> 20)));
                 }
@@ -108,19 +108,9 @@ impl Stage {
             prefix,
             list: self.files.keys().cloned().collect(),
             moved: self.files.into_iter().collect(),
+            assumed: BTreeSet::new(),
             origins: OnceLock::new(),
         }
-    }
-}
-
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from,
     }
 }
 
@@ -135,10 +125,10 @@ pub(super) fn copy(operation: &Value, sources: &BTreeMap<String, Arc<Files>>, st
     let Some(target) = to.strip_prefix("@artifact/") else { return Ok(Err(format!("copy to `{to}`: must begin with @artifact/"))) };
     let excludes: Vec<&str> = operation.get("exclude").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let is_out = |path: &str| excludes.iter().any(|pattern| glob(pattern, path));
-    let is_extracted = text("strategy") == "Extract";
     let is_optional = operation.get("optional") == Some(&Value::Bool(true));
+    let is_glob = pattern.contains(['*', '?', '[', ']']);
     let mut pairs: Vec<(&String, String)> = Vec::new();
-    if pattern.contains(['*', '?', '[', ']']) {
+    if is_glob {
         let strip = pattern.strip_suffix("/**").map(|folder| format!("{folder}/")).unwrap_or_default();
         for file in &files.list {
             // A folder that matches is copied whole.
@@ -166,8 +156,7 @@ pub(super) fn copy(operation: &Value, sources: &BTreeMap<String, Arc<Files>>, st
             }
         }
     }
-    if is_extracted {
-        let is_glob = pattern.contains(['*', '?', '[', ']']);
+    if text("strategy") == "Extract" {
         let is_archive = |file: &str| [".tar.gz", ".tgz"].iter().any(|end| file.to_lowercase().ends_with(end));
         if let Some((file, _)) = pairs.iter().find(|(file, _)| !is_glob && !is_archive(file)) {
             return Ok(Err(format!("copy from `{from}`: strategy Extract wants a .tar.gz or .tgz, not {file}")));

@@ -57,6 +57,7 @@ impl Walk<'_> {
             self.sources.declare_as(&id, declaration);
             match self.sources.find(&id)? {
                 Found::Files(files) => {
+                    self.assume(index, &id, &files);
                     if let Some(reference) = &source.reference {
                         lent.insert(reference.clone(), (files.root.clone(), files.content.clone()));
                     }
@@ -89,6 +90,8 @@ impl Walk<'_> {
             project: application.project.clone(),
             revision: files.revision.rsplit(':').next().unwrap_or_default().to_owned(),
             is_private: application.given,
+            replaces_values: false,
+            post_renderers: Vec::new(),
         };
         let parts: Vec<Part> = found.iter().map(part).collect();
         let item = &mut self.items[index];

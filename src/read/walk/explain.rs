@@ -45,11 +45,11 @@ pub(super) fn explain(layer: &Layer, files: &Files, error: RenderError) -> Probl
             let hint = format!("see it alone: helm template {}", layer.spec.path);
             Problem::blocks("render-failed", format!("{subject}: helm: {message}")).at(place.or(declared)).hint(hint)
         }
-        RenderError::Missing { files: missing } => {
+        RenderError::Missing { files: ref missing, .. } => {
             let place = missing.first().map(|file| files.shown(&file.origin));
-            Problem::blocks("render-failed", format!("{subject}: {}", RenderError::Missing { files: missing }))
+            Problem::blocks("render-failed", format!("{subject}: {error}"))
                 .at(place.or(declared))
-                .hint("commit it, or take it out of the kustomization; links are not followed, as Flux follows none")
+                .hint("commit it, or take it out of the kustomization; symbolic links are no part of a source")
         }
         error @ RenderError::Tool { .. } => Problem::blocks("render-failed", format!("{subject}: {error}")).at(declared),
         error => Problem::blocks("render-failed", format!("{subject}: {error}"))

@@ -124,7 +124,7 @@ pub(crate) fn charts(renderer: &Renderer, charts: Vec<Part>) -> Result<Vec<Resul
 }
 
 /// Closes the queue however the walk ends, so that no worker waits for ever.
-struct Close<'q>(pub(super) &'q Queue);
+struct Close<'q>(&'q Queue);
 
 impl Drop for Close<'_> {
     fn drop(&mut self) {

@@ -262,7 +262,8 @@ impl Reconciler {
                 repository.export(&Export::Commit(found), &folder, &name).map_err(io::Error::other)?.root
             };
             let branch = tree.revision.rsplit_once('@').map_or("HEAD", |(branch, _)| branch);
-            Ok(Some(SourceTree { root, revision: format!("{branch}@sha1:{commit}"), repository: tree.repository }))
+            let root = root.join(&tree.inside);
+            Ok(Some(SourceTree { root, revision: format!("{branch}@sha1:{commit}"), ..tree }))
         })
         .await
     }
@@ -450,7 +451,7 @@ pub fn local_tree(folder: &Path) -> io::Result<SourceTree> {
         Some(commit) => format!("main@sha1:{commit}"),
         None => format!("local@{}", digest(&archive::folder(&root)?)),
     };
-    Ok(SourceTree { repository: root.clone(), root, revision })
+    Ok(SourceTree { repository: root.clone(), root, revision, inside: String::new() })
 }
 
 /// The commit that a run has pinned the source at. One that Git declares is what the map stands for already.

@@ -40,7 +40,7 @@ pub(super) async fn create(clusters: &mut Clusters, asked: &Asked, around: &Arou
     let (region, id) = (&asked.region, format!("{:032X}", fastrand::u128(..)));
     merge(
         &mut value,
-        &json!({
+        json!({
             "arn": format!("arn:aws:eks:{region}:{account}:cluster/{name}"),
             "createdAt": now(),
             "identity": {"oidc": {"issuer": format!("https://oidc.eks.{region}.amazonaws.com/id/{id}")}},
@@ -151,7 +151,7 @@ pub(super) fn configure(cluster: &mut Cluster, given: &Value) -> Result<Value, R
         return Err(invalid("Unsupported authentication mode update"));
     }
     let mut changed = cluster.own.value.clone();
-    merge(&mut changed, &given);
+    merge(&mut changed, given.clone());
     if let Some(groups) = given["logging"]["clusterLogging"].as_array() {
         let named =
             |one: &str, enabled: bool| groups.iter().any(|group| group["enabled"] == enabled && strings(group, "types").contains(&one));

@@ -169,7 +169,7 @@ pub(super) fn adopted(value: &mut Value, kind: &Kind, region: &str, account: &st
     };
     let end = if kind.segment == ASSOCIATIONS { String::new() } else { format!("/{}", uuid()) };
     value[kind.arn] = format!("arn:aws:eks:{region}:{account}:{}/{cluster}/{name}{end}", kind.path).into();
-    merge(value, &json!({"clusterName": cluster, "createdAt": now(), "modifiedAt": now()}));
+    merge(value, json!({"clusterName": cluster, "createdAt": now(), "modifiedAt": now()}));
 }
 
 pub(super) fn insert(cluster: &mut Cluster, kind: &Kind, id: &str, resource: Resource) -> Value {
@@ -190,7 +190,7 @@ fn defaults(kind: &Kind, given: &Value) -> Value {
                 "updateConfig": {"maxUnavailable": 1},
             });
             if given["launchTemplate"].is_null() {
-                merge(&mut value, &json!({"diskSize": 20, "instanceTypes": ["t3.medium"]}));
+                merge(&mut value, json!({"diskSize": 20, "instanceTypes": ["t3.medium"]}));
             }
             if !given["updateConfig"].is_null() {
                 value["updateConfig"] = json!({});
@@ -304,7 +304,7 @@ pub(super) async fn update(cluster: &mut Cluster, kind: &Kind, id: &str, asked: 
                 for label in strings(given, "removeLabels") {
                     value["labels"].as_object_mut().and_then(|labels| labels.remove(label));
                 }
-                merge(&mut value["labels"], &given["addOrUpdateLabels"].as_object().cloned().unwrap_or_default().into());
+                merge(&mut value["labels"], given["addOrUpdateLabels"].as_object().cloned().unwrap_or_default().into());
             }
             "taints" => listed(&mut value["taints"], &given["removeTaints"], &given["addOrUpdateTaints"], &["key", "effect"]),
             "configuration" => {
@@ -315,7 +315,7 @@ pub(super) async fn update(cluster: &mut Cluster, kind: &Kind, id: &str, asked: 
                     there["networkAccess"] = given["networkAccess"].clone();
                 }
             }
-            "scalingConfig" => merge(&mut value["scalingConfig"], given),
+            "scalingConfig" => merge(&mut value["scalingConfig"], given.clone()),
             _ => value[key] = given.clone(),
         }
     }

@@ -13,6 +13,7 @@ use super::call::{Answer, Asked, decoded, pairs};
 use super::clock::Clock;
 use super::fresh::Fresh;
 use super::moto::{Moto, texts};
+use crate::manifest::merge;
 use http::{Method, StatusCode};
 use members::KINDS;
 use serde_json::{Map, Value, json};
@@ -248,7 +249,7 @@ fn tags(clusters: &mut Clusters, asked: &Asked, arn: &str) -> Result<Value, Refu
     }
     match asked.method {
         Method::GET => return Ok(json!({"tags": tags})),
-        Method::POST => merge(tags, &asked.json()["tags"]),
+        Method::POST => merge(tags, asked.json()["tags"].take()),
         _ => {
             let gone = pairs(asked.uri.query().unwrap_or_default()).filter(|(key, _)| key == "tagKeys");
             for (_, key) in gone {
@@ -257,14 +258,6 @@ fn tags(clusters: &mut Clusters, asked: &Asked, arn: &str) -> Result<Value, Refu
         }
     }
     Ok(json!({}))
-}
-
-/// Sets what is given, below objects too.
-fn merge(value: &mut Value, given: &Value) {
-    match (value.as_object_mut(), given.as_object()) {
-        (Some(object), Some(given)) => given.iter().for_each(|(key, given)| merge(object.entry(key.clone()).or_insert(Value::Null), given)),
-        _ => value.clone_from(given),
-    }
 }
 
 /// What is given over defaults; the call's own fields left out.
@@ -276,7 +269,7 @@ fn filled(mut defaults: Value, given: &Value) -> Value {
         .filter(|(_, value)| !value.is_null())
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
-    merge(&mut defaults, &given.into());
+    merge(&mut defaults, given.into());
     for own in ["clientRequestToken", "bootstrapSelfManagedAddons", "resolveConflicts"] {
         defaults.as_object_mut().and_then(|fields| fields.remove(own));
     }
