@@ -208,7 +208,7 @@ pub struct InputArgs {
     /// Commit, branch or tag to read
     #[arg(long, value_name = "REV", help_heading = "Input")]
     pub revision: Option<String>,
-    /// Clone, bare repository or bundle of another repository that is used; MATCH is (the end of) its URL or Kind/namespace/name
+    /// Clone, bare repository or bundle that stands for a source (of an artifact: the folder that is pushed); MATCH is the end of its URL or Kind/namespace/name
     #[arg(long = "source", value_name = "MATCH=PATH", help_heading = "Input")]
     pub sources: Vec<String>,
     /// Keys that commits must be signed with, instead of those of spec.git.verify: allowed signers of SSH, or an OpenPGP public key

@@ -89,12 +89,16 @@ pub fn planned(plan: &Plan) -> String {
         let lines: Vec<String> = layers.iter().map(|layer| line(plan, layer)).collect();
         out.folded(&format!("wave {wave}: {}", count(layers.len(), "layer")), &lines);
     }
-    let unknowns: Vec<String> =
-        plan.unknowns.iter().map(|unknown| format!("- {} needs {}\n", code(short(&unknown.node)), escaped(&unknown.needs))).collect();
-    if !unknowns.is_empty() {
-        out.folded(&format!("{} not known from Git", count(unknowns.len(), "value")), &unknowns);
-    }
+    not_known(&plan.unknowns, &mut out);
     out.finish()
+}
+
+fn not_known(unknowns: &[Unknown], out: &mut Bounded) {
+    let lines: Vec<String> =
+        unknowns.iter().map(|unknown| format!("- {} needs {}\n", code(short(&unknown.node)), escaped(&unknown.needs))).collect();
+    if !lines.is_empty() {
+        out.folded(&format!("not known from Git ({})", lines.len()), &lines);
+    }
 }
 
 fn line(plan: &Plan, layer: &PlannedLayer) -> String {
@@ -153,6 +157,7 @@ pub fn verified(found: &Verification) -> String {
     if !accepted.is_empty() {
         out.folded(&format!("accepted ({})", accepted.len()), &accepted);
     }
+    not_known(&found.unknowns, &mut out);
     out.finish()
 }
 

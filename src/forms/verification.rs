@@ -1,6 +1,6 @@
 //! What `verify` finds, for people: by rule, what blocks first, each place a line.
 
-use super::{BAD, FAINT, GOOD, NAME, TITLE, WARN, commit, place, word};
+use super::{BAD, FAINT, GOOD, NAME, TITLE, WARN, commit, place, short, word};
 use crate::problem::Severity;
 use crate::problem::count;
 use crate::verify::rules;
@@ -59,6 +59,7 @@ pub fn verification(found: &Verification, verbose: bool) -> String {
         group(rule, severity, &findings, verbose, &mut text);
     }
     accepted(found, verbose, &mut text);
+    unknowns(found, verbose, &mut text);
     let _ = writeln!(text, "\n{}", total(found));
     text
 }
@@ -115,13 +116,33 @@ fn accepted(found: &Verification, verbose: bool, text: &mut String) {
     }
 }
 
+fn unknowns(found: &Verification, verbose: bool, text: &mut String) {
+    if found.unknowns.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{TITLE}not known from Git, and so not looked at{TITLE:#}");
+    let most = if verbose || found.unknowns.len() <= MOST + 2 { found.unknowns.len() } else { MOST };
+    for unknown in &found.unknowns[..most] {
+        let _ = writeln!(text, "  {} needs {} {FAINT}{}{FAINT:#}", short(&unknown.node), unknown.needs, place(unknown.origin.as_ref()));
+    }
+    if most < found.unknowns.len() {
+        let _ = writeln!(text, "  {FAINT}and {} more; --verbose shows all{FAINT:#}", found.unknowns.len() - most);
+    }
+}
+
 /// `2 block a start, 3 differ, 4 risks, 1 accepted.`
 fn total(found: &Verification) -> String {
     let (blocks, differs, risks) = (found.count(Severity::Blocks), found.count(Severity::Differs), found.count(Severity::Risk));
     let accepted = if found.accepted.is_empty() { String::new() } else { format!(" {FAINT}{} accepted.{FAINT:#}", found.accepted.len()) };
     if found.findings.is_empty() {
         let new = if found.baseline.is_some() { "Nothing new" } else { "Nothing" };
-        return format!("{GOOD}{new} stands against a start from nothing.{GOOD:#}{accepted}");
+        return match found.unknowns.len() {
+            0 => format!("{GOOD}{new} stands against a start from nothing.{GOOD:#}{accepted}"),
+            unknowns => format!(
+                "{GOOD}{new} of what Git tells stands against a start from nothing;{GOOD:#} {WARN}{} not known.{WARN:#}{accepted}",
+                if unknowns == 1 { "1 thing is".to_owned() } else { format!("{unknowns} things are") }
+            ),
+        };
     }
     let mut parts = Vec::new();
     if blocks > 0 {

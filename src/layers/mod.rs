@@ -56,6 +56,13 @@ pub struct SourceId {
     pub name: String,
 }
 
+impl SourceId {
+    /// Whether its files are packed by somebody: any folder of a repository may be what is in it, while a GitRepository is all of one.
+    pub fn is_packed(&self) -> bool {
+        ["OCIRepository", "Bucket", "ExternalArtifact"].contains(&self.kind.as_str())
+    }
+}
+
 impl std::fmt::Display for SourceId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}/{}", self.kind, self.namespace, self.name)

@@ -9,11 +9,11 @@ use crate::layers::{LayerId, SourceId};
 use crate::manifest::Resource;
 use crate::manifest::yaml::{chunks, documents};
 use crate::problem::Origin;
-use crate::render::join;
+use crate::render::{KUSTOMIZATION_FILES, join};
 use crate::repo::same_url;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 /// One entry point.
 #[derive(Clone, Debug)]
@@ -38,14 +38,20 @@ pub(crate) struct Declared {
     folders: Vec<String>,
     /// URLs of the repository itself, where it has remotes.
     remotes: Vec<String>,
+    root: PathBuf,
+    /// Files of kustomize's own kustomizations.
+    builds: Vec<String>,
 }
 
 impl Declared {
     /// Looks through all YAML files. What cannot be parsed (a chart's template) is passed over here.
     pub(crate) fn scan(root: &Path, files: &[String], remotes: Vec<String>) -> Self {
-        let mut declared = Self { remotes, ..Self::default() };
+        let mut declared = Self { remotes, root: root.to_owned(), ..Self::default() };
         for file in files.iter().filter(|file| crate::render::is_yaml(file)) {
             let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
+            if KUSTOMIZATION_FILES.contains(&name) {
+                declared.builds.push(file.clone());
+            }
             if name.starts_with("gotk-")
                 && let Some(cluster) = folder.strip_suffix("flux-system").map(|cluster| cluster.trim_end_matches('/'))
             {
@@ -151,8 +157,7 @@ impl Declared {
             add(default_entry(path, 2));
         }
         if found.is_empty() {
-            let own = self.kustomizations.iter().filter(|(layer, folder)| !self.is_of_another(layer, folder));
-            let applied: Vec<String> = own.filter_map(|(layer, _)| join("", &layer.spec.path)).collect();
+            let applied = self.applied();
             for (_, folder) in &self.kustomizations {
                 if !applied.iter().any(|path| is_inside(folder, path)) {
                     found.entry(folder.clone()).or_insert_with(|| default_entry(folder, 3));
@@ -165,15 +170,38 @@ impl Declared {
         found
     }
 
-    /// Whether a layer that takes its source whole most likely takes it from another repository: every folder is inside of that, so the
-    /// path tells nothing.
+    /// Whether a layer that takes its source whole most likely takes it from another repository, or gets its path from a patch: every
+    /// folder is inside of the root, so that its path tells nothing.
     fn is_of_another(&self, layer: &Layer, folder: &str) -> bool {
         if join("", &layer.spec.path).is_none_or(|path| !path.is_empty()) || folder.ends_with("flux-system") {
             return false;
         }
         let url = self.source(&layer.source, folder).map_or("", |source| source.text("/spec/url"));
         let is_ours = self.remotes.iter().any(|remote| same_url(remote, url));
-        layer.source.kind != "GitRepository" || !is_ours && !self.remotes.is_empty() && !url.is_empty()
+        let has_path = layer.declaration.value.pointer("/spec/path").is_some();
+        !has_path || layer.source.kind != "GitRepository" || !is_ours && !self.remotes.is_empty() && !url.is_empty()
+    }
+
+    /// Folders that layers apply, with those that kustomizations in them lead to.
+    fn applied(&self) -> Vec<String> {
+        let own = self.kustomizations.iter().filter(|(layer, folder)| !self.is_of_another(layer, folder));
+        let mut open: Vec<String> = own.filter_map(|(layer, _)| join("", &layer.spec.path)).collect();
+        let mut found = BTreeSet::new();
+        while let Some(folder) = open.pop() {
+            if !found.insert(folder.clone()) {
+                continue;
+            }
+            for file in self.builds.iter().filter(|file| is_inside(folder_of(file), &folder)) {
+                let text = std::fs::read_to_string(self.root.join(file)).unwrap_or_default();
+                let Some(kustomization) = documents(&text).ok().and_then(|found| found.into_iter().next()) else { continue };
+                for field in ["resources", "bases", "components"] {
+                    let entries = kustomization.value.get(field).and_then(Value::as_array).into_iter().flatten();
+                    let leads = entries.filter_map(|entry| join(folder_of(file), entry.as_str()?));
+                    open.extend(leads.filter(|path| self.root.join(path).is_dir()));
+                }
+            }
+        }
+        found.into_iter().collect()
     }
 
     /// The entry point at a folder: as declared, else as `flux bootstrap` would name it.
@@ -276,6 +304,20 @@ mod tests {
         }
         let own = whole("GitRepository", "ssh://git@example.com/fleet");
         assert_eq!(entries(&[("clusters/a/own.yaml", own.as_str())]), [" flux-system/other GitRepository/flux-system/other"]);
+    }
+
+    #[test]
+    fn what_a_cluster_applies_through_a_base_is_no_entry_of_its_own() {
+        let tenants = kustomization("tenants", "./tenants/staging", "flux-system");
+        let tenant = format!("{SOURCE}---\n{}", kustomization("team", "./", "fleet").replace("  path: ./\n", ""));
+        let found = entries(&[
+            ("clusters/staging/tenants.yaml", &tenants),
+            ("tenants/base/team/sync.yaml", &tenant),
+            ("tenants/base/team/kustomization.yaml", "resources: [sync.yaml]\n"),
+            ("tenants/staging/kustomization.yaml", "resources: [../base/team]\npatches: [{path: team.yaml}]\n"),
+            ("tenants/staging/team.yaml", &kustomization("team", "./staging", "fleet")),
+        ]);
+        assert_eq!(found, ["clusters/staging flux-system/flux-system GitRepository/flux-system/flux-system"]);
     }
 
     #[test]

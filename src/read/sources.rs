@@ -10,7 +10,7 @@ use crate::manifest::Resource;
 use crate::problem::Origin;
 use crate::render::{Bases, join};
 use crate::repo::bundle::unpack;
-use crate::repo::{Export, Exported, PrivateFolder, Repository, hex, same_url, url_name};
+use crate::repo::{Export, Exported, PrivateFolder, Repository, hex, is_called, same_url};
 use artifact::{Stage, copy};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -248,7 +248,7 @@ impl Sources {
         let found = if let Some(path) = self.mapped(id) {
             let mut index = self.open(&path)?;
             // Git's own sources are whole repositories; what is pushed or packed elsewhere is any folder of one.
-            if ["OCIRepository", "Bucket", "ExternalArtifact"].contains(&id.kind.as_str()) {
+            if id.is_packed() {
                 index = self.folder_of(index, &path)?;
             }
             self.view(index, id, depth)?
@@ -291,7 +291,7 @@ impl Sources {
     /// `--source MATCH=PATH`.
     fn mapped(&self, id: &SourceId) -> Option<PathBuf> {
         let url = self.declared.get(id).map(|declaration| declaration.text("/spec/url")).unwrap_or_default();
-        let matches = |wanted: &str| wanted == id.to_string() || !url.is_empty() && (same_url(wanted, url) || wanted == url_name(url));
+        let matches = |wanted: &str| wanted == id.to_string() || is_called(url, wanted);
         self.mapped.iter().find(|(wanted, _)| matches(wanted)).map(|(_, path)| path.clone())
     }
 

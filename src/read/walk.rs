@@ -183,7 +183,11 @@ impl<'a> Walk<'a> {
                         "source-not-at-hand",
                         format!("Kustomization {}: its source {source} has no files here: {why}", layer.id),
                     );
-                    problem = problem.at(layer.declaration.origin.clone()).hint(format!("clone it and give --source {source}=PATH"));
+                    let hint = match source.is_packed() {
+                        true => format!("give the folder that is pushed there: --source {source}=FOLDER"),
+                        false => format!("clone it and give --source {source}=PATH"),
+                    };
+                    problem = problem.at(layer.declaration.origin.clone()).hint(hint);
                     self.fail(index, problem);
                 }
                 Found::Wrong(why) => {

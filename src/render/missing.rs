@@ -2,7 +2,7 @@
 //! of such a layer is rendered without them, so that one lost file does not hide what else stands there.
 
 use super::MissingFile;
-use super::native::{join, kustomization_file};
+use super::native::{join, kustomization_file, scan};
 use super::remote::remote;
 use crate::manifest::Resource;
 use crate::manifest::yaml::{Located, documents};
@@ -25,7 +25,14 @@ const MARK: &str = "blackstart/lacks-files";
 /// What the kustomizations from a folder on name and is not there. No word on one that cannot be read: kustomize tells that.
 pub(super) fn find(root: &Path, folder: &str) -> Vec<MissingFile> {
     let mut walk = Walk { root, seen: BTreeSet::new(), files: Vec::new() };
-    walk.visit(folder);
+    let place = root.join(folder);
+    if kustomization_file(&place).is_some() {
+        walk.visit(folder);
+    } else {
+        // The generated kustomization lists what is there: only folders with one of their own may lack something.
+        let inside = scan(&place).unwrap_or_default();
+        inside.iter().filter_map(|path| join(folder, path)).filter(|path| root.join(path).is_dir()).for_each(|path| walk.visit(&path));
+    }
     walk.files
 }
 
@@ -203,6 +210,12 @@ mod tests {
                 "apps/a/kustomization.yaml:10: configMapGenerator.envs apps/a/c.env",
             ]
         );
+    }
+
+    #[test]
+    fn a_folder_without_kustomization_may_hold_one_that_lacks_something() {
+        let found = missing(&[("apps/a/x.yaml", ""), ("apps/a/deep/er/kustomization.yaml", "resources: [gone.yaml]\n")]);
+        assert_eq!(found, ["apps/a/deep/er/kustomization.yaml:1: resources apps/a/deep/er/gone.yaml"]);
     }
 
     #[test]

@@ -38,7 +38,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use zeroize::Zeroizing;
 
-pub(crate) use native::{is_yaml, join, kustomization_file};
+pub(crate) use native::{KUSTOMIZATION_FILES, is_yaml, join, kustomization_file};
 use patch::Patch;
 
 /// What can go wrong with one layer. Paths are from the root of its source.

@@ -4,7 +4,7 @@
 use super::native::{join, kustomization_file};
 use super::{Bases, RenderError};
 use crate::manifest::yaml::documents;
-use crate::repo::{same_url, url_name};
+use crate::repo::is_called;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -67,7 +67,7 @@ impl Remotes {
                     continue;
                 };
                 let lacking = || RenderError::Lacking { what: format!("remote base {text}") };
-                let matches = |(wanted, _): &&(String, PathBuf)| same_url(wanted, &repository) || wanted == url_name(&repository);
+                let matches = |(wanted, _): &&(String, PathBuf)| is_called(&repository, wanted);
                 let (_, clone) = bases.iter().find(matches).ok_or_else(lacking)?;
                 let place = join("", &path).filter(|path| clone.join(path).exists());
                 let Some(path) = place else {

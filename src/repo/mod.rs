@@ -228,11 +228,10 @@ pub fn same_url(a: &str, b: &str) -> bool {
     !a.is_empty() && a == b
 }
 
-/// Last part of a URL, without `.git`: `https://host/org/d1-infra.git` → `d1-infra`.
-pub fn url_name(url: &str) -> &str {
-    let url = url.trim_end_matches('/');
-    let url = url.strip_suffix(".git").unwrap_or(url);
-    url.rsplit(['/', ':']).next().unwrap_or(url)
+/// Whether a name means a URL: the URL itself, or its last part or parts: `d1-infra`, `org/d1-infra.git`.
+pub fn is_called(url: &str, name: &str) -> bool {
+    let (url, name) = (plain_url(url), plain_url(name));
+    !name.is_empty() && (url == name || url.strip_suffix(&name).is_some_and(|before| before.ends_with('/')))
 }
 
 fn plain_url(url: &str) -> String {
@@ -254,7 +253,12 @@ mod tests {
             assert!(same_url("https://github.com/org/fleet.git", other), "{other}");
         }
         assert!(!same_url("https://github.com/org/fleet", "https://github.com/org/apps"));
-        assert_eq!(url_name("git@github.com:org/d1-infra.git"), "d1-infra");
+        for name in ["d1-infra", "d1-infra.git", "org/d1-infra", "https://github.com/org/d1-infra"] {
+            assert!(is_called("ssh://git@github.com/org/d1-infra.git", name), "{name}");
+        }
+        assert!(
+            !["infra", "x/d1-infra", "", "https://github.com/org"].iter().any(|name| is_called("https://github.com/org/d1-infra", name))
+        );
     }
 
     #[test]

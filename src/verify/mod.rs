@@ -23,7 +23,7 @@ use crate::environment::Environment;
 use crate::layers::LayerId;
 use crate::manifest::{ObjectId, Resource};
 use crate::plan::Plan;
-use crate::problem::{Origin, Problem, Severity};
+use crate::problem::{Origin, Problem, Severity, Unknown};
 use crate::read::Reading;
 use facts::Facts;
 use rules::Rule;
@@ -72,6 +72,8 @@ pub struct Verification {
     pub findings: Vec<Finding>,
     /// What is found and accepted.
     pub accepted: Vec<Finding>,
+    /// What Git does not tell: nothing was looked for there.
+    pub unknowns: Vec<Unknown>,
     /// How many findings the baseline has too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known: Option<usize>,
@@ -204,6 +206,7 @@ pub fn verify(subject: &Subject<'_>) -> Verification {
         stopped: start.stopped.iter().map(|&layer| facts.layer(layer).id.clone()).collect(),
         findings,
         accepted,
+        unknowns: subject.plan.unknowns.clone(),
         known: None,
     }
 }

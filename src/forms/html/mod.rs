@@ -6,7 +6,7 @@ mod place;
 use super::{commit, drawn, short, word};
 use crate::plan::{Action, Edge, Plan};
 use crate::problem::count;
-use crate::problem::{Origin, Severity};
+use crate::problem::{Origin, Severity, Unknown};
 use crate::read::Reading;
 use crate::verify::Verification;
 use base64::Engine as _;
@@ -72,6 +72,7 @@ fn header(plan: &Plan, found: Option<&Verification>) -> Markup {
             ("blocks", format!("{} against a start", count(found.findings.len(), "finding")))
         }
         Some(found) if !found.findings.is_empty() => ("differs", count(found.findings.len(), "finding")),
+        Some(_) if !plan.unknowns.is_empty() => ("good", "nothing that Git tells stands against a start".to_owned()),
         Some(_) => ("good", "nothing stands against a start".to_owned()),
         None if problems > 0 => ("blocks", format!("{} to solve before a start", count(problems, "problem"))),
         None => ("good", "no problems".to_owned()),
@@ -241,7 +242,13 @@ fn data(plan: &Plan, reading: &Reading, found: Option<&Verification>) -> Value {
             .map(|one| problem(one.rule, one.severity, &one.message, one.hint.as_ref(), one.origin.as_ref(), None))
             .collect(),
     };
-    json!({"nodes": nodes, "edges": plan.edges.iter().map(edge).collect::<Vec<_>>(), "findings": findings})
+    let unknown = |one: &Unknown| json!({"node": one.node, "needs": one.needs, "place": shown(one.origin.as_ref())});
+    json!({
+        "nodes": nodes,
+        "edges": plan.edges.iter().map(edge).collect::<Vec<_>>(),
+        "findings": findings,
+        "unknowns": plan.unknowns.iter().map(unknown).collect::<Vec<_>>(),
+    })
 }
 
 fn shown(origin: Option<&Origin>) -> Value {

@@ -123,6 +123,13 @@ function reason(edge, other) {
   if (place) parts.push(element('div', place, 'file faint'));
   return parts;
 }
+function unknown(one, withNode) {
+  const box = element('div', null, 'finding unknown');
+  box.append(element('p', `needs ${one.needs}`));
+  if (one.place) box.append(element('p', one.place, 'file faint'));
+  if (withNode && data.nodes[one.node]) box.append(link(one.node));
+  return box;
+}
 function summary() {
   about.replaceChildren(element('h3', data.findings.length ? `${data.findings.length} to look at` : 'Nothing to look at'));
   about.append(element('p', 'Choose a node to see why it stands where it stands, what it holds and what waits for it.', 'faint'));
@@ -138,6 +145,12 @@ function summary() {
       about.append(fold);
     }
   }
+  if (data.unknowns.length) {
+    const fold = element('details', null, 'unknown');
+    fold.open = data.unknowns.length < 4;
+    fold.append(element('summary', `not known from Git ${data.unknowns.length}`), ...data.unknowns.map(one => unknown(one, true)));
+    about.append(fold);
+  }
 }
 function describe(id) {
   const node = data.nodes[id];
@@ -152,6 +165,7 @@ function describe(id) {
   fact('declared', node.declared, 'file');
   about.append(facts);
   for (const one of data.findings.filter(one => one.node === id)) about.append(finding(one, false));
+  for (const one of data.unknowns.filter(one => one.node === id)) about.append(unknown(one, false));
   const into = data.edges.filter(edge => edge[1] === id), out = data.edges.filter(edge => edge[0] === id);
   const late = edge => edge[2].endsWith('-ready');
   part('starts after', into.filter(edge => !late(edge)).map(edge => reason(edge, edge[0])), true);

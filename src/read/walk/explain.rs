@@ -22,7 +22,11 @@ pub(super) fn explain(layer: &Layer, files: &Files, error: RenderError) -> Probl
                 None => format!("{subject}: spec.path {path} is no folder of its source {}", layer.source),
                 Some(_) => format!("{subject}: its path {path} is no folder of {}", files.name()),
             };
-            Problem::blocks("path-missing", message).at(declared)
+            let problem = Problem::blocks("path-missing", message).at(declared);
+            match layer.source.is_packed() {
+                true => problem.hint(format!("give the folder that is pushed as the artifact: --source {}=FOLDER", layer.source)),
+                false => problem,
+            }
         }
         RenderError::NoProgram { name } => Problem::blocks("program-missing", format!("{subject}: {}", RenderError::NoProgram { name }))
             .at(declared)

@@ -21,14 +21,19 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     let reading = facts.subject.reading;
     let entry = reading.layers.first().map(|read| &read.layer.source);
-    let entry_url =
-        entry.and_then(|id| reading.sources.get(id)).and_then(|source| source.declaration.as_ref()).map(|source| source.text("/spec/url"));
+    let entry = entry.and_then(|id| reading.sources.get(id)).and_then(|source| source.declaration.as_ref());
+    // The commit that is read decides what PATH itself gives; another branch of it is another input.
+    let is_path = |object: &Resource| {
+        entry.is_some_and(|entry| {
+            let (url, reference) = (entry.text("/spec/url"), |source: &Resource| source.value.pointer("/spec/ref").cloned());
+            !url.is_empty()
+                && same_url(url, object.text("/spec/url"))
+                && (entry.id() == object.id() || reference(entry) == reference(object))
+        })
+    };
     for (position, object) in facts.objects() {
         let why = match (object.group(), object.kind()) {
-            // The commit that is read decides what PATH itself gives.
-            ("source.toolkit.fluxcd.io", _) if entry_url.is_some_and(|url| !url.is_empty() && same_url(url, object.text("/spec/url"))) => {
-                None
-            }
+            ("source.toolkit.fluxcd.io", _) if is_path(object) => None,
             ("source.toolkit.fluxcd.io", "GitRepository") => git(object),
             ("source.toolkit.fluxcd.io", "OCIRepository") => oci(object),
             _ if is_release(object) => release(facts, object),
