@@ -3,7 +3,7 @@
 use super::{Comparison, commit, list, place, short, word};
 use crate::plan::{Plan, PlannedLayer};
 use crate::problem::Severity;
-use crate::problem::count;
+use crate::problem::{Unknown, count};
 use crate::verify::rules;
 use crate::verify::{Finding, Verification};
 use std::fmt::Write as _;

@@ -210,15 +210,42 @@ pub fn source_ref(holder: &Resource, pointer: &str) -> Option<SourceId> {
 pub fn layer(declaration: Resource, parent: Option<LayerId>) -> Result<Layer, Problem> {
     let origin = declaration.origin.clone();
     let id = LayerId::new(declaration.namespace().unwrap_or("default"), declaration.name());
-    let spec: Spec = serde_json::from_value(declaration.value.get("spec").cloned().unwrap_or_default()).map_err(|error| {
+    let mut spec: Spec = serde_json::from_value(without_nulls(declaration.value.get("spec"))).map_err(|error| {
         Problem::blocks("kustomization-invalid", format!("Kustomization {id}: spec cannot be read: {error}")).at(origin)
     })?;
+    // The controller joins it to the root of the source, which it never leaves (cyphar/filepath-securejoin).
+    if spec.path.split('/').any(|part| part == "..") {
+        spec.path = kept_inside(&spec.path);
+    }
     let source = SourceId {
         kind: spec.source_ref.kind.clone(),
         namespace: spec.source_ref.namespace.clone().unwrap_or_else(|| id.namespace.clone()),
         name: spec.source_ref.name.clone(),
     };
     Ok(Layer { id, parent, source, spec, declaration })
+}
+
+/// A field without a value is no field: the API server drops it.
+fn without_nulls(value: Option<&Value>) -> Value {
+    match value {
+        Some(Value::Object(map)) => Value::Object(
+            map.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), without_nulls(Some(value)))).collect(),
+        ),
+        Some(other) => other.clone(),
+        None => Value::Object(serde_json::Map::new()),
+    }
+}
+
+fn kept_inside(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("./{}", parts.join("/"))
 }
 
 impl Layer {
@@ -236,10 +263,12 @@ impl Layer {
             .collect()
     }
 
-    /// How long the layer may take to become Ready: `spec.timeout`, else `spec.interval`
-    /// (kustomize-controller `GetTimeout`); none where neither can be read.
+    /// How long the layer may take to become Ready: `spec.timeout`, else half a minute less than `spec.interval`, and never less than
+    /// half a minute (kustomize-controller `api/v1`, `Kustomization.GetTimeout`); none where neither can be read.
     pub fn patience(&self) -> Option<Duration> {
-        self.spec.timeout.as_deref().or(self.spec.interval.as_deref()).and_then(duration)
+        const LEAST: Duration = Duration::from_secs(30);
+        let by_interval = || self.spec.interval.as_deref().and_then(duration).map(|interval| interval.saturating_sub(LEAST));
+        self.spec.timeout.as_deref().and_then(duration).or_else(by_interval).map(|patience| patience.max(LEAST))
     }
 }
 
@@ -268,4 +297,38 @@ pub fn duration(text: &str) -> Option<Duration> {
         rest = &rest[unit..];
     }
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(spec: &Value) -> Layer {
+        let value = json!({"metadata": {"name": "a", "namespace": "n"}, "spec": spec});
+        layer(Resource { value, origin: None }, None).expect("a layer")
+    }
+
+    #[test]
+    fn fields_without_a_value_are_none() {
+        let layer = read(&json!({"dependsOn": null, "postBuild": {"substitute": null, "substituteFrom": null}, "path": null}));
+        assert!(layer.spec.depends_on.is_empty() && layer.spec.post_build.is_some());
+    }
+
+    #[test]
+    fn a_path_stays_in_its_source() {
+        for (path, wanted) in [("../apps", "./apps"), ("./a/../../b", "./b"), ("./a/b", "./a/b")] {
+            assert_eq!(read(&json!({"path": path})).spec.path, wanted);
+        }
+    }
+
+    #[test]
+    fn a_layer_has_half_a_minute_at_least() {
+        let seconds = |spec: Value| read(&spec).patience().map(|patience| patience.as_secs());
+        assert_eq!(seconds(json!({"interval": "10m"})), Some(570));
+        assert_eq!(seconds(json!({"interval": "40s"})), Some(30));
+        assert_eq!(seconds(json!({"interval": "10m", "timeout": "5s"})), Some(30));
+        assert_eq!(seconds(json!({"interval": "1m", "timeout": "2m"})), Some(120));
+        assert_eq!(seconds(json!({})), None);
+    }
 }

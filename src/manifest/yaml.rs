@@ -111,6 +111,8 @@ fn parse_with<T: for<'de> Deserialize<'de>>(chunk: &str, lines_before: u32, opti
         // The parser ends its message with its own idea of the place; ours counts from the top of the file.
         let message = text.lines().next().unwrap_or_default();
         let message = message.rfind(" at line ").or_else(|| message.find(", line ")).map_or(message, |end| &message[..end]);
+        // Advice to whoever calls the parser.
+        let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
         SyntaxError {
             line: lines_before + place.as_ref().map_or(1, |place| number(place.line())).max(1),
             column: place.as_ref().map_or(1, |place| number(place.column())).max(1),

@@ -106,7 +106,6 @@ pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue)
     }
 }
 
-/// The environment's own name, else the last folder of the entry point, as `staging` of `clusters/staging`.
 /// What the charts of a layer's releases make.
 fn charts(reading: &Reading, read: &ReadLayer) -> Vec<PlannedChart> {
     let made = |object: &Resource| {
@@ -116,6 +115,7 @@ fn charts(reading: &Reading, read: &ReadLayer) -> Vec<PlannedChart> {
     read.objects.iter().filter_map(made).collect()
 }
 
+/// The environment's own name, else the last folder of the entry point, as `staging` of `clusters/staging`.
 fn environment_name(reading: &Reading, environment: &Environment) -> String {
     if !environment.name.is_empty() {
         return environment.name.clone();
@@ -349,9 +349,13 @@ impl Builder {
             }
             let name = |node: &str| node.strip_prefix("layer/").unwrap_or(node).to_owned();
             let message = format!("layer {} needs {} of layer {}, which comes after it", name(&edge.to), edge.reason, name(&edge.from));
-            let mut problem = Problem::blocks("order-risk", message).at(edge.origin.clone());
-            problem.severity = Severity::Risk;
-            self.problems.push(problem.hint("move it to a layer that both depend on; the agent itself tries again until it is there"));
+            let problem = Problem::blocks("order-risk", message).at(edge.origin.clone());
+            // Without its variables the agent does not even begin with a layer, so that the other one never comes.
+            let is_of_variables = ["ConfigMap ", "Secret "].iter().any(|kind| edge.reason.starts_with(kind));
+            self.problems.push(match is_of_variables {
+                true => problem.hint("move it to a layer that comes before both, or mark it as optional where the layer can do without"),
+                false => Problem { severity: Severity::Risk, ..problem }.hint("move it to a layer that both depend on"),
+            });
             return;
         }
         self.graph.add(&edge);

@@ -57,8 +57,11 @@ pub(crate) fn positions(layers: &[&Layer]) -> Vec<Position> {
     found
 }
 
-/// Kustomizations that `healthChecks` names.
+/// Kustomizations that `healthChecks` names; beside `wait: true` nobody reads them (kustomize-controller `checkHealth`).
 pub(crate) fn checked(layer: &Layer) -> Vec<LayerId> {
+    if layer.spec.wait {
+        return Vec::new();
+    }
     let checks =
         layer.spec.health_checks.iter().filter(|check| check.kind == "Kustomization" && check.api_version.starts_with("kustomize.toolkit"));
     checks.map(|check| LayerId::new(check.namespace.as_deref().unwrap_or(&layer.id.namespace), &check.name)).collect()

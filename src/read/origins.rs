@@ -87,8 +87,10 @@ impl Origins {
 fn header(chunk: &str) -> Option<(String, String, u32)> {
     let value = |line: &str, key: &str| {
         let rest = line.strip_prefix(key)?.strip_prefix(':')?;
-        let rest = rest.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
-        Some(rest.to_owned())
+        let rest = rest.split(" #").next().unwrap_or_default().trim();
+        // An anchor stands before the value that it names.
+        let rest = rest.strip_prefix('&').and_then(|rest| rest.split_once(' ')).map_or(rest, |(_, rest)| rest.trim_start());
+        Some(rest.trim_matches(['"', '\'']).to_owned())
     };
     let (mut kind, mut name, mut first, mut in_metadata, mut depth) = (None, None, None, false, None);
     for (index, line) in chunk.lines().enumerate() {
@@ -199,6 +201,8 @@ mod tests {
         let text = "---\n# x\napiVersion: v1\nkind: Secret # y\nmetadata:\n  labels:\n    name: no\n  name: \"a\"\n";
         assert_eq!(header(text), Some(("Secret".into(), "a".into(), 3)));
         assert_eq!(header("kind: Secret\nmetadata: {namespace: b, name: a}\n"), Some(("Secret".into(), "a".into(), 1)));
+        assert_eq!(header("kind: Secret\nmetadata:\n  name: &app \"a\"\n"), Some(("Secret".into(), "a".into(), 1)));
+        assert_eq!(header("kind: Secret\nmetadata: {name: &app a}\n"), Some(("Secret".into(), "a".into(), 1)));
         assert_eq!(header("# nothing\n"), None);
     }
 

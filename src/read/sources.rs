@@ -8,7 +8,7 @@ use super::{ReadError, ReadOptions, Revision, Source, SourceTree};
 use crate::layers::SourceId;
 use crate::manifest::Resource;
 use crate::problem::Origin;
-use crate::render::{Bases, join};
+use crate::render::{Base, Bases, join};
 use crate::repo::bundle::unpack;
 use crate::repo::{Export, Exported, PrivateFolder, Repository, hex, is_called, same_url};
 use artifact::{Stage, copy};
@@ -152,9 +152,13 @@ impl Sources {
 
     /// All clones that are given, for remote bases.
     pub(crate) fn clones(&mut self) -> Result<Bases, ReadError> {
-        let mapped = self.mapped.clone();
-        let open = |(name, path): (String, PathBuf)| Ok((name, self.open(&path).map(|index| self.opened[index].exported.root.clone())?));
-        mapped.into_iter().map(open).collect()
+        let mut clones = Vec::new();
+        for (name, path) in self.mapped.clone() {
+            let index = self.open(&path)?;
+            let Opened { repository, exported, .. } = &self.opened[index];
+            clones.push(Base { name, repository: repository.clone(), files: exported.clone() });
+        }
+        Ok(Bases::new(clones))
     }
 
     /// PATH.
@@ -186,6 +190,18 @@ impl Sources {
         if !urls.iter().any(is_known) {
             self.entry_urls.extend(urls);
         }
+    }
+
+    /// Takes a declared source for PATH where nothing else tells what PATH is: it has no remote, and the agent's own source is not declared.
+    /// `path` is the folder that a layer wants of it.
+    pub(crate) fn adopt(&mut self, id: &SourceId, path: &str) -> bool {
+        let url = self.declared.get(id).map(|declaration| declaration.text("/spec/url").to_owned()).unwrap_or_default();
+        let folder = join("", path).filter(|folder| !folder.is_empty() && self.exported().root.join(folder).is_dir());
+        let is_free = id.kind == "GitRepository" && self.entry_urls.is_empty() && !url.is_empty() && !url.contains("${");
+        if is_free && folder.is_some() {
+            self.entry_urls.push(url);
+        }
+        is_free && folder.is_some()
     }
 
     /// Takes note of a source that has no object of its own.
@@ -250,6 +266,9 @@ impl Sources {
             // Git's own sources are whole repositories; what is pushed or packed elsewhere is any folder of one.
             if id.is_packed() {
                 index = self.folder_of(index, &path)?;
+            } else if let Some((_, name)) = self.declared.get(id).and_then(reference).filter(|(kind, _)| *kind != "branch") {
+                // A branch is worked on in the clone that is given, and so is what is not there under this name.
+                index = self.at(index, &name)?.unwrap_or(index);
             }
             self.view(index, id, depth)?
         } else if id.kind == "ExternalArtifact" {
@@ -361,21 +380,35 @@ impl Sources {
             return Ok(Ok(0));
         }
         let (kind, name) = wanted;
-        let Some(commit) = repository.find(&name) else {
+        Ok(self.at(0, &name)?.ok_or_else(|| {
             let hint = if kind == "semver" { "(the newest tag of a range is not looked for)" } else { "in this clone" };
-            return Ok(Err(format!("has no {kind} {name} {hint}")));
+            format!("has no {kind} {name} {hint}")
+        }))
+    }
+
+    /// An opened repository at a branch, tag or commit; none where it has no such thing. What is checked out is taken as it lies there.
+    fn at(&mut self, index: usize, name: &str) -> Result<Option<usize>, ReadError> {
+        let Opened { repository, exported, prefix, .. } = &self.opened[index];
+        if repository.branch().as_deref() == Some(name) {
+            return Ok(Some(index));
+        }
+        let Some(commit) = repository.find(name) else { return Ok(None) };
+        if commit.id == exported.revision {
+            return Ok(Some(index));
+        }
+        let is_it = |opened: &Opened| opened.commit.as_ref() == Some(&commit.id) && opened.repository.root() == repository.root();
+        if let Some(index) = self.opened.iter().position(is_it) {
+            return Ok(Some(index));
+        }
+        let prefix = match prefix.strip_suffix(':') {
+            Some(repository) => format!("{repository}@{name}:"),
+            None => format!("{name}:"),
         };
-        if commit.id == self.opened[0].exported.revision {
-            return Ok(Ok(0));
-        }
-        if let Some(index) = self.opened.iter().position(|opened| opened.commit.as_ref() == Some(&commit.id)) {
-            return Ok(Ok(index));
-        }
         let repository = repository.clone();
         let index = self.opened.len();
         let exported = repository.export(&Export::Commit(commit.clone()), &self.folder, &format!("source-{index}"))?;
-        self.opened.push(Opened { repository, exported, inside: String::new(), prefix: format!("{name}:"), commit: Some(commit.id) });
-        Ok(Ok(index))
+        self.opened.push(Opened { repository, exported, inside: String::new(), prefix, commit: Some(commit.id) });
+        Ok(Some(index))
     }
 
     /// A repository as the source object makes it: ignore rules, includes, revision.
@@ -389,7 +422,9 @@ impl Sources {
         let exported = if id.kind == "Git" || id.kind == "Chart" {
             opened.exported.clone()
         } else {
-            opened.exported.view(ignore.as_deref(), &name)?
+            let sparse = declaration.as_ref().and_then(|source| source.value.pointer("/spec/sparseCheckout")?.as_array());
+            let sparse = sparse.into_iter().flatten().filter_map(|path| join("", path.as_str()?)).collect::<Vec<_>>();
+            opened.exported.view(ignore.as_deref(), &sparse, &name)?
         };
         let branch = declaration
             .as_ref()

@@ -169,7 +169,11 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let source = self.items[index].layer.source.clone();
-            match self.sources.find(&source)? {
+            let mut found = self.sources.find(&source)?;
+            if matches!(found, Found::Elsewhere(_)) && self.sources.adopt(&source, &self.items[index].layer.spec.path) {
+                found = self.sources.find(&source)?;
+            }
+            match found {
                 Found::Files(files) => {
                     self.assume(index, &source, &files);
                     queue.push(index, Job::Layer(Box::new(self.request(index, &files))));
@@ -351,6 +355,11 @@ impl<'a> Walk<'a> {
             let message = format!("{} of layer {}: variable {name} is not defined", resource.id(), layer.id);
             let near = nearest(name, values.keys().map(String::as_str));
             let hint = match near.first() {
+                _ if name.starts_with(|c: char| c.is_ascii_digit()) => {
+                    format!(
+                        "write $${{{name}}} where a script's own is meant, or set the annotation kustomize.toolkit.fluxcd.io/substitute: disabled"
+                    )
+                }
                 Some(near) => format!("did you mean {near}? Else define {name}, or give it a default: ${{{name}:=…}}"),
                 None => format!(
                     "define {name} in postBuild.substitute or in a ConfigMap of substituteFrom, or give it a default: ${{{name}:=…}}"
@@ -379,7 +388,19 @@ impl<'a> Walk<'a> {
         for resource in objects.iter().filter(|_| applied) {
             self.sources.declare(resource);
             self.known.declare(resource);
-            if is_kustomization(resource) {
+        }
+        // A layer that changes itself is rendered again, and only then are its children what they are.
+        let is_itself = |resource: &&Resource| {
+            is_kustomization(resource) && LayerId::new(resource.namespace().unwrap_or("default"), resource.name()) == own.id
+        };
+        if let Some(itself) = objects.iter().find(is_itself).filter(|_| applied) {
+            self.child(index, itself);
+            if matches!(self.items[index].state, State::Source) {
+                return;
+            }
+        }
+        for resource in objects.iter().filter(|_| applied) {
+            if is_kustomization(resource) && !is_itself(&resource) {
                 self.child(index, resource);
             } else if is_resource_set(resource) {
                 self.sets.push((index, resource.clone()));

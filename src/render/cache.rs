@@ -32,8 +32,8 @@ impl Cache {
         Some(Self { folder })
     }
 
-    /// Names one build: content of the source, folder, and the parts of `spec` that reach kustomize.
-    pub(crate) fn key(content: &str, path: &str, spec: &Spec, more: &Map<String, Value>) -> String {
+    /// Names one build: content of the source and of the clones at hand, folder, and the parts of `spec` that reach kustomize.
+    pub(crate) fn key(content: &[&str; 2], path: &str, spec: &Spec, more: &Map<String, Value>) -> String {
         let asked = json!([
             content,
             path,

@@ -5,6 +5,7 @@
 //! all there is. Its output is cached by the content of the source and what the layer asks; decrypted content never is.
 
 pub mod argo;
+mod bases;
 mod cache;
 pub mod envsubst;
 mod helm;
@@ -19,6 +20,7 @@ pub mod program;
 mod remote;
 mod sops;
 
+pub use bases::{Base, Bases};
 pub use keyring::Keyring;
 pub(crate) use sops::holds_encrypted;
 pub use sops::is_encrypted;
@@ -68,6 +70,16 @@ pub enum RenderError {
         files: Vec<MissingFile>,
         /// What the layer holds as far as that is known without them.
         known: Vec<Resource>,
+    },
+    /// A file of a folder without kustomization is no manifest.
+    #[error("{path} is no manifest, it lacks {lacks}")]
+    NoManifest {
+        /// The file.
+        path: String,
+        /// Line of the document.
+        line: u32,
+        /// The first field that is not there.
+        lacks: &'static str,
     },
     /// kustomize refused.
     #[error("kustomize: {message}")]
@@ -186,9 +198,6 @@ pub fn plain(root: &Path, path: &str) -> Option<Vec<Resource>> {
     native::build(root, path, &native::Additions::default())
 }
 
-/// Clones that stand for remote bases: URL or the last part of one, and a folder.
-pub type Bases = Vec<(String, PathBuf)>;
-
 /// Renders layers; may be used by several threads.
 #[derive(Debug)]
 pub struct Renderer {
@@ -208,7 +217,7 @@ impl Renderer {
         let kubectl = || program::find("kubectl").map(|program| (program, &["kustomize"][..]));
         let program = kustomize().or_else(kubectl);
         let cache = program.as_ref().and_then(|(program, _)| Cache::open(program));
-        Self { program, cache, folder, mirrors: AtomicU32::new(0), bases: Vec::new(), helm: OnceLock::new() }
+        Self { program, cache, folder, mirrors: AtomicU32::new(0), bases: Bases::default(), helm: OnceLock::new() }
     }
 
     /// With clones for remote bases.
@@ -268,7 +277,7 @@ impl Renderer {
         let sources = request.keys.as_ref().filter(|keys| keys.may_open(true)).map(|keys| (keys, sops::Sources::find(&request.root, path)));
         let sources = sources.filter(|(_, sources)| !sources.is_empty());
         let cache = self.cache.as_ref().filter(|_| sources.is_none());
-        let key = cache.map(|_| Cache::key(&request.content, path, &request.spec, more));
+        let key = cache.map(|_| Cache::key(&[&request.content, self.bases.content()], path, &request.spec, more));
         let cached = |key: &Option<String>| cache.zip(key.as_ref()).and_then(|(cache, key)| cache.get(key));
         let text = if let Some(text) = cached(&key) {
             text
@@ -290,7 +299,9 @@ impl Renderer {
             } else {
                 self.run(&folder, &[&request.root])
             };
-            let output = output.or_else(|error| match invalid_file(&request.root, path) {
+            let invalid =
+                || invalid_file(&request.root, path).or_else(|| own.is_none().then(|| no_manifest(&request.root, path)).flatten());
+            let output = output.or_else(|error| match invalid() {
                 Some(invalid) => Err(invalid),
                 // What is left may be nothing that kustomize takes.
                 None if !files.is_empty() => Ok(String::new()),
@@ -400,6 +411,23 @@ fn built(output: &str) -> Result<Vec<Resource>, RenderError> {
 fn yaml_error(path: String, error: SyntaxError, text: &str) -> RenderError {
     let excerpt = text.lines().nth(error.line.saturating_sub(1) as usize).map(str::to_owned);
     RenderError::Yaml { path, error, excerpt }
+}
+
+/// The first file that the generated kustomization of a folder lists and that kustomize takes for no manifest.
+fn no_manifest(root: &Path, path: &str) -> Option<RenderError> {
+    for file in native::scan(&root.join(path)).ok()?.iter().filter_map(|file| join(path, file)) {
+        let Ok(text) = fs::read_to_string(root.join(&file)) else { continue };
+        for document in documents(&text).ok()? {
+            let value = |pointer: &str| document.value.pointer(pointer);
+            let is_list = value("/items").is_some() && value("/kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+            let fields = [("/apiVersion", "apiVersion"), ("/kind", "kind"), ("/metadata/name", "metadata.name")];
+            let lacks = fields.into_iter().find(|(pointer, _)| value(pointer).is_none_or(Value::is_null)).filter(|_| !is_list);
+            if let Some((_, lacks)) = lacks {
+                return Some(RenderError::NoManifest { path: file, line: document.line, lacks });
+            }
+        }
+    }
+    None
 }
 
 /// The first file below a folder that is not YAML: a better answer than what kustomize says about it.

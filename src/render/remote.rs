@@ -4,7 +4,6 @@
 use super::native::{join, kustomization_file};
 use super::{Bases, RenderError};
 use crate::manifest::yaml::documents;
-use crate::repo::is_called;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -60,15 +59,14 @@ impl Remotes {
         for field in FIELDS {
             for entry in kustomization.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
                 let Some(text) = entry.as_str().map(str::to_owned) else { continue };
-                let Some((repository, path)) = remote(&text) else {
+                let Some((repository, path, reference)) = remote(&text) else {
                     if let Some(next) = join(folder, &text).filter(|next| root.join(next).is_dir()) {
                         self.visit(root, &next, bases, None, seen)?;
                     }
                     continue;
                 };
                 let lacking = || RenderError::Lacking { what: format!("remote base {text}") };
-                let matches = |(wanted, _): &&(String, PathBuf)| is_called(&repository, wanted);
-                let (_, clone) = bases.iter().find(matches).ok_or_else(lacking)?;
+                let clone = &bases.find(&repository, reference.as_deref())?.ok_or_else(lacking)?;
                 let place = join("", &path).filter(|path| clone.join(path).exists());
                 let Some(path) = place else {
                     return Err(RenderError::Tool { message: format!("remote base {text}: its clone has no {path}") });
@@ -95,32 +93,40 @@ impl Remotes {
     }
 }
 
-/// Repository and path of an entry that is no path of the source (kustomize `api/internal/git/repospec.go`).
-pub(super) fn remote(entry: &str) -> Option<(String, String)> {
+/// Repository, path and `?ref=` of an entry that is no path of the source (kustomize `api/internal/git/repospec.go`).
+pub(super) fn remote(entry: &str) -> Option<(String, String, Option<String>)> {
     let (entry, query) = entry.split_once('?').map_or((entry, None), |(entry, query)| (entry, Some(query)));
     let has_scheme = entry.contains("://") || entry.starts_with("git@") || entry.starts_with("git::");
     let is_known_host = ["github.com/", "gitlab.com/", "bitbucket.org/"].iter().any(|host| entry.starts_with(host));
-    let has_reference = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("ref=") || part.starts_with("version=")));
-    if !(has_scheme || is_known_host || has_reference) {
+    let reference = query.and_then(|query| {
+        query.split('&').find_map(|part| part.strip_prefix("ref=").or_else(|| part.strip_prefix("version="))).map(str::to_owned)
+    });
+    if !(has_scheme || is_known_host || reference.is_some()) {
         return None;
     }
     let entry = entry.trim_start_matches("git::");
+    let (repository, path, revision) = parted(entry);
+    Some((repository, path, reference.or(revision)))
+}
+
+/// Repository and path; of raw files the revision between them.
+fn parted(entry: &str) -> (String, String, Option<String>) {
     let start = entry.find("://").map_or(0, |at| at + 3);
     if let Some(at) = entry[start..].find("//").map(|at| at + start) {
-        return Some((entry[..at].to_owned(), entry[at + 2..].to_owned()));
+        return (entry[..at].to_owned(), entry[at + 2..].to_owned(), None);
     }
     if let Some(at) = entry.find(".git/").map(|at| at + 4) {
-        return Some((entry[..at].to_owned(), entry[at + 1..].to_owned()));
+        return (entry[..at].to_owned(), entry[at + 1..].to_owned(), None);
     }
-    // host/organisation/repository/path; of raw files a revision stands between.
+    // host/organisation/repository/path
     let parts: Vec<&str> = entry[start..].split('/').collect();
     let rest = |from: usize| parts.get(from..).unwrap_or_default().join("/");
     match parts.as_slice() {
-        ["raw.githubusercontent.com", organisation, repository, _, ..] => {
-            Some((format!("https://github.com/{organisation}/{repository}"), rest(4)))
+        ["raw.githubusercontent.com", organisation, repository, revision, ..] => {
+            (format!("https://github.com/{organisation}/{repository}"), rest(4), Some((*revision).to_owned()))
         }
-        [_, _, _, ..] => Some((format!("{}{}", &entry[..start], parts[..3].join("/")), rest(3))),
-        _ => Some((entry.to_owned(), String::new())),
+        [_, _, _, ..] => (format!("{}{}", &entry[..start], parts[..3].join("/")), rest(3), None),
+        _ => (entry.to_owned(), String::new(), None),
     }
 }
 
@@ -130,13 +136,16 @@ mod tests {
 
     #[test]
     fn remote_entries_have_a_repository_and_a_path() {
-        let found = |entry: &str| remote(entry).map(|(repository, path)| format!("{repository} {path}"));
+        let found = |entry: &str| {
+            remote(entry)
+                .map(|(repository, path, reference)| format!("{repository} {path} {}", reference.unwrap_or_default()).trim_end().to_owned())
+        };
         for (entry, wanted) in [
-            ("https://github.com/org/repo//deploy/base?ref=v1", "https://github.com/org/repo deploy/base"),
-            ("github.com/org/repo/deploy?ref=v1", "github.com/org/repo deploy"),
+            ("https://github.com/org/repo//deploy/base?ref=v1", "https://github.com/org/repo deploy/base v1"),
+            ("github.com/org/repo/deploy?timeout=5s&ref=v1", "github.com/org/repo deploy v1"),
             ("git@github.com:org/repo.git//deploy", "git@github.com:org/repo.git deploy"),
-            ("https://example.com/a/b/repo.git/deploy?ref=x", "https://example.com/a/b/repo.git deploy"),
-            ("https://raw.githubusercontent.com/org/repo/v1/crds/a.yaml", "https://github.com/org/repo crds/a.yaml"),
+            ("https://example.com/a/b/repo.git/deploy?ref=x", "https://example.com/a/b/repo.git deploy x"),
+            ("https://raw.githubusercontent.com/org/repo/v1/crds/a.yaml", "https://github.com/org/repo crds/a.yaml v1"),
         ] {
             assert_eq!(found(entry).as_deref(), Some(wanted));
         }

@@ -122,17 +122,20 @@ impl Exported {
         }
     }
 
-    /// What source-controller puts into the artifact: the defaults, each `.sourceignore`, then `spec.ignore` decide what is left out.
-    /// Where nothing is, this is the export itself.
-    pub fn view(&self, ignore: Option<&str>, name: &str) -> Result<Self, RepoError> {
-        let mut rules = Ignore::defaults();
-        for path in self.files.iter().filter(|path| path.as_str() == ".sourceignore" || path.ends_with("/.sourceignore")) {
+    /// What source-controller puts into the artifact: each `.sourceignore`, then `spec.ignore` decide what is left out; of a sparse
+    /// checkout only what begins with one of these paths is there at all. Where nothing is left out, this is the export itself.
+    pub fn view(&self, ignore: Option<&str>, sparse: &[String], name: &str) -> Result<Self, RepoError> {
+        let is_there = |path: &str| sparse.is_empty() || sparse.iter().any(|start| path.starts_with(start.as_str()));
+        let mut texts = Vec::new();
+        let is_rules = |path: &&String| path.as_str() == ".sourceignore" || path.ends_with("/.sourceignore");
+        for path in self.files.iter().filter(is_rules).filter(|path| is_there(path)) {
             let from = self.root.join(path);
             let text = fs::read_to_string(&from).map_err(|source| RepoError::Copy { path: from, source })?;
-            rules.add(path.rsplit_once('/').map_or("", |(folder, _)| folder), &text);
+            texts.push((path.rsplit_once('/').map_or("", |(folder, _)| folder), text));
         }
-        rules.add("", ignore.unwrap_or_default());
-        let files: Vec<String> = self.files.iter().filter(|path| !rules.excludes(path)).cloned().collect();
+        let given = texts.iter().map(|(folder, text)| (*folder, text.as_str())).chain(ignore.map(|text| ("", text)));
+        let rules = Ignore::of(given);
+        let files: Vec<String> = self.files.iter().filter(|path| is_there(path) && !rules.excludes(path)).cloned().collect();
         if files.len() == self.files.len() {
             return Ok(self.clone());
         }
@@ -141,7 +144,9 @@ impl Exported {
         for path in &files {
             writer.link(&self.root.join(path), path)?;
         }
-        let content = hex(&Sha256::digest(format!("{}\0{}", self.content, ignore.unwrap_or_default())));
+        let asked =
+            [&[self.content.as_str(), ignore.unwrap_or_default()], &*sparse.iter().map(String::as_str).collect::<Vec<_>>()].concat();
+        let content = hex(&Sha256::digest(asked.join("\0")));
         Ok(Self { root, revision: self.revision.clone(), content, files, folder: Arc::clone(&self.folder) })
     }
 }
@@ -242,7 +247,11 @@ mod tests {
         let (_folder, repository) = repository();
         let private = Arc::new(PrivateFolder::new().expect("folder"));
         let all = repository.export(&Export::WorkingTree, &private, "all").expect("export");
-        assert_eq!(all.view(None, "view").expect("view").files, ["a.yaml"]);
-        assert_eq!(all.view(Some("!*.png"), "more").expect("view").files, ["a.yaml", "logo.png"]);
+        let files = |ignore, sparse: &[&str], name| {
+            all.view(ignore, &sparse.iter().map(ToString::to_string).collect::<Vec<_>>(), name).expect("view").files
+        };
+        assert_eq!(files(None, &[], "view"), ["a.yaml"]);
+        assert_eq!(files(Some("docs/"), &[], "more"), ["a.yaml", "logo.png"]);
+        assert_eq!(files(Some("docs/"), &["lo"], "sparse"), ["logo.png"]);
     }
 }

@@ -1,12 +1,16 @@
 //! Which files of a source reach the artifact: gitignore patterns as source-controller applies them
 //! (fluxcd.io/flux/components/source/gitrepositories, "Excluding files"), and the globs of an ArtifactGenerator.
 
-/// Left out unless a later pattern brings it back (source-controller's documented defaults).
-const DEFAULTS: &str = "\
+/// Git's own files, always left out unless a later pattern brings them back.
+const OF_GIT: &str = "\
 .git/
 .gitignore
 .gitmodules
 .gitattributes
+";
+
+/// Left out too where nobody gives a pattern (source-controller's documented defaults).
+const DEFAULTS: &str = "\
 *.jpg
 *.jpeg
 *.gif
@@ -46,15 +50,22 @@ struct Pattern {
 }
 
 impl Ignore {
-    /// source-controller's defaults.
-    pub fn defaults() -> Self {
+    /// What source-controller leaves out by the patterns of these files (folder and text, in order). One pattern is enough that its other
+    /// defaults do not count any more (source-controller `internal/controller/storage.go`, `SourceIgnoreFilter`).
+    pub fn of<'t>(files: impl IntoIterator<Item = (&'t str, &'t str)>) -> Self {
+        let mut given = Self::default();
+        files.into_iter().for_each(|(folder, text)| given.add(folder, text));
         let mut ignore = Self::default();
-        ignore.add("", DEFAULTS);
+        ignore.add("", OF_GIT);
+        if given.patterns.is_empty() {
+            ignore.add("", DEFAULTS);
+        }
+        ignore.patterns.append(&mut given.patterns);
         ignore
     }
 
     /// Adds the patterns of a file that stands in `folder` (`""` for the root).
-    pub fn add(&mut self, folder: &str, text: &str) {
+    fn add(&mut self, folder: &str, text: &str) {
         for line in text.lines() {
             let line = line.trim_end();
             if line.is_empty() || line.starts_with('#') {
@@ -163,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_defaults_leave_out_what_source_controller_leaves_out() {
-        let ignore = Ignore::defaults();
+        let ignore = Ignore::of([("", "# nothing\n")]);
         for path in [".github/workflows/ci.yaml", "docs/logo.png", "a/b/.sops.yaml", ".gitignore", "x/.gitlab-ci.yml"] {
             assert!(ignore.excludes(path), "{path}");
         }
@@ -174,13 +185,18 @@ mod tests {
 
     #[test]
     fn the_last_pattern_that_matches_decides() {
-        let mut ignore = Ignore::defaults();
-        ignore.add("", "/*\n!/deploy\n");
-        ignore.add("deploy", "tests/\n");
+        let ignore = Ignore::of([("", "/*\n!/deploy\n"), ("deploy", "tests/\n")]);
         assert!(ignore.excludes("src/main.rs"));
         assert!(!ignore.excludes("deploy/app.yaml"));
         assert!(ignore.excludes("deploy/tests/x.yaml"));
         assert!(!ignore.excludes("deploy/tests"), "a file of that name is no folder");
+    }
+
+    #[test]
+    fn one_pattern_is_enough_that_the_other_defaults_do_not_count() {
+        let ignore = Ignore::of([("", "docs/\n")]);
+        assert!(ignore.excludes("docs/a.md") && ignore.excludes(".gitignore"));
+        assert!(!ignore.excludes("a/.sops.yaml") && !ignore.excludes("logo.png"));
     }
 
     #[test]

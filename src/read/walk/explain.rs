@@ -55,6 +55,15 @@ pub(super) fn explain(layer: &Layer, files: &Files, error: RenderError) -> Probl
                 .at(place.or(declared))
                 .hint("commit it, or take it out of the kustomization; symbolic links are no part of a source")
         }
+        RenderError::NoManifest { ref path, line, .. } => {
+            let place = files.shown(&Origin { file: path.clone(), line });
+            Problem::blocks(
+                "render-failed",
+                format!("{subject}: {error}: without a kustomization.yaml every YAML file below its folder counts"),
+            )
+            .at(Some(place))
+            .hint("list the manifests in a kustomization.yaml, or leave this file out by spec.ignore of the source or .sourceignore")
+        }
         error @ RenderError::Tool { .. } => Problem::blocks("render-failed", format!("{subject}: {error}")).at(declared),
         error => Problem::blocks("render-failed", format!("{subject}: {error}"))
             .at(declared)
