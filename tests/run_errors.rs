@@ -135,6 +135,35 @@ fn unknown_revision() {
 }
 
 #[test]
+fn only_what_follows_a_repository_of_git_can_be_pinned() {
+    for kind in ["OCIRepository", "Bucket"] {
+        let sync = format!(
+            "apiVersion: source.toolkit.fluxcd.io/v1\nkind: {kind}\nmetadata: {{name: flux-system, namespace: flux-system}}\nspec: {{interval: 1m, url: 'oci://registry.example.com/fleet'}}\n---\napiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: flux-system, namespace: flux-system}}\nspec: {{interval: 1m, prune: true, path: ./clusters/a, sourceRef: {{kind: {kind}, name: flux-system}}}}\n"
+        );
+        let repo = Repo::new(&[
+            ("clusters/a/sync.yaml", sync),
+            ("clusters/a/one.yaml", layer("one", "").replace("kind: GitRepository", &format!("kind: {kind}"))),
+            ("apps/one/a.yaml", config_map("a")),
+        ]);
+        let wanted = format!("--pin: {kind}/flux-system/flux-system: only a GitRepository can be pinned; nothing was written");
+        let said = run(&["recover", "--pin"], repo.path(), &[]);
+        assert_says(&said, &[&wanted, "hint: push the commit to the branch that the agent follows"]);
+    }
+}
+
+#[test]
+fn files_of_another_commit_are_good_for_a_plan_only() {
+    let source = "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: next, namespace: flux-system}\nspec: {interval: 1m, url: 'https://git.example.com/fleet', ref: {tag: v9}}\n---\n";
+    let one = layer("one", "").replace("kind: GitRepository, name: flux-system", "kind: GitRepository, name: next");
+    let repo = Repo::new(&[("clusters/a/one.yaml", source.to_owned() + &one), ("apps/one/a.yaml", config_map("a"))]);
+    let said = run(&["bootstrap"], repo.path(), &[]);
+    assert_says(
+        &said,
+        &["Kustomization flux-system/one: its source GitRepository/flux-system/next has no files here", "has no tag v9 in this clone"],
+    );
+}
+
+#[test]
 fn entry_point_absent_or_ambiguous() {
     let repo = Repo::of("", &config_map("a"));
     let said = run(&["bootstrap", "--entrypoint", "clusters/b"], repo.path(), &[]);

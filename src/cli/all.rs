@@ -30,11 +30,21 @@ pub(super) async fn plan(args: &PlanArgs, quiet: bool) -> Result<ExitCode, Failu
             Ok((environment, reading)) => {
                 let mut plan = crate::plan::plan(&reading, &environment, &crate::aws::catalogue());
                 plan.expected = Some(estimate(&plan, &BTreeMap::new(), 1.0));
-                plans.push(plan);
+                plans.push((input.entrypoint, plan));
             }
             Err(failure) => failures.push((input.environment.or(input.entrypoint).unwrap_or_default(), failure)),
         }
     }
+    // `clusters/a/00` and `clusters/b/00` have the same last folder.
+    let names: Vec<String> = plans.iter().map(|(_, plan)| plan.environment.clone()).collect();
+    let is_one_of_several = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
+    let plans: Vec<Plan> = plans
+        .into_iter()
+        .map(|(entrypoint, plan)| match entrypoint.filter(|_| is_one_of_several(&plan.environment)) {
+            Some(entrypoint) => Plan { environment: entrypoint, ..plan },
+            None => plan,
+        })
+        .collect();
     let is_blocked = plans.iter().any(super::plan::is_blocked);
     let text = match args.output {
         Form::Human => {
