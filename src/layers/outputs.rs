@@ -72,7 +72,9 @@ pub fn outputs(value: &Value) -> BTreeSet<Output> {
         }
     }
     let mut found = BTreeSet::new();
-    collect(value, &mut found);
+    if holds(value) {
+        collect(value, &mut found);
+    }
     found
 }
 

@@ -10,10 +10,9 @@ use crate::manifest::Resource;
 use crate::manifest::yaml::{chunks, documents};
 use crate::problem::Origin;
 use crate::render::{KUSTOMIZATION_FILES, join};
-use crate::repo::same_url;
+use crate::repo::{Exported, same_url};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 /// One entry point.
 #[derive(Clone, Debug)]
@@ -38,16 +37,16 @@ pub(crate) struct Declared {
     folders: Vec<String>,
     /// URLs of the repository itself, where it has remotes.
     remotes: Vec<String>,
-    root: PathBuf,
+    files: Option<Exported>,
     /// Files of kustomize's own kustomizations.
     builds: Vec<String>,
 }
 
 impl Declared {
     /// Looks through all YAML files. What cannot be parsed (a chart's template) is passed over here.
-    pub(crate) fn scan(root: &Path, files: &[String], remotes: Vec<String>) -> Self {
-        let mut declared = Self { remotes, root: root.to_owned(), ..Self::default() };
-        for file in files.iter().filter(|file| crate::render::is_yaml(file)) {
+    pub(crate) fn scan(exported: &Exported, remotes: Vec<String>) -> Self {
+        let mut declared = Self { remotes, files: Some(exported.clone()), ..Self::default() };
+        for file in exported.files.iter().filter(|file| crate::render::is_yaml(file)) {
             let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
             if KUSTOMIZATION_FILES.contains(&name) {
                 declared.builds.push(file.clone());
@@ -57,7 +56,7 @@ impl Declared {
             {
                 declared.folders.push(cluster.to_owned());
             }
-            let Ok(text) = std::fs::read_to_string(root.join(file)) else { continue };
+            let Some(text) = exported.text(file) else { continue };
             let telling = ["kustomize.toolkit.fluxcd.io/", "source.toolkit.fluxcd.io/", "fluxcd.controlplane.io/", "sync:"];
             if !telling.iter().any(|word| text.contains(word)) {
                 continue;
@@ -187,17 +186,18 @@ impl Declared {
         let own = self.kustomizations.iter().filter(|(layer, folder)| !self.is_of_another(layer, folder));
         let mut open: Vec<String> = own.filter_map(|(layer, _)| join("", &layer.spec.path)).collect();
         let mut found = BTreeSet::new();
+        let Some(files) = &self.files else { return open };
         while let Some(folder) = open.pop() {
             if !found.insert(folder.clone()) {
                 continue;
             }
             for file in self.builds.iter().filter(|file| is_inside(folder_of(file), &folder)) {
-                let text = std::fs::read_to_string(self.root.join(file)).unwrap_or_default();
+                let text = files.text(file).unwrap_or_default();
                 let Some(kustomization) = documents(&text).ok().and_then(|found| found.into_iter().next()) else { continue };
                 for field in ["resources", "bases", "components"] {
                     let entries = kustomization.value.get(field).and_then(Value::as_array).into_iter().flatten();
                     let leads = entries.filter_map(|entry| join(folder_of(file), entry.as_str()?));
-                    open.extend(leads.filter(|path| self.root.join(path).is_dir()));
+                    open.extend(leads.filter(|path| files.has_folder(path)));
                 }
             }
         }
@@ -258,16 +258,8 @@ mod tests {
     use super::*;
 
     fn entries(files: &[(&str, &str)]) -> Vec<String> {
-        let root = tempfile::tempdir().expect("a folder");
-        let mut names = Vec::new();
-        for (path, text) in files {
-            let place = root.path().join(path);
-            std::fs::create_dir_all(place.parent().expect("parent")).expect("made");
-            std::fs::write(place, text).expect("written");
-            names.push((*path).to_owned());
-        }
-        names.sort();
-        let found = Declared::scan(root.path(), &names, vec!["https://example.com/fleet.git".to_owned()]).entries();
+        let exported = Exported::of(files);
+        let found = Declared::scan(&exported, vec!["https://example.com/fleet.git".to_owned()]).entries();
         found.into_iter().map(|entry| format!("{} {} {}", entry.path, entry.layer.id, entry.layer.source)).collect()
     }
 

@@ -188,7 +188,7 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
     let folder = Arc::new(PrivateFolder::new()?);
     let mut sources = Sources::new(options, repository, &folder)?;
     let exported = sources.exported();
-    let declared = Declared::scan(&exported.root, &exported.files, sources.repository().remotes());
+    let declared = Declared::scan(exported, sources.repository().remotes());
     let revision = exported.revision.clone();
     let start = choose(options, environment, &sources, &declared)?;
     let renderer = Renderer::new(Arc::clone(&folder)).with_bases(sources.clones()?);
@@ -222,7 +222,8 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
     problems.extend(made.problems);
     unknowns.extend(made.unknowns);
     let exported = sources.exported();
-    let tree = infrastructure::Tree { root: &exported.root, files: &exported.files, revision: &revision };
+    let root = if environment.spec.infrastructure.is_empty() { folder.path() } else { exported.root()? };
+    let tree = infrastructure::Tree { root, files: &exported.files, revision: &revision };
     let (infrastructure, more) = infrastructure::read(environment, &tree, &renderer, &layers);
     problems.extend(more);
     let (commands, more) = commands::read(environment, &tree, sources.repository().root());
@@ -289,15 +290,12 @@ pub fn entrypoints(path: &Path, revision: &Revision) -> Result<Vec<String>, Read
         Revision::Named(name) => Export::Commit(repository.resolve(name)?),
     };
     let exported = repository.export(&what, &folder, "path")?;
-    let of_flux: Vec<String> = Declared::scan(&exported.root, &exported.files, repository.remotes())
-        .entries()
-        .into_iter()
-        .map(|entry| folder_or_root(entry.path))
-        .collect();
+    let of_flux: Vec<String> =
+        Declared::scan(&exported, repository.remotes()).entries().into_iter().map(|entry| folder_or_root(entry.path)).collect();
     if !of_flux.is_empty() {
         return Ok(of_flux);
     }
-    Ok(Applications::scan(&exported.root, &exported.files).folders().into_iter().map(folder_or_root).collect())
+    Ok(Applications::scan(&exported).folders().into_iter().map(folder_or_root).collect())
 }
 
 fn folder_or_root(path: String) -> String {
@@ -327,15 +325,15 @@ fn choose(options: &ReadOptions, environment: &Environment, sources: &Sources, d
     if let Some(asked) = asked {
         // Relative to where one stands is fine too.
         let places = [join("", asked), join(inside, asked)];
-        let is_folder = |path: &&String| exported.root.join(path).is_dir();
+        let is_folder = |path: &&String| exported.has_folder(path);
         if let Some(path) = places.iter().flatten().find(is_folder)
             && argocd.is_none()
             && declared.are_in(path)
         {
             return Ok(Start::Flux(Box::new(declared.at(path))));
         }
-        let applications = Applications::scan(&exported.root, &exported.files);
-        if let Some(path) = places.iter().flatten().find(|path| exported.root.join(path).exists() && applications.are_in(path)) {
+        let applications = Applications::scan(exported);
+        if let Some(path) = places.iter().flatten().find(|path| applications.are_in(path)) {
             return Ok(Start::Argo { path: path.clone(), applications });
         }
         if let Some(path) = places.iter().flatten().find(is_folder).filter(|_| argocd.is_none()) {
@@ -352,7 +350,7 @@ fn choose(options: &ReadOptions, environment: &Environment, sources: &Sources, d
     if !entries.is_empty() {
         return only(&options.path, inside, &entries, |entry| &entry.path).map(|entry| Start::Flux(Box::new(entry.clone())));
     }
-    let applications = Applications::scan(&exported.root, &exported.files);
+    let applications = Applications::scan(exported);
     let folders = applications.folders();
     let path = match only(&options.path, inside, &folders, |folder| folder) {
         Err(ReadError::NoEntrypoint { path, .. }) => return Err(ReadError::NoEntrypoint { path, charts: applications.charts }),

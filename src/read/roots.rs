@@ -11,9 +11,9 @@ use crate::manifest::Resource;
 use crate::manifest::yaml::{chunks, documents};
 use crate::problem::{Origin, Problem};
 use crate::render::{Renderer, Request, join};
+use crate::repo::Exported;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 /// Applications and ApplicationSets as they stand in the files.
@@ -26,10 +26,10 @@ pub(crate) struct Applications {
 
 impl Applications {
     /// Looks through all YAML files. What cannot be parsed, or has a name that a template gives, is part of a chart.
-    pub(crate) fn scan(root: &Path, files: &[String]) -> Self {
+    pub(crate) fn scan(exported: &Exported) -> Self {
         let (mut found, mut charts) = (Vec::new(), BTreeSet::new());
-        for file in files.iter().filter(|file| crate::render::is_yaml(file)) {
-            let Ok(text) = std::fs::read_to_string(root.join(file)) else { continue };
+        for file in exported.files.iter().filter(|file| crate::render::is_yaml(file)) {
+            let Some(text) = exported.text(file) else { continue };
             if !text.contains("argoproj.io/") {
                 continue;
             }
@@ -158,8 +158,8 @@ pub(crate) fn roots(
         for (url, reference, path) in repositories(object) {
             // A folder of that name tells that PATH is meant.
             let fixed = path.split("{{").next().unwrap_or_default().trim_end_matches('/');
-            let place = join("", fixed).map(|fixed| sources.exported().root.join(fixed));
-            if place.is_some_and(|place| place.is_dir()) && !url.contains("{{") {
+            let is_folder = join("", fixed).is_some_and(|fixed| sources.exported().has_folder(&fixed));
+            if is_folder && !url.contains("{{") {
                 urls.push(url);
                 references.push(reference);
             }
@@ -197,10 +197,11 @@ fn repositories(object: &Resource) -> Vec<(String, String, String)> {
 /// The Applications of a folder that is a kustomization; none where it is not, or cannot be rendered with what is at hand.
 fn rendered(path: &str, sources: &Sources, renderer: &Renderer) -> Option<Vec<Resource>> {
     let exported = sources.exported();
-    crate::render::kustomization_file(&exported.root.join(path))?;
+    let root = exported.root().ok()?;
+    crate::render::kustomization_file(&root.join(path))?;
     let spec = Spec { path: path.to_owned(), ..Spec::default() };
-    let request = Request { root: exported.root.clone(), content: exported.content.clone(), spec, keys: None };
-    let origins = super::origins::Origins::index(&exported.root, &exported.files);
+    let request = Request { root: root.to_owned(), content: exported.content.clone(), spec, keys: None };
+    let origins = super::origins::Origins::index(root, &exported.files);
     let mut found = renderer.render(&request).ok()?.resources;
     found.retain(|object| is_application(object) || is_application_set(object));
     for object in &mut found {
@@ -228,7 +229,7 @@ fn given(root: &Root, home: &Home, sources: &mut Sources) -> Result<Layer, ReadE
     });
     let invalid = |problem: Problem| ReadError::Invalid { problems: vec![problem] };
     let mut layer = argo::layer(Resource { value, origin: root.origin.clone() }, None, home).map_err(invalid)?;
-    if !join("", &root.path).is_some_and(|path| sources.exported().root.join(path).is_dir()) {
+    if !join("", &root.path).is_some_and(|path| sources.exported().has_folder(&path)) {
         let message = format!("spec.agent.argocd.root.path: {} is no folder of the repository", root.path);
         return Err(invalid(
             Problem::blocks("path-missing", message).at(root.origin.clone()).hint("paths start at the root of the repository"),

@@ -196,7 +196,7 @@ impl Sources {
     /// `path` is the folder that a layer wants of it.
     pub(crate) fn adopt(&mut self, id: &SourceId, path: &str) -> bool {
         let url = self.declared.get(id).map(|declaration| declaration.text("/spec/url").to_owned()).unwrap_or_default();
-        let folder = join("", path).filter(|folder| !folder.is_empty() && self.exported().root.join(folder).is_dir());
+        let folder = join("", path).filter(|folder| !folder.is_empty() && self.exported().has_folder(folder));
         let is_free = id.kind == "GitRepository" && self.entry_urls.is_empty() && !url.is_empty() && !url.contains("${");
         if is_free && folder.is_some() {
             self.entry_urls.push(url);
@@ -211,7 +211,7 @@ impl Sources {
 
     /// Text of a file of PATH.
     pub(crate) fn text(&self, file: &str) -> Option<String> {
-        std::fs::read_to_string(self.opened[0].exported.root.join(file)).ok()
+        self.opened[0].exported.text(file).map(std::borrow::Cow::into_owned)
     }
 
     /// Takes note of a rendered object, if it is a source or a generator.
@@ -358,7 +358,7 @@ impl Sources {
         let prefix = format!("{}{inside}", base.prefix);
         let opened = Opened {
             repository: base.repository.clone(),
-            exported: base.exported.below(&inside),
+            exported: base.exported.below(&inside)?,
             inside,
             prefix,
             commit: base.commit.clone(),
@@ -424,7 +424,7 @@ impl Sources {
         } else {
             let sparse = declaration.as_ref().and_then(|source| source.value.pointer("/spec/sparseCheckout")?.as_array());
             let sparse = sparse.into_iter().flatten().filter_map(|path| join("", path.as_str()?)).collect::<Vec<_>>();
-            opened.exported.view(ignore.as_deref(), &sparse, &name)?
+            opened.exported.view(ignore.as_deref(), &sparse, &name)
         };
         let branch = declaration
             .as_ref()
@@ -437,7 +437,7 @@ impl Sources {
             .or_else(|| opened.repository.branch())
             .unwrap_or_else(|| "HEAD".to_owned());
         let files = Files {
-            root: exported.root.clone(),
+            root: exported.root()?.to_owned(),
             content: exported.content,
             revision: format!("{branch}@sha1:{}", exported.revision),
             repository: opened.repository.root().to_owned(),

@@ -46,7 +46,8 @@ impl Bases {
     pub(super) fn find(&self, url: &str, reference: Option<&str>) -> Result<Option<PathBuf>, RenderError> {
         let Some(index) = self.clones.iter().position(|clone| is_called(url, &clone.name)) else { return Ok(None) };
         let clone = &self.clones[index];
-        let as_read = || Ok(Some(clone.files.root.clone()));
+        let told = |error| RenderError::Tool { message: format!("remote base {url}: {error}") };
+        let as_read = || Ok(Some(clone.files.root().map_err(told)?.to_owned()));
         let Some(name) = reference.filter(|name| clone.repository.branch().as_deref() != Some(name)) else { return as_read() };
         let Some(commit) = clone.repository.find(name).filter(|commit| commit.id != clone.files.revision) else { return as_read() };
         let mut commits = self.commits.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -54,11 +55,9 @@ impl Bases {
             return Ok(Some(root.clone()));
         }
         let folder = format!("base-{index}-{}", commits.len());
-        let exported = clone
-            .repository
-            .export(&Export::Commit(commit.clone()), &clone.files.folder, &folder)
-            .map_err(|error| RenderError::Tool { message: format!("remote base {url}?ref={name}: {error}") })?;
-        commits.insert((index, commit.id), exported.root.clone());
-        Ok(Some(exported.root))
+        let exported = clone.repository.export(&Export::Commit(commit.clone()), &clone.files.folder, &folder).map_err(told)?;
+        let root = exported.root().map_err(told)?.to_owned();
+        commits.insert((index, commit.id), root.clone());
+        Ok(Some(root))
     }
 }

@@ -245,8 +245,21 @@ impl Renderer {
         Ok(Rendered { resources, encrypted })
     }
 
-    /// The objects as kustomize gives them; `more` is merged into the kustomization.
+    /// The objects as kustomize gives them; `more` is merged into the kustomization. What was built once is not built again, unless
+    /// files are decrypted for it.
     fn build(&self, request: &Request, path: &str, more: &Map<String, Value>) -> Result<Vec<Resource>, RenderError> {
+        let opens = request.keys.as_ref().is_some_and(|keys| keys.may_open(true) && !sops::Sources::find(&request.root, path).is_empty());
+        let Some(cache) = self.cache.as_ref().filter(|_| !opens) else { return self.build_anew(request, path, more) };
+        let key = format!("{}-objects", Cache::key(&[&request.content, self.bases.content()], path, &request.spec, more));
+        if let Some(objects) = cache.objects(&key) {
+            return Ok(objects);
+        }
+        let objects = self.build_anew(request, path, more)?;
+        cache.put_objects(&key, &objects);
+        Ok(objects)
+    }
+
+    fn build_anew(&self, request: &Request, path: &str, more: &Map<String, Value>) -> Result<Vec<Resource>, RenderError> {
         let changed = kustomization::changes(&request.spec) || !more.is_empty();
         let quick = || {
             let namespace = kustomization::target_namespace(&request.spec);

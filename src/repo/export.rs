@@ -1,13 +1,14 @@
-//! Files of a revision or of the working tree, copied once; and views of them with ignore rules applied.
+//! Files of a revision or of the working tree, read once; and views of them with ignore rules applied.
 
 use super::{Commit, Ignore, PrivateFolder, RepoError, Repository};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What to export.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +19,9 @@ pub enum Export {
     Commit(Commit),
 }
 
-/// Files in a private folder.
+/// Files of one content: in memory, and in a private folder as soon as somebody wants them there.
 #[derive(Clone, Debug)]
 pub struct Exported {
-    /// Their root.
-    pub root: PathBuf,
     /// Commit, with `-dirty` where the files differ from it.
     pub revision: String,
     /// Names the content: equal ids mean equal files.
@@ -31,11 +30,35 @@ pub struct Exported {
     pub files: Vec<String>,
     /// Keeps the folder.
     pub folder: Arc<PrivateFolder>,
+    /// Where they are put.
+    place: PathBuf,
+    /// Whether they are there.
+    written: Arc<Mutex<bool>>,
+    held: Arc<Held>,
 }
 
+/// Files by path.
+type Held = BTreeMap<String, Blob>;
+
+#[derive(Debug)]
+struct Blob {
+    content: Content,
+    executable: bool,
+}
+
+#[derive(Debug)]
+enum Content {
+    Memory(Vec<u8>),
+    /// Too large to be kept twice: a file of the private folder.
+    File(PathBuf),
+}
+
+/// Files up to this size are kept in memory.
+const SMALL: usize = 256 << 10;
+
 impl Repository {
-    /// Copies the files into the folder `name` of a private folder. Symbolic links are left out, as source-controller's artifacts
-    /// leave them out; so are submodules.
+    /// Takes the files, for the folder `name` of a private folder. Symbolic links are left out, as source-controller's artifacts leave
+    /// them out; so are submodules.
     pub fn export(&self, what: &Export, folder: &Arc<PrivateFolder>, name: &str) -> Result<Exported, RepoError> {
         let root = folder.path().join(name);
         match what {
@@ -57,14 +80,12 @@ impl Repository {
             git2::TreeWalkResult::Ok
         })
         .map_err(failed)?;
-        let mut writer = Writer::new(&root)?;
-        for (path, id, executable) in &blobs {
-            let blob = git.find_blob(*id).map_err(failed)?;
-            writer.write(path, blob.content(), *executable)?;
+        let mut holder = Holder::new(&root);
+        for (path, id, executable) in blobs {
+            let blob = git.find_blob(id).map_err(failed)?;
+            holder.add(path, blob.content().to_vec(), executable)?;
         }
-        let mut files: Vec<String> = blobs.into_iter().map(|(path, ..)| path).collect();
-        files.sort_unstable();
-        Ok(Exported { root, revision: commit.id.clone(), content: commit.tree.clone(), files, folder: Arc::clone(folder) })
+        Ok(holder.finish(root, commit.id.clone(), commit.tree.clone(), folder))
     }
 
     fn export_working_tree(&self, folder: &Arc<PrivateFolder>, root: PathBuf) -> Result<Exported, RepoError> {
@@ -81,9 +102,8 @@ impl Repository {
         paths.extend(statuses.iter().filter_map(|status| status.path().ok().map(str::to_owned)));
         let changed = !statuses.is_empty();
 
-        let mut writer = Writer::new(&root)?;
+        let mut holder = Holder::new(&root);
         let mut digest = Sha256::new();
-        let mut files = Vec::new();
         for path in paths {
             let from = self.root.join(&path);
             // What is deleted, a link or a submodule is not part of it.
@@ -98,56 +118,138 @@ impl Repository {
                 digest.update([0, u8::from(executable)]);
                 digest.update(Sha256::digest(&content));
             }
-            writer.write(&path, &content, executable)?;
-            files.push(path);
+            holder.add(path, content, executable)?;
         }
         let head = self.head();
         let (revision, content) = match (head, changed) {
             (Some(head), false) => (head.id, head.tree),
             (head, _) => (format!("{}-dirty", head.map_or_else(|| "0".repeat(40), |head| head.id)), hex(&digest.finalize())),
         };
-        Ok(Exported { root, revision, content, files, folder: Arc::clone(folder) })
+        Ok(holder.finish(root, revision, content, folder))
+    }
+}
+
+/// Takes files together.
+struct Holder {
+    held: Held,
+    large: PathBuf,
+}
+
+impl Holder {
+    fn new(place: &Path) -> Self {
+        let mut large = place.as_os_str().to_owned();
+        large.push("-large");
+        Self { held: Held::new(), large: large.into() }
+    }
+
+    fn add(&mut self, path: String, content: Vec<u8>, executable: bool) -> Result<(), RepoError> {
+        let content = if content.len() <= SMALL {
+            Content::Memory(content)
+        } else {
+            let name = self.held.len().to_string();
+            Writer::new(&self.large)?.write(&name, &content, executable)?;
+            Content::File(self.large.join(name))
+        };
+        self.held.insert(path, Blob { content, executable });
+        Ok(())
+    }
+
+    fn finish(self, place: PathBuf, revision: String, content: String, folder: &Arc<PrivateFolder>) -> Exported {
+        let files = self.held.keys().cloned().collect();
+        let (held, folder) = (Arc::new(self.held), Arc::clone(folder));
+        Exported { revision, content, files, folder, place, written: Arc::default(), held }
     }
 }
 
 impl Exported {
+    /// These files and no repository.
+    #[cfg(test)]
+    pub(crate) fn of(files: &[(&str, &str)]) -> Self {
+        let folder = Arc::new(PrivateFolder::new().expect("a folder"));
+        let place = folder.path().join("path");
+        let mut holder = Holder::new(&place);
+        for (path, text) in files {
+            holder.add((*path).to_owned(), text.as_bytes().to_vec(), false).expect("held");
+        }
+        holder.finish(place, "0".repeat(40), "0".repeat(40), &folder)
+    }
+
+    /// The folder that holds them. They are put there when it is asked for the first time.
+    pub fn root(&self) -> Result<&Path, RepoError> {
+        let mut written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !*written {
+            let mut writer = Writer::new(&self.place)?;
+            for path in &self.files {
+                match self.held.get(path) {
+                    Some(Blob { content: Content::Memory(content), executable }) => writer.write(path, content, *executable)?,
+                    Some(Blob { content: Content::File(from), .. }) => writer.link(from, path)?,
+                    None => {}
+                }
+            }
+            *written = true;
+        }
+        Ok(&self.place)
+    }
+
+    /// Text of a file; none where it is not there or no text.
+    pub fn text(&self, path: &str) -> Option<Cow<'_, str>> {
+        match &self.held.get(path)?.content {
+            Content::Memory(content) => std::str::from_utf8(content).ok().map(Cow::Borrowed),
+            Content::File(from) => fs::read_to_string(from).ok().map(Cow::Owned),
+        }
+    }
+
+    /// Whether a path is a folder with files below it; the root is one.
+    pub fn has_folder(&self, path: &str) -> bool {
+        let start = self.files.partition_point(|file| file.as_str() < path);
+        path.is_empty()
+            || self.files[start..].iter().take_while(|file| file.starts_with(path)).any(|file| file[path.len()..].starts_with('/'))
+    }
+
     /// The files of one folder, `inside` with a `/` at its end.
-    pub fn below(&self, inside: &str) -> Self {
-        Self {
-            root: self.root.join(inside.trim_end_matches('/')),
+    pub fn below(&self, inside: &str) -> Result<Self, RepoError> {
+        let place = self.root()?.join(inside.trim_end_matches('/'));
+        let blob = |blob: &Blob| Blob {
+            content: match &blob.content {
+                Content::Memory(content) => Content::Memory(content.clone()),
+                Content::File(from) => Content::File(from.clone()),
+            },
+            executable: blob.executable,
+        };
+        let held: Held = self.held.iter().filter_map(|(path, held)| Some((path.strip_prefix(inside)?.to_owned(), blob(held)))).collect();
+        Ok(Self {
             revision: self.revision.clone(),
             content: hex(&Sha256::digest(format!("{}\0{inside}", self.content))),
             files: self.files.iter().filter_map(|path| path.strip_prefix(inside)).map(str::to_owned).collect(),
             folder: Arc::clone(&self.folder),
-        }
+            place,
+            written: Arc::new(Mutex::new(true)),
+            held: Arc::new(held),
+        })
     }
 
     /// What source-controller puts into the artifact: each `.sourceignore`, then `spec.ignore` decide what is left out; of a sparse
     /// checkout only what begins with one of these paths is there at all. Where nothing is left out, this is the export itself.
-    pub fn view(&self, ignore: Option<&str>, sparse: &[String], name: &str) -> Result<Self, RepoError> {
+    pub fn view(&self, ignore: Option<&str>, sparse: &[String], name: &str) -> Self {
         let is_there = |path: &str| sparse.is_empty() || sparse.iter().any(|start| path.starts_with(start.as_str()));
         let mut texts = Vec::new();
         let is_rules = |path: &&String| path.as_str() == ".sourceignore" || path.ends_with("/.sourceignore");
         for path in self.files.iter().filter(is_rules).filter(|path| is_there(path)) {
-            let from = self.root.join(path);
-            let text = fs::read_to_string(&from).map_err(|source| RepoError::Copy { path: from, source })?;
+            let text = self.text(path).unwrap_or_default();
             texts.push((path.rsplit_once('/').map_or("", |(folder, _)| folder), text));
         }
-        let given = texts.iter().map(|(folder, text)| (*folder, text.as_str())).chain(ignore.map(|text| ("", text)));
+        let given = texts.iter().map(|(folder, text)| (*folder, &**text)).chain(ignore.map(|text| ("", text)));
         let rules = Ignore::of(given);
         let files: Vec<String> = self.files.iter().filter(|path| is_there(path) && !rules.excludes(path)).cloned().collect();
         if files.len() == self.files.len() {
-            return Ok(self.clone());
+            return self.clone();
         }
-        let root = self.folder.path().join(name);
-        let mut writer = Writer::new(&root)?;
-        for path in &files {
-            writer.link(&self.root.join(path), path)?;
-        }
+        let place = self.folder.path().join(name);
         let asked =
             [&[self.content.as_str(), ignore.unwrap_or_default()], &*sparse.iter().map(String::as_str).collect::<Vec<_>>()].concat();
         let content = hex(&Sha256::digest(asked.join("\0")));
-        Ok(Self { root, revision: self.revision.clone(), content, files, folder: Arc::clone(&self.folder) })
+        let (folder, held) = (Arc::clone(&self.folder), Arc::clone(&self.held));
+        Self { revision: self.revision.clone(), content, files, folder, place, written: Arc::default(), held }
     }
 }
 
@@ -235,11 +337,11 @@ mod tests {
         let dirty = repository.export(&Export::WorkingTree, &private, "dirty").expect("export");
         assert!(dirty.revision.ends_with("-dirty"));
         assert_eq!(dirty.files, [".gitignore", "a.yaml", "logo.png", "new.yaml"]);
-        assert_eq!(fs::read_to_string(dirty.root.join("a.yaml")).expect("read"), "a: 2\n");
+        assert_eq!(fs::read_to_string(dirty.root().expect("root").join("a.yaml")).expect("read"), "a: 2\n");
 
         let head = repository.resolve("HEAD").expect("head");
         let committed = repository.export(&Export::Commit(head), &private, "commit").expect("export");
-        assert_eq!(fs::read_to_string(committed.root.join("a.yaml")).expect("read"), "a: 1\n");
+        assert_eq!(fs::read_to_string(committed.root().expect("root").join("a.yaml")).expect("read"), "a: 1\n");
     }
 
     #[test]
@@ -247,9 +349,8 @@ mod tests {
         let (_folder, repository) = repository();
         let private = Arc::new(PrivateFolder::new().expect("folder"));
         let all = repository.export(&Export::WorkingTree, &private, "all").expect("export");
-        let files = |ignore, sparse: &[&str], name| {
-            all.view(ignore, &sparse.iter().map(ToString::to_string).collect::<Vec<_>>(), name).expect("view").files
-        };
+        let files =
+            |ignore, sparse: &[&str], name| all.view(ignore, &sparse.iter().map(ToString::to_string).collect::<Vec<_>>(), name).files;
         assert_eq!(files(None, &[], "view"), ["a.yaml"]);
         assert_eq!(files(Some("docs/"), &[], "more"), ["a.yaml", "logo.png"]);
         assert_eq!(files(Some("docs/"), &["lo"], "sparse"), ["logo.png"]);

@@ -120,6 +120,13 @@ fn parts_match(pattern: &[String], path: &[&str]) -> bool {
 }
 
 fn part_matches(pattern: &str, text: &str) -> bool {
+    // Nearly all patterns are a name, or `*` and the end of one.
+    let is_plain = |text: &str| !text.contains(['*', '?', '[', '\\']);
+    match pattern.strip_prefix('*') {
+        Some(end) if is_plain(end) => return text.ends_with(end),
+        None if is_plain(pattern) => return pattern == text,
+        _ => {}
+    }
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     chars_match(&pattern, &text)

@@ -259,7 +259,10 @@ impl Reconciler {
             let root = if root.is_dir() {
                 root
             } else {
-                repository.export(&Export::Commit(found), &folder, &name).map_err(io::Error::other)?.root
+                repository
+                    .export(&Export::Commit(found), &folder, &name)
+                    .and_then(|files| Ok(files.root()?.to_owned()))
+                    .map_err(io::Error::other)?
             };
             let branch = tree.revision.rsplit_once('@').map_or("HEAD", |(branch, _)| branch);
             let root = root.join(&tree.inside);
