@@ -14,7 +14,7 @@ pub fn written(reading: &Reading) -> Vec<Resource> {
     for file in files {
         let Some(text) = reading.text(file) else { continue };
         for (before, chunk) in chunks(&text) {
-            if !chunk.contains("Secret") && !chunk.contains("sops:") {
+            if !holds_word(chunk, "Secret") && !chunk.contains("sops:") {
                 continue;
             }
             for document in documents(chunk).unwrap_or_default() {
@@ -27,4 +27,23 @@ pub fn written(reading: &Reading) -> Vec<Resource> {
         }
     }
     found
+}
+
+/// Whether a word stands in a text by itself: `Secret`, and not `ExternalSecret`.
+fn holds_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let is_letter = |c: char| c.is_alphanumeric();
+        !text[..at].ends_with(is_letter) && !text[at + word.len()..].starts_with(is_letter)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::holds_word;
+
+    #[test]
+    fn a_kind_that_ends_so_is_another_one() {
+        assert!(["kind: Secret\n", "{kind: Secret, x: y}", "kind: \"Secret\""].into_iter().all(|text| holds_word(text, "Secret")));
+        assert!(!["kind: ExternalSecret", "kind: SecretStore", "secretRef"].into_iter().any(|text| holds_word(text, "Secret")));
+    }
 }

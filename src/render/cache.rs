@@ -76,7 +76,7 @@ impl Cache {
 
     /// Written beside and renamed, so that no reader sees half of it. A cache that cannot be written is none.
     pub(crate) fn put(&self, key: &str, text: &str) {
-        self.swept.call_once(|| self.folder.parent().into_iter().for_each(|all| sweep(all, SIZE)));
+        self.swept.call_once(|| self.folder.parent().into_iter().for_each(|all| sweep(all, &self.folder, SIZE)));
         if let Ok(mut file) = tempfile::NamedTempFile::new_in(&self.folder)
             && file.write_all(text.as_bytes()).is_ok()
         {
@@ -86,14 +86,14 @@ impl Cache {
 }
 
 /// Removes what is old, and of the rest the oldest until it is small enough.
-fn sweep(all: &Path, size: u64) {
+fn sweep(all: &Path, own: &Path, size: u64) {
     let now = SystemTime::now();
     let inside = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
     let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
     for folder in inside(all) {
         let entries = inside(&folder);
-        if entries.is_empty() {
-            // Only an empty one goes, and nobody's work is lost with it.
+        if entries.is_empty() && folder != own {
+            // Only an empty one goes; whoever is about to write there finds no cache once.
             let _ = fs::remove_dir(&folder);
         }
         let told = |file: PathBuf| {
@@ -117,6 +117,20 @@ fn sweep(all: &Path, size: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn objects_come_back_with_their_places() {
+        let all = tempfile::tempdir().expect("a folder");
+        let folder = all.path().join("own");
+        fs::create_dir(&folder).expect("made");
+        let cache = Cache { folder, swept: Once::new() };
+        let object = |origin| Resource { value: json!({"kind": "X", "a": 0.1, "b": [null, "${Y}"]}), origin };
+        let objects = [object(Some(Origin { file: "a.yaml".to_owned(), line: 3 })), object(None)];
+        cache.put_objects("key", &objects);
+        assert_eq!(cache.objects("key").as_deref(), Some(&objects[..]));
+        assert!(cache.objects("other").is_none());
+    }
 
     #[test]
     fn what_is_old_goes_and_so_does_the_oldest_of_too_much() {
@@ -131,9 +145,11 @@ mod tests {
         for (path, days) in [("a/new", 0), ("a/week", 7), ("b/month", 31), ("b/day", 1)] {
             put(path, days);
         }
-        fs::create_dir(all.path().join("empty")).expect("made");
-        sweep(all.path(), 250);
+        for folder in ["empty", "own"] {
+            fs::create_dir(all.path().join(folder)).expect("made");
+        }
+        sweep(all.path(), &all.path().join("own"), 250);
         let there = |path: &str| all.path().join(path).exists();
-        assert!(there("a/new") && there("b/day") && !there("a/week") && !there("b/month") && !there("empty"));
+        assert!(there("a/new") && there("b/day") && !there("a/week") && !there("b/month") && !there("empty") && there("own"));
     }
 }
