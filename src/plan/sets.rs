@@ -305,7 +305,9 @@ fn circles(all: &[Set<'_>]) -> Vec<Problem> {
         told.extend(&steps);
         steps.push(start);
         let step = |pair: &[usize]| {
-            let place = all[pair[1]].resource.origin.as_ref().map(|origin| format!(" at {origin}")).unwrap_or_default();
+            let on = |(gate, _): &&(Gate, Option<Origin>)| matches!(gate, Gate::Set(other, true) if *other == pair[0]);
+            let place = all[pair[1]].gates.iter().find(on).and_then(|(_, origin)| origin.as_ref());
+            let place = place.map(|origin| format!(" at {origin}")).unwrap_or_default();
             format!("{} waits for {} (dependsOn{place})", all[pair[1]].resource.id(), all[pair[0]].resource.id())
         };
         let steps: Vec<String> = steps.windows(2).map(step).collect();

@@ -450,7 +450,7 @@ fn with_sets<'r>(objects: &'r [Resource], sets: &'r Sets) -> impl Iterator<Item 
 
 /// What a ResourceSet gives, and what the sets among that give.
 fn given<'r>(object: &'r Resource, sets: &'r Sets) -> Vec<&'r Resource> {
-    if !operator::is_resource_set(object) {
+    if sets.is_empty() || !operator::is_resource_set(object) {
         return Vec::new();
     }
     let (mut found, mut left, mut seen) = (Vec::new(), vec![object], BTreeSet::new());

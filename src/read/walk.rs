@@ -317,7 +317,10 @@ impl<'a> Walk<'a> {
         for reference in &found.missing {
             let own = resources.iter().any(|resource| resource.kind() == reference.kind && resource.name() == reference.name);
             let id = (reference.kind.clone(), layer.id.namespace.clone(), reference.name.clone());
-            let lack = self.lacking.entry(id).or_insert_with(|| Lack { origin: reference.origin.clone(), ..Lack::default() });
+            let lack = self.lacking.entry(id).or_insert_with(|| Lack {
+                origin: reference.origin.clone().or_else(|| layer.declaration.origin.clone()),
+                ..Lack::default()
+            });
             lack.layers.push(layer.id.clone());
             lack.own |= own;
             lack.names.extend(resources.iter().flat_map(|resource| undefined(resource, &found.values)));

@@ -189,6 +189,9 @@ impl<'a> Facts<'a> {
     /// The ResourceSet of a layer that gives an object, else the object itself.
     fn maker(&self, layer: usize, object: &'a Resource) -> &'a Resource {
         let reading = self.subject.reading;
+        if reading.sets.is_empty() {
+            return object;
+        }
         let gives =
             |set: &&Resource| reading.sets.get(&set.id()).is_some_and(|read| read.objects().any(|given| std::ptr::eq(given, object)));
         reading.with_sets(&reading.layers[layer]).filter(|set| is_resource_set(set)).find(gives).unwrap_or(object)

@@ -224,6 +224,8 @@ mod tests {
 
     #[test]
     fn the_action_that_is_to_blame_is_told() {
+        assert_eq!(of_set("<< define \"x\" >>a<< end >><< inputs.t >>"), "! `<< define \"x\" >>`: function define is not known here");
+        assert_eq!(of_set("<< range inputs.names >><< break >><< end >>"), "! `<< break >>`: function break is not known here");
         assert_eq!(of_set("a: << inputs.t >>\nb: << plumbum 1 >>\n"), "! `<< plumbum 1 >>`: function plumbum is not known here");
         assert_eq!(
             of_set("<< inputs.t >>\n<< if inputs.t >>\n<< inputs.gone >><< end >>"),

@@ -253,13 +253,17 @@ impl Parser {
             match head {
                 "end" => return Ok((nodes, Some("end"))),
                 "else" => return Ok((nodes, Some("else"))),
-                "define" | "template" | "block" | "break" | "continue" => return Err(format!("`{head}` is not read here")),
                 _ => {}
             }
             self.at += 1;
             let node = match head {
                 "if" => self.branches(&tokens[1..], depth)?,
                 "range" | "with" => self.over(head, &tokens[1..], depth)?,
+                // Whoever comes here is told that it is not known.
+                "define" | "block" => {
+                    self.over(head, &tokens[1..], depth)?;
+                    Node::Output(vec![vec![Argument::Function(head.to_owned())]])
+                }
                 _ => action(&tokens)?,
             };
             nodes.push(Node::Action(written, Box::new(node)));

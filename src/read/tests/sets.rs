@@ -125,7 +125,7 @@ fn sets_that_wait_for_each_other_are_told() {
     assert!(text.contains("layers wait for each other: flux-system/b waits for flux-system/a (dependsOn of ResourceSet flux-system/two at clusters/a/set.yaml:20), flux-system/a waits for flux-system/b (dependsOn of ResourceSet flux-system/one"), "{text}");
     let folder = repository(&flux(files(dependency("ResourceSet", "two", true), dependency("ResourceSet", "one", true))));
     let text = told(&read(folder.path(), None, &Environment::default()).1);
-    assert!(text.contains("ResourceSets wait for each other: ResourceSet flux-system/one waits for ResourceSet flux-system/two"), "{text}");
+    assert!(text.contains("ResourceSets wait for each other: ResourceSet flux-system/two waits for ResourceSet flux-system/one (dependsOn at clusters/a/set.yaml:20), ResourceSet flux-system/one waits for ResourceSet flux-system/two (dependsOn at clusters/a/set.yaml:5)"), "{text}");
 }
 
 #[test]
@@ -208,5 +208,42 @@ fn sets_give_sets_and_providers() {
         None,
         "0 flux-system/flux-system: ResourceSet flux-system/outer, Kustomization flux-system/flux-system, GitRepository flux-system/flux-system
 1 flux-system/dev-apps < flux-system/flux-system: ConfigMap default/x",
+    );
+}
+
+#[test]
+fn a_set_may_depend_on_any_object() {
+    let definition = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.x.y}\nspec: {group: x.y, names: {kind: Thing, plural: things}}\n";
+    let on = |version: &str, kind: &str, name: &str| format!("  - {{apiVersion: {version}, kind: {kind}, name: {name}, ready: true}}\n");
+    let spec = ["  dependsOn:\n".to_owned(), on("apiextensions.k8s.io/v1", "CustomResourceDefinition", "things.x.y")].concat();
+    // The agent brings its own definitions.
+    let spec = spec
+        + &on("apiextensions.k8s.io/v1", "CustomResourceDefinition", "helmreleases.helm.toolkit.fluxcd.io")
+        + &on("v1", "ConfigMap", "gone");
+    edges(
+        vec![
+            ("clusters/a/all.yaml", layer("base", "./base", "")),
+            ("clusters/a/set.yaml", set("apps", &spec, &[layer("apps", "./x", "")])),
+            ("base/a.yaml", definition.to_owned()),
+            ("x/a.yaml", map("x")),
+        ],
+        "flux-system/base > flux-system/apps AppliedBeforeStart: dependsOn of ResourceSet flux-system/apps clusters/a/set.yaml:6
+! clusters/a/set.yaml:8 ResourceSet flux-system/apps: dependsOn ConfigMap gone, which nothing declares",
+    );
+}
+
+#[test]
+fn a_layer_that_waits_for_a_set_that_waits_for_the_layer_is_told() {
+    let files = vec![
+        ("clusters/a/all.yaml", layer("holder", "./h", "  wait: true\n")),
+        ("h/set.yaml", set("one", &dependency("Kustomization", "holder", true), &[layer("inner", "./x", "")])),
+        ("x/a.yaml", map("x")),
+    ];
+    let text = told(&read(repository(&flux(files)).path(), None, &Environment::default()).1);
+    assert!(
+        text.contains(
+            "! h/set.yaml:5 layer flux-system/holder waits for ResourceSet flux-system/one, which is ready only after that layer is"
+        ),
+        "{text}"
     );
 }

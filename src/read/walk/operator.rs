@@ -7,6 +7,7 @@ use crate::layers::flux::is_kustomization;
 use crate::layers::operator::{Given, copied_from, depends_on, generate, is_provider, is_resource_set};
 use crate::manifest::{ObjectId, Resource};
 use crate::problem::{Origin, Problem, Unknown};
+use std::collections::BTreeMap;
 
 /// A ConfigMap or Secret whose data is another one's.
 pub(super) struct Copy {
@@ -103,17 +104,21 @@ impl Walk<'_> {
         self.copies.len() < before
     }
 
-    /// Copies of what nobody declares.
+    /// Copies of what nobody declares, by what they copy.
     pub(super) fn tell_copies(&mut self) {
+        let mut lacking: BTreeMap<(usize, String), Vec<Copy>> = BTreeMap::new();
         for copy in std::mem::take(&mut self.copies) {
-            let Some((namespace, name)) = copied_from(&copy.resource) else { continue };
-            let needs = format!(
-                "{} {namespace}/{name}, which is not in Git, for its copy {} of {}",
-                copy.resource.kind(),
-                copy.resource.id(),
-                copy.set
-            );
-            self.needs(copy.layer, needs, copy.resource.origin.clone());
+            if let Some((namespace, name)) = copied_from(&copy.resource) {
+                lacking.entry((copy.layer, format!("{} {namespace}/{name}", copy.resource.kind()))).or_default().push(copy);
+            }
+        }
+        for ((layer, what), copies) in lacking {
+            let Some(first) = copies.first() else { continue };
+            let which = match copies.len() {
+                1 => format!("its copy {} of {}", first.resource.id(), first.set),
+                count => format!("its {count} copies, {} of {} and others", first.resource.id(), first.set),
+            };
+            self.needs(layer, format!("{what}, which is not in Git, for {which}"), first.resource.origin.clone());
         }
     }
 
