@@ -429,8 +429,8 @@ mod tests {
     #[test]
     fn steps_hold_objects_and_what_has_no_namespace_gets_none() {
         let step = |name: &str, kind: &str, object: &str| {
-            let inside: String = resource(kind, object).lines().map(|line| format!("  {line}\n")).collect();
-            format!("  - name: {name}\n    resources:\n{inside}")
+            let inside: Vec<String> = resource(kind, object).lines().map(|line| format!("  {line}\n")).collect();
+            format!("  - name: {name}\n    resources:\n{}", inside.concat())
         };
         check(
             &format!("{HEAD}  steps:\n{}{}", step("one", "Namespace", "a"), step("two", "Secret", "b")),

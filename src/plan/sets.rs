@@ -94,7 +94,9 @@ pub(super) fn sets(reading: &Reading, environment: &Environment) -> Sets {
                 continue;
             }
             let reason = if by_wait { "wait" } else { "healthChecks" };
-            for (from, (ready, origin)) in &until {
+            // What is suspended is not awaited.
+            let is_awake = |from: &LayerId| layers.get(from).is_none_or(|layer| !layer.spec.suspend);
+            for (from, (ready, origin)) in until.iter().filter(|(from, _)| is_awake(from)) {
                 if *from == layer.id {
                     if *ready {
                         let message =
@@ -177,13 +179,24 @@ fn gates(
         } else if let Some(other) = all.iter().position(|other| wanted.is(other.resource)) {
             found.push((Gate::Set(other, wanted.ready), origin));
         } else if let Some(read) = reading.layers.iter().find(|read| reading.with_charts(read).any(|object| wanted.is(object))) {
-            // The layer is a measure of the object only where it waits for that.
+            // A layer is a measure of an object where it waits for that, and does not hold the set itself.
             let waits = read.layer.spec.wait
                 || read.layer.spec.health_checks.iter().any(|check| check.kind == wanted.kind && check.name == wanted.name);
+            let waits = waits && !holders(reading, set.holder).contains(&&read.layer.id);
             found.push((Gate::Layer(read.layer.id.clone(), wanted.ready && waits), origin));
         } else if !is_given(&wanted, reading, environment) {
             problems.push(missing(&wanted, set.resource, origin, reading));
         }
+    }
+    found
+}
+
+/// A layer, and those that lead to it.
+fn holders<'r>(reading: &'r Reading, layer: &'r Layer) -> BTreeSet<&'r LayerId> {
+    let mut found = BTreeSet::from([&layer.id]);
+    let mut next = layer.parent.as_ref();
+    while let Some(parent) = next.filter(|parent| found.insert(parent)) {
+        next = reading.layers.iter().find(|read| read.layer.id == *parent).and_then(|read| read.layer.parent.as_ref());
     }
     found
 }
@@ -242,7 +255,9 @@ fn opened(all: &[Set<'_>], at: usize, from: Option<&Origin>, found: &mut Awaited
     // Its own object comes from another set, in one of that one's steps.
     if let Some((outer, step)) = all[at].by {
         opened(all, outer, from, found, seen);
-        stepped(all, outer, step).iter().for_each(|(id, (ready, place))| add(found, id, *ready, from.or(place.as_ref())));
+        for (id, (ready, place)) in stepped(all, outer, step) {
+            add(found, &id, ready, from.or(place.as_ref()));
+        }
     }
 }
 

@@ -48,18 +48,18 @@ fn apply(value: &mut Value, patch: &Value) {
     let Some(operations) = patch.as_array() else { return merged(value, patch) };
     for operation in operations {
         let text = |key: &str| operation.get(key).and_then(Value::as_str).unwrap_or_default();
-        let Some((parent, last)) = text("path").rsplit_once('/') else { continue };
-        let last = last.replace("~1", "/").replace("~0", "~");
+        let Some((parent, key)) = text("path").rsplit_once('/') else { continue };
+        let key = key.replace("~1", "/").replace("~0", "~");
         let new = operation.get("value").cloned().unwrap_or_default();
         match (value.pointer_mut(parent), text("op")) {
             (Some(Value::Object(map)), "add" | "replace") => {
-                map.insert(last, new);
+                map.insert(key, new);
             }
             (Some(Value::Object(map)), "remove") => {
-                map.remove(&last);
+                map.remove(&key);
             }
-            (Some(Value::Array(list)), "add") if last == "-" => list.push(new),
-            (Some(Value::Array(list)), op) => match (last.parse::<usize>(), op) {
+            (Some(Value::Array(list)), "add") if key == "-" => list.push(new),
+            (Some(Value::Array(list)), op) => match (key.parse::<usize>(), op) {
                 (Ok(at), "add") if at <= list.len() => list.insert(at, new),
                 (Ok(at), "replace") if at < list.len() => list[at] = new,
                 (Ok(at), "remove") if at < list.len() => {

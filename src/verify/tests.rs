@@ -404,7 +404,7 @@ fn a_secret_that_only_the_lost_cluster_held() {
 fn set(objects: &[String]) -> (String, String) {
     let item = |object: &str| {
         let lines = object.trim_end().lines().enumerate();
-        lines.map(|(at, line)| format!("  {}{line}\n", if at == 0 { "- " } else { "  " })).collect::<String>()
+        lines.map(|(at, line)| format!("  {}{line}\n", if at == 0 { "- " } else { "  " })).collect::<Vec<_>>().concat()
     };
     let all = objects.concat();
     let items: String = all.split("---\n").filter(|object| !object.is_empty()).map(item).collect();

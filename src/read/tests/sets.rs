@@ -15,7 +15,7 @@ fn set(name: &str, spec: &str, resources: &[String]) -> String {
 /// An object as an entry of a list.
 fn item(resource: &str, indent: usize) -> String {
     let lines = resource.trim_end().trim_end_matches("---").trim_end().lines().enumerate();
-    lines.map(|(at, line)| format!("{}{}{line}\n", " ".repeat(indent), if at == 0 { "- " } else { "  " })).collect()
+    lines.map(|(at, line)| format!("{}{}{line}\n", " ".repeat(indent), if at == 0 { "- " } else { "  " })).collect::<Vec<_>>().concat()
 }
 
 fn namespace(name: &str) -> String {
@@ -246,4 +246,18 @@ fn a_layer_that_waits_for_a_set_that_waits_for_the_layer_is_told() {
         ),
         "{text}"
     );
+}
+
+#[test]
+fn a_set_that_depends_on_an_object_beside_it_does_not_wait_for_its_layer() {
+    let spec = "  wait: true\n  dependsOn: [{apiVersion: v1, kind: ConfigMap, name: beside, namespace: default, ready: true}]\n";
+    let files = |inner: &str| {
+        vec![
+            ("clusters/a/all.yaml", layer("holder", "./h", "  wait: true\n") + &layer("next", "./x", "  dependsOn: [{name: holder}]\n")),
+            ("h/set.yaml", set("one", spec, &[layer("inner", "./x", inner)]) + &map("beside")),
+            ("x/a.yaml", map("x")),
+        ]
+    };
+    waves(files(""), &[("holder", 1), ("inner", 2), ("next", 3)]);
+    waves(files("  suspend: true\n"), &[("holder", 1), ("inner", 2), ("next", 2)]);
 }
