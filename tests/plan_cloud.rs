@@ -43,6 +43,7 @@ fn planned(spec: &str, folder: &str, cloud: &str) -> Plan {
         entrypoint: "clusters/prod".into(),
         layers: vec![layer("flux-system", None, ""), layer("cloud", Some("flux-system"), cloud)],
         charts: BTreeMap::new(),
+        sets: BTreeMap::new(),
         infrastructure: resources(folder, "infrastructure/all.yaml"),
         commands: Vec::new(),
         checks: Vec::new(),

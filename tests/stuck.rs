@@ -74,6 +74,7 @@ fn reading() -> Reading {
         entrypoint: "clusters/a".into(),
         layers: vec![ReadLayer { layer, rendered: true, objects }],
         charts: BTreeMap::new(),
+        sets: BTreeMap::new(),
         infrastructure: Vec::new(),
         commands: Vec::new(),
         checks: Vec::new(),

@@ -3,6 +3,7 @@
 use super::below::Left;
 use super::cloud::{self, Cloud};
 use super::outputs::{self, Outputs};
+use super::sets::{self, Sets};
 use super::waves::{checked, positions};
 use super::{Action, Constraint, Edge, Node, Plan, PlannedChart, PlannedLayer, State, estimate, implied};
 use crate::environment::Environment;
@@ -25,14 +26,16 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn plan(reading: &Reading, environment: &Environment, catalogue: &Catalogue) -> Plan {
     let name = environment_name(reading, environment);
     let layers: Vec<&Layer> = reading.layers.iter().map(|read| &read.layer).collect();
-    let positions = positions(&layers);
+    let sets = sets::sets(reading, environment);
+    let positions = positions(&layers, &sets);
     let waves: Vec<u32> = positions.iter().map(|position| position.wave).collect();
 
     let mut builder = Builder { problems: reading.problems.clone(), ..Builder::default() };
     let cluster = builder.base(environment, &name, &layers);
     builder.cloud(cloud::cloud(reading, environment, catalogue, &cluster));
     builder.outputs(outputs::outputs(reading, environment, &builder.cloud, catalogue, &cluster));
-    builder.declared(&layers);
+    builder.declared(&layers, &sets);
+    builder.sets(sets);
     builder.cycles();
     builder.expressions(&layers);
     let claims = claims(reading, environment);
@@ -112,7 +115,7 @@ fn charts(reading: &Reading, read: &ReadLayer) -> Vec<PlannedChart> {
         let (release, made) = reading.charts.get_key_value(&object.id())?;
         Some(PlannedChart { release: release.clone(), objects: made.iter().map(Resource::id).collect() })
     };
-    read.objects.iter().filter_map(made).collect()
+    reading.with_sets(read).filter_map(made).collect()
 }
 
 /// The environment's own name, else the last folder of the entry point, as `staging` of `clusters/staging`.
@@ -265,7 +268,7 @@ impl Builder {
     }
 
     /// What the layers say themselves.
-    fn declared(&mut self, layers: &[&Layer]) {
+    fn declared(&mut self, layers: &[&Layer], sets: &Sets) {
         let known: BTreeMap<String, &Layer> = layers.iter().map(|layer| (layer.id.to_string(), *layer)).collect();
         for layer in layers {
             let node = layer.id.node();
@@ -276,7 +279,7 @@ impl Builder {
             if let Some(parent) = &layer.parent {
                 self.edge(parent.node(), node.clone(), Constraint::AppliedBeforeStart, "declared there", layer.declaration.origin.clone());
                 let waits = known.get(&parent.to_string()).is_some_and(|parent| parent.spec.wait);
-                if waits && !layer.spec.suspend {
+                if waits && !layer.spec.suspend && !sets.gives(&layer.id) {
                     self.edge(node.clone(), parent.node(), Constraint::ReadyBeforeReady, "wait", layer.declaration.origin.clone());
                 }
             }
@@ -301,6 +304,14 @@ impl Builder {
                 self.edge(id.node(), node.clone(), Constraint::ReadyBeforeReady, "healthChecks", layer.declaration.origin.clone());
             }
         }
+    }
+
+    /// What ResourceSets say.
+    fn sets(&mut self, sets: Sets) {
+        for order in sets.orders {
+            self.edge(order.from.node(), order.to.node(), order.constraint, order.reason, order.origin);
+        }
+        self.problems.extend(sets.problems);
     }
 
     /// What Argo CD says of an Application: who holds it, and what its step comes after.

@@ -90,18 +90,30 @@ pub(crate) fn edges(reading: &Reading, waves: &[u32]) -> Vec<Edge> {
         let own = layer.spec.application.as_ref().filter(|application| application.creates_namespace);
         let own = own.map_or("", |application| application.namespace.as_str());
         let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
-        for object in &read.objects {
+        for (object, own_until) in objects(reading, read) {
             if seen.insert((object.group(), object.kind())) {
                 let kind = (object.group().to_owned(), object.kind().to_owned());
                 if let Some(definitions) = offers.definitions.get(&kind) {
                     let from: Vec<usize> = definitions.iter().map(|(from, _)| *from).collect();
-                    add(&from, to, format!("CustomResourceDefinition {}", definitions[0].1), object.origin.clone(), Until::Applied);
+                    add(
+                        &from,
+                        to,
+                        format!("CustomResourceDefinition {}", definitions[0].1),
+                        object.origin.clone(),
+                        own_until.unwrap_or(Until::Applied),
+                    );
                 } else if let Some(definitions) = offers.charts.get(&kind) {
                     let from: Vec<usize> = definitions.iter().map(|(from, _)| *from).collect();
-                    add(&from, to, format!("CustomResourceDefinition {}", definitions[0].1), object.origin.clone(), Until::Ready);
+                    add(
+                        &from,
+                        to,
+                        format!("CustomResourceDefinition {}", definitions[0].1),
+                        object.origin.clone(),
+                        own_until.unwrap_or(Until::Ready),
+                    );
                 }
                 for (from, webhook) in offers.admitted.get(&kind).into_iter().flatten() {
-                    add(from, to, format!("webhook {webhook} admits {}", kind.1), object.origin.clone(), Until::Ready);
+                    add(from, to, format!("webhook {webhook} admits {}", kind.1), object.origin.clone(), own_until.unwrap_or(Until::Ready));
                 }
             }
             for needed in needs::needs(object) {
@@ -116,11 +128,18 @@ pub(crate) fn edges(reading: &Reading, waves: &[u32]) -> Vec<Edge> {
                 && seen.insert(("", namespace))
                 && let Some(from) = offers.namespaces.get(namespace)
             {
-                add(from, to, format!("Namespace {namespace}"), object.origin.clone(), Until::Applied);
+                add(from, to, format!("Namespace {namespace}"), object.origin.clone(), own_until.unwrap_or(Until::Applied));
             }
         }
     }
     found.into_values().collect()
+}
+
+/// Objects of a layer, and after them those of its ResourceSets: these the operator applies, which tries again until it can, so that only
+/// readiness waits for what they need.
+fn objects<'r>(reading: &'r Reading, read: &'r ReadLayer) -> impl Iterator<Item = (&'r Resource, Option<Until>)> {
+    let given = read.objects.iter().flat_map(|object| reading.given(object));
+    read.objects.iter().map(|object| (object, None)).chain(given.map(|object| (object, Some(Until::Soft))))
 }
 
 fn offers(reading: &Reading) -> Offers<'_> {
@@ -131,7 +150,7 @@ fn offers(reading: &Reading) -> Offers<'_> {
         for needed in reading.with_charts(read).flat_map(needs::offers) {
             offers.needed.entry(needed).or_default().push(index);
         }
-        for object in &read.objects {
+        for object in reading.with_sets(read) {
             let namespace = object.namespace().unwrap_or("default");
             match (object.group(), object.kind()) {
                 ("apiextensions.k8s.io", "CustomResourceDefinition") => {

@@ -9,6 +9,7 @@ mod implied;
 pub mod live;
 mod needs;
 mod outputs;
+mod sets;
 mod waves;
 
 pub use below::Left;

@@ -1,5 +1,7 @@
 //! Level and wave: where a layer stands in the order that the repository declares.
 
+use super::Constraint;
+use super::sets::Sets;
 use crate::layers::LayerId;
 use crate::layers::flux::Layer;
 use std::collections::HashMap;
@@ -14,21 +16,33 @@ pub(crate) struct Position {
 }
 
 /// Computes all; layers in a cycle keep what was known when the cycle closed.
-pub(crate) fn positions(layers: &[&Layer]) -> Vec<Position> {
+pub(super) fn positions(layers: &[&Layer], sets: &Sets) -> Vec<Position> {
     let index: HashMap<&LayerId, usize> = layers.iter().enumerate().map(|(index, layer)| (&layer.id, index)).collect();
     let find = |ids: Vec<LayerId>| -> Vec<usize> { ids.iter().filter_map(|id| index.get(id).copied()).collect() };
     let after =
         |layer: &Layer| layer.spec.application.iter().flat_map(|application| &application.after).map(|after| after.id.clone()).collect();
     let dependencies: Vec<Vec<usize>> = layers.iter().map(|layer| find(layer.depends_on())).collect();
-    let before: Vec<Vec<usize>> = layers.iter().zip(&dependencies).map(|(layer, own)| [own.clone(), find(after(layer))].concat()).collect();
+    let mut before: Vec<Vec<usize>> =
+        layers.iter().zip(&dependencies).map(|(layer, own)| [own.clone(), find(after(layer))].concat()).collect();
     let parents: Vec<Option<usize>> =
         layers.iter().map(|layer| layer.parent.as_ref().and_then(|parent| index.get(parent).copied())).collect();
     let mut awaited: Vec<Vec<usize>> = layers.iter().map(|layer| find(checked(layer))).collect();
     for (child, parent) in parents.iter().enumerate() {
         // Argo CD counts the health of an Application among that of the one that holds it, but an ApplicationSet does not wait for its own.
         let is_held = layers[child].spec.application.as_ref().is_some_and(|application| application.set.is_none());
-        if let Some(parent) = parent.filter(|parent| layers[*parent].spec.wait || is_held) {
+        let is_awaited = |parent: &usize| layers[*parent].spec.wait && !sets.gives(&layers[child].id);
+        if let Some(parent) = parent.filter(|parent| is_awaited(parent) || is_held) {
             awaited[parent].push(child);
+        }
+    }
+    let mut behind: Vec<Vec<usize>> = vec![Vec::new(); layers.len()];
+    for order in &sets.orders {
+        let (Some(&from), Some(&to)) = (index.get(&order.from), index.get(&order.to)) else { continue };
+        match order.constraint {
+            Constraint::ReadyBeforeStart => before[to].push(from),
+            Constraint::AppliedBeforeStart => behind[to].push(from),
+            Constraint::ReadyBeforeReady => awaited[to].push(from),
+            Constraint::AppliedBeforeReady => {}
         }
     }
     // Each round settles at least the next layer of every chain; a cycle would go on for ever.
@@ -42,7 +56,8 @@ pub(crate) fn positions(layers: &[&Layer]) -> Vec<Position> {
             // A root that is not in Git is no step of its own.
             let is_given = |layer: &Layer| layer.spec.application.as_ref().is_some_and(|application| application.given);
             let after_parent = parents[at].map_or(0, |parent| found[parent].wave + u32::from(!is_given(layers[parent])));
-            let wave = before[at].iter().map(|other| ready[*other] + 1).max().unwrap_or(0).max(after_parent);
+            let after_applied = behind[at].iter().map(|other| found[*other].wave + 1).max().unwrap_or(0);
+            let wave = before[at].iter().map(|other| ready[*other] + 1).max().unwrap_or(0).max(after_parent).max(after_applied);
             let until = awaited[at].iter().map(|other| ready[*other]).max().unwrap_or(0).max(wave);
             let limit = u32::try_from(layers.len()).unwrap_or(u32::MAX);
             let next = Position { level: level.min(limit), wave: wave.min(limit) };

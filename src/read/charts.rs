@@ -31,13 +31,13 @@ pub fn definitions_of(reading: &Reading, release: &Resource) -> Vec<Resource> {
 
 /// The same with the HelmRelease that installs each.
 pub fn by_release(reading: &Reading) -> Vec<(ObjectId, Resource)> {
-    let releases = reading.layers.iter().flat_map(|read| &read.objects).filter(|object| is_release(object));
+    let releases = reading.layers.iter().flat_map(|read| reading.with_sets(read)).filter(|object| is_release(object));
     releases.flat_map(|release| definitions_of(reading, release).into_iter().map(|resource| (release.id(), resource))).collect()
 }
 
 /// Root of the source and folder of the chart inside it.
 fn chart(reading: &Reading, release: &Resource) -> Option<(PathBuf, String)> {
-    let (id, path) = chart_of(release, reading.layers.iter().flat_map(|read| &read.objects))?;
+    let (id, path) = chart_of(release, reading.layers.iter().flat_map(|read| reading.with_sets(read)))?;
     let tree = reading.sources.get(&id)?.tree.as_ref()?;
     Some((tree.root.clone(), join("", &path)?))
 }

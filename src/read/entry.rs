@@ -147,9 +147,12 @@ impl Declared {
         for (resource, sync) in &self.syncs {
             let text = |key: &str| sync.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
             let Some(path) = text("path").and_then(|path| join("", path)) else { continue };
-            let namespace = resource.namespace().unwrap_or("flux-system");
-            let name = text("name").unwrap_or("flux-system");
+            let target = Some(resource.text("/spec/targetNamespace")).filter(|target| !target.is_empty());
+            let namespace = target.or(resource.namespace()).unwrap_or("flux-system");
+            // The operator names what it makes after the namespace (flux-operator docs, `fluxinstance.md`, "Sync configuration").
+            let name = text("name").unwrap_or(namespace);
             let layer = synthetic(&path, (namespace, name), (text("kind").unwrap_or("GitRepository"), name), resource.origin.clone());
+            let layer = super::instance::patched(layer, resource);
             add(Entry { path, layer, url: text("url").map(str::to_owned), rank: 1 });
         }
         for path in &self.folders {
@@ -332,5 +335,27 @@ mod tests {
             ("apps/x/ks.yaml", &kustomization("x", "./apps/x/app", "flux-system")),
         ]);
         assert_eq!(found, ["flux/cluster flux-system/flux-system GitRepository/flux-system/flux-system"]);
+    }
+
+    #[test]
+    fn what_an_instance_makes_is_called_after_its_namespace_and_patched_by_it() {
+        let patches = "  kustomize:\n    patches:\n    - target: {kind: Kustom.*, name: gitops}\n      patch: |\n        - {op: add, path: /spec/postBuild, value: {substituteFrom: [{kind: ConfigMap, name: info}]}}\n        - {op: replace, path: /spec/prune, value: false}\n    - target: {kind: OCIRepository}\n      patch: '[{op: add, path: /spec/wait, value: true}]'\n    - patch: |\n        apiVersion: kustomize.toolkit.fluxcd.io/v1\n        kind: Kustomization\n        metadata: {name: gitops}\n        spec: {timeout: 3m, interval: null}\n";
+        let instance = format!(
+            "apiVersion: fluxcd.controlplane.io/v1\nkind: FluxInstance\nmetadata: {{name: flux, namespace: gitops}}\nspec:\n  sync: {{kind: OCIRepository, url: 'oci://x', path: clusters/b}}\n{patches}"
+        );
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::write(root.path().join("a.yaml"), instance).expect("written");
+        let found = Declared::scan(root.path(), &["a.yaml".to_owned()], Vec::new()).entries();
+        let layer = &found.first().expect("an entry").layer;
+        assert_eq!(
+            (layer.id.to_string(), layer.source.to_string()),
+            ("gitops/gitops".to_owned(), "OCIRepository/gitops/gitops".to_owned())
+        );
+        let spec = &layer.spec;
+        let from = spec.post_build.as_ref().map(|post_build| post_build.substitute_from[0].name.clone());
+        assert_eq!(
+            (from.as_deref(), spec.prune, spec.wait, spec.timeout.as_deref(), &spec.interval),
+            (Some("info"), false, false, Some("3m"), &None)
+        );
     }
 }

@@ -8,6 +8,7 @@ mod entry;
 mod environment;
 mod footprint;
 mod infrastructure;
+mod instance;
 mod open;
 mod origins;
 mod releases;
@@ -29,6 +30,8 @@ use crate::environment::check::Check;
 use crate::environment::{Command, Environment};
 use crate::layers::argo::is_application;
 use crate::layers::flux::{Layer, is_kustomization, is_release};
+use crate::layers::operator;
+use crate::layers::scope::Scopes;
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::{ObjectId, Resource};
 use crate::problem::{Origin, Problem, Unknown, nearest};
@@ -37,7 +40,7 @@ use crate::repo::{Export, PrivateFolder, RepoError, Repository};
 use entry::{Declared, Entry, is_inside};
 use roots::Applications;
 use sources::Sources;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use variables::Known;
@@ -217,8 +220,12 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
     let (mut problems, mut unknowns) = (std::mem::take(&mut walk.problems), std::mem::take(&mut walk.unknowns));
     let mut assumed = std::mem::take(&mut walk.assumed);
     assumed.dedup();
+    let mut sets = std::mem::take(&mut walk.made);
+    let mut scopes = Scopes::default();
+    layers.iter().flat_map(|read| &read.objects).chain(sets.values().flat_map(ReadSet::objects)).for_each(|object| scopes.declare(object));
+    operator::place(sets.values_mut().flat_map(|set| &mut set.steps).flatten(), &scopes);
     let known = walk.into_known();
-    let made = releases::render(&layers, &mut sources, &renderer, &known)?;
+    let made = releases::render(&layers, &sets, &mut sources, &renderer, &known)?;
     problems.extend(made.problems);
     unknowns.extend(made.unknowns);
     let exported = sources.exported();
@@ -244,6 +251,7 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
         entrypoint,
         layers: in_order(layers, &entry_id),
         charts: made.objects,
+        sets,
         infrastructure,
         commands,
         checks,
@@ -392,6 +400,8 @@ pub struct Reading {
     pub layers: Vec<ReadLayer>,
     /// What the charts of HelmReleases make, by release, where the chart stands in Git.
     pub charts: BTreeMap<ObjectId, Vec<Resource>>,
+    /// What ResourceSets give, by set.
+    pub sets: Sets,
     /// Cloud resources of the environment's infrastructure folders.
     pub infrastructure: Vec<Resource>,
     /// Its commands; variables replaced, outputs as marks ([`crate::layers::outputs`]).
@@ -412,11 +422,61 @@ pub struct Reading {
     pub folder: Option<Arc<PrivateFolder>>,
 }
 
+/// What ResourceSets give, by set.
+pub type Sets = BTreeMap<ObjectId, ReadSet>;
+
+/// What a ResourceSet gives.
+#[derive(Debug, Default)]
+pub struct ReadSet {
+    /// Objects, by step; a set without steps has one.
+    pub steps: Vec<Vec<Resource>>,
+    /// Where each entry of its `dependsOn` stands.
+    pub dependencies: Vec<Option<Origin>>,
+}
+
+impl ReadSet {
+    /// Its objects.
+    pub fn objects(&self) -> impl Iterator<Item = &Resource> {
+        self.steps.iter().flatten()
+    }
+}
+
+/// Objects, each followed by those that it gives where it is a ResourceSet.
+fn with_sets<'r>(objects: &'r [Resource], sets: &'r Sets) -> impl Iterator<Item = &'r Resource> {
+    objects.iter().flat_map(|object| std::iter::once(object).chain(given(object, sets)))
+}
+
+/// What a ResourceSet gives, and what the sets among that give.
+fn given<'r>(object: &'r Resource, sets: &'r Sets) -> Vec<&'r Resource> {
+    if sets.is_empty() || !operator::is_resource_set(object) {
+        return Vec::new();
+    }
+    let (mut found, mut left, mut seen) = (Vec::new(), vec![object], BTreeSet::new());
+    while let Some(set) = left.pop() {
+        // A set may give itself.
+        if seen.insert(set.id()) {
+            let objects = sets.get(&set.id()).into_iter().flat_map(ReadSet::objects);
+            found.extend(objects.inspect(|object| left.extend(operator::is_resource_set(object).then_some(*object))));
+        }
+    }
+    found
+}
+
 impl Reading {
-    /// Objects of a layer, and those that the charts of its releases make.
+    /// What a ResourceSet gives, and what the sets among that give; nothing for any other object.
+    pub fn given<'r>(&'r self, object: &'r Resource) -> Vec<&'r Resource> {
+        given(object, &self.sets)
+    }
+
+    /// Objects of a layer, and those that its ResourceSets give.
+    pub fn with_sets<'r>(&'r self, read: &'r ReadLayer) -> impl Iterator<Item = &'r Resource> {
+        with_sets(&read.objects, &self.sets)
+    }
+
+    /// The same with those that the charts of its releases make.
     pub fn with_charts<'r>(&'r self, read: &'r ReadLayer) -> impl Iterator<Item = &'r Resource> {
         let made = |object: &'r Resource| if is_release(object) { self.charts.get(&object.id()) } else { None };
-        read.objects.iter().flat_map(move |object| std::iter::once(object).chain(made(object).into_iter().flatten()))
+        self.with_sets(read).flat_map(move |object| std::iter::once(object).chain(made(object).into_iter().flatten()))
     }
 
     /// The line at an origin, for messages.

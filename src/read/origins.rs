@@ -148,20 +148,7 @@ fn distance(file: &str, path: &str) -> usize {
 /// Fills in where the entries of `dependsOn` and `substituteFrom` stand, from the text of the declaration.
 pub(crate) fn entries(layer: &mut Layer, text: &str) {
     let Some(origin) = layer.declaration.origin.clone() else { return };
-    let lines: Vec<&str> = text.lines().collect();
-    let start = origin.line.saturating_sub(1) as usize;
-    let end = lines.iter().skip(start).position(|line| line.starts_with("---")).map_or(lines.len(), |length| start + length);
-    let Some(document) = lines.get(start..end) else { return };
-    let place = |key: &str, name: &str| {
-        let head = document.iter().position(|line| line.trim_start().starts_with(key))?;
-        let depth = indent(document[head]);
-        let below = document.iter().enumerate().skip(head);
-        let line = below.take_while(|(at, line)| {
-            *at == head || line.trim().is_empty() || indent(line) > depth || indent(line) == depth && line.trim_start().starts_with('-')
-        });
-        let (at, _) = line.into_iter().find(|(_, line)| names(line, name))?;
-        Some(Origin { file: origin.file.clone(), line: u32::try_from(start + at + 1).ok()? })
-    };
+    let place = |key: &str, name: &str| entry(text, &origin, key, name);
     for dependency in &mut layer.spec.depends_on {
         dependency.origin = place("dependsOn:", &dependency.name).or_else(|| Some(origin.clone()));
     }
@@ -170,6 +157,22 @@ pub(crate) fn entries(layer: &mut Layer, text: &str) {
             reference.origin = place("substituteFrom:", &reference.name).or_else(|| Some(origin.clone()));
         }
     }
+}
+
+/// Place of the entry that names something, in the list `key` of the document that stands at `origin`.
+pub(crate) fn entry(text: &str, origin: &Origin, key: &str, name: &str) -> Option<Origin> {
+    let lines: Vec<&str> = text.lines().collect();
+    let start = origin.line.saturating_sub(1) as usize;
+    let end = lines.iter().skip(start).position(|line| line.starts_with("---")).map_or(lines.len(), |length| start + length);
+    let document = lines.get(start..end)?;
+    let head = document.iter().position(|line| line.trim_start().starts_with(key))?;
+    let depth = indent(document[head]);
+    let below = document.iter().enumerate().skip(head);
+    let line = below.take_while(|(at, line)| {
+        *at == head || line.trim().is_empty() || indent(line) > depth || indent(line) == depth && line.trim_start().starts_with('-')
+    });
+    let (at, _) = line.into_iter().find(|(_, line)| names(line, name))?;
+    Some(Origin { file: origin.file.clone(), line: u32::try_from(start + at + 1).ok()? })
 }
 
 fn indent(line: &str) -> usize {

@@ -3,7 +3,7 @@
 use super::sources::{Files, Found, Sources};
 use super::variables::{Content, Known};
 use super::walk::queue;
-use super::{ReadError, ReadLayer};
+use super::{ReadError, ReadLayer, Sets, with_sets};
 use crate::layers::SourceId;
 use crate::layers::argo::{Helm, Source};
 use crate::layers::flux::{Layer, SubstituteFrom, is_release, source_ref};
@@ -54,11 +54,17 @@ pub(super) fn chart_of<'o>(release: &Resource, objects: impl IntoIterator<Item =
 }
 
 /// Renders the charts of all releases that this run installs and whose chart is at hand.
-pub(super) fn render(layers: &[ReadLayer], sources: &mut Sources, renderer: &Renderer, known: &Known) -> Result<Releases, ReadError> {
+pub(super) fn render(
+    layers: &[ReadLayer],
+    sets: &Sets,
+    sources: &mut Sources,
+    renderer: &Renderer,
+    known: &Known,
+) -> Result<Releases, ReadError> {
     let mut found = Vec::new();
-    let all = || layers.iter().flat_map(|read| &read.objects);
+    let all = || layers.iter().flat_map(|read| with_sets(&read.objects, sets));
     for read in layers.iter().filter(|read| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none()) {
-        for object in read.objects.iter().filter(|object| is_release(object)) {
+        for object in with_sets(&read.objects, sets).filter(|object| is_release(object)) {
             let is_set = |pointer: &str| object.value.pointer(pointer).is_some_and(|value| *value != Value::Bool(false));
             let Some((id, path)) = chart_of(object, all()).filter(|_| !is_set("/spec/suspend") && !is_set("/spec/kubeConfig")) else {
                 continue;
@@ -100,7 +106,9 @@ pub(super) fn render(layers: &[ReadLayer], sources: &mut Sources, renderer: &Ren
             }
         }
     }
-    in_namespaces(&mut releases, layers, &found);
+    let mut scopes = Scopes::default();
+    all().chain(releases.objects.values().flatten()).for_each(|object| scopes.declare(object));
+    in_namespaces(&mut releases, &scopes, &found);
     Ok(releases)
 }
 
@@ -110,9 +118,7 @@ fn shown(mut object: Resource, release: &Release<'_>) -> Resource {
 }
 
 /// Helm puts what names no namespace into the release's.
-fn in_namespaces(releases: &mut Releases, layers: &[ReadLayer], found: &[Release<'_>]) {
-    let mut scopes = Scopes::default();
-    layers.iter().flat_map(|read| &read.objects).chain(releases.objects.values().flatten()).for_each(|object| scopes.declare(object));
+fn in_namespaces(releases: &mut Releases, scopes: &Scopes, found: &[Release<'_>]) {
     for release in found {
         for object in releases.objects.get_mut(&release.object.id()).into_iter().flatten() {
             if object.namespace().is_none()

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod charts;
+mod sets;
 mod sources;
 
 use super::{ReadOptions, Reading, Revision, entrypoints, read_blocking};

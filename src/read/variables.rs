@@ -75,6 +75,21 @@ impl Known {
         self.rendered.insert((resource.kind().to_owned(), namespace, resource.name().to_owned()), data);
     }
 
+    /// Gives a copy of the object `from` (namespace, name) what is known of that; false where it is nothing.
+    pub(crate) fn copy(&mut self, copy: &Resource, (namespace, name): (&str, &str)) -> bool {
+        let kind = copy.kind().to_owned();
+        let from = (kind.clone(), namespace.to_owned(), name.to_owned());
+        let own = (copy.namespace().unwrap_or("default").to_owned(), copy.name().to_owned());
+        if let Some(data) = self.environment.get(&from).or_else(|| self.rendered.get(&from)).cloned() {
+            self.rendered.insert((kind, own.0, own.1), data);
+        } else if kind == "Secret" && self.opaque.contains(&(from.1, from.2)) {
+            self.opaque.insert(own);
+        } else {
+            return false;
+        }
+        true
+    }
+
     /// What the environment says wins: it stands for what the cluster will hold when the layer starts.
     pub(crate) fn find(&self, namespace: &str, reference: &SubstituteFrom) -> Content<'_> {
         let id = (reference.kind.clone(), namespace.to_owned(), reference.name.clone());

@@ -10,10 +10,10 @@ pub(crate) use argo::Roots;
 
 use super::sources::{Files, Found, Sources};
 use super::variables::{Fault, Known, apply, undefined, variables};
-use super::{ReadError, ReadLayer, SecretValues, origins};
+use super::{ReadError, ReadLayer, SecretValues, Sets, origins};
 use crate::layers::argo::Home;
 use crate::layers::flux::{Layer, is_kustomization, layer};
-use crate::layers::operator::{Providers, is_provider, is_resource_set};
+use crate::layers::operator::{Providers, copied_from, is_provider, is_resource_set};
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::Resource;
 use crate::problem::{Origin, Problem, Severity, Unknown, nearest};
@@ -65,6 +65,10 @@ pub(crate) struct Walk<'a> {
     /// ResourceSets whose inputs are not known yet, with the layer that holds each.
     sets: Vec<(usize, Resource)>,
     providers: Providers,
+    /// What the sets give.
+    pub(crate) made: Sets,
+    /// Copies of what nobody has declared yet.
+    copies: Vec<operator::Copy>,
     /// By kind, namespace and name.
     lacking: BTreeMap<(String, String, String), Lack>,
 }
@@ -95,6 +99,8 @@ impl<'a> Walk<'a> {
             ids: HashMap::new(),
             sets: Vec::new(),
             providers: Providers::new(),
+            made: Sets::new(),
+            copies: Vec::new(),
             lacking: BTreeMap::new(),
         }
     }
@@ -137,6 +143,7 @@ impl<'a> Walk<'a> {
             }
             if !self.resource_sets(true) && !self.give_up_sources() {
                 self.tell_lacking();
+                self.tell_copies();
                 return Ok(());
             }
         }
@@ -318,7 +325,10 @@ impl<'a> Walk<'a> {
         for reference in &found.missing {
             let own = resources.iter().any(|resource| resource.kind() == reference.kind && resource.name() == reference.name);
             let id = (reference.kind.clone(), layer.id.namespace.clone(), reference.name.clone());
-            let lack = self.lacking.entry(id).or_insert_with(|| Lack { origin: reference.origin.clone(), ..Lack::default() });
+            let lack = self.lacking.entry(id).or_insert_with(|| Lack {
+                origin: reference.origin.clone().or_else(|| layer.declaration.origin.clone()),
+                ..Lack::default()
+            });
             lack.layers.push(layer.id.clone());
             lack.own |= own;
             lack.names.extend(resources.iter().flat_map(|resource| undefined(resource, &found.values)));
@@ -463,15 +473,20 @@ impl<'a> Walk<'a> {
                 [only] => format!("layer {only} takes"),
                 several => format!("{} layers take", several.len()),
             };
-            let why = if lack.own {
-                "only the layer itself declares it, so that a first start would wait for it for ever"
-            } else {
-                "neither Git nor the environment declares it"
+            let copied = self.copies.iter().find(|copy| copy.is((&kind, &namespace, &name)));
+            let from = copied.and_then(|copy| copied_from(&copy.resource)).map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
+            let why = match &from {
+                Some((namespace, name)) => {
+                    format!("it is a copy of {kind} {namespace}/{name}, which neither Git nor the environment declares")
+                }
+                None if lack.own => "only the layer itself declares it, so that a first start would wait for it for ever".to_owned(),
+                None => "neither Git nor the environment declares it".to_owned(),
             };
             let names: Vec<String> = lack.names.iter().map(|name| format!("{name}: \"…\"")).collect();
             let names = if names.is_empty() { "…".to_owned() } else { names.join(", ") };
+            let (at, called) = from.unwrap_or_else(|| (namespace.clone(), name.clone()));
             let hint = format!(
-                "add to spec.variables of blackstart.yaml: {{kind: {kind}, namespace: {namespace}, name: {name}, data: {{{names}}}}} (those that it holds)"
+                "add to spec.variables of blackstart.yaml: {{kind: {kind}, namespace: {at}, name: {called}, data: {{{names}}}}} (those that it holds)"
             );
             let mut message = format!("{kind} {namespace}/{name}: {who} variables from it, but {why}");
             if layers.len() > 1 {

@@ -6,6 +6,7 @@ use crate::environment::Environment;
 use crate::health::is_own_group;
 use crate::layers::LayerId;
 use crate::layers::flux::Layer;
+use crate::layers::operator::is_resource_set;
 use crate::manifest::{ObjectId, Resource};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,7 +31,7 @@ pub(crate) type Kind = (String, String);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Provider<'a> {
     pub(crate) layer: usize,
-    /// A definition, or the HelmRelease that installs one.
+    /// A definition, or the HelmRelease or ResourceSet that installs one.
     pub(crate) object: &'a Resource,
 }
 
@@ -83,9 +84,10 @@ impl<'a> Facts<'a> {
         all.filter(|(position, _)| self.is_applied(*position)).map(|(position, read)| (position, &read.layer, read.objects.as_slice()))
     }
 
-    /// Their objects.
+    /// Their objects, with those that their ResourceSets give.
     pub(crate) fn objects(&self) -> impl Iterator<Item = (usize, &'a Resource)> {
-        self.layers().flat_map(|(position, _, objects)| objects.iter().map(move |object| (position, object)))
+        let reading = self.subject.reading;
+        self.layers().flat_map(move |(position, ..)| reading.with_sets(&reading.layers[position]).map(move |object| (position, object)))
     }
 
     /// The same with those that charts in Git make.
@@ -108,7 +110,7 @@ impl<'a> Facts<'a> {
     pub(crate) fn object(&self, layer: Option<&LayerId>, id: &ObjectId) -> Option<&'a Resource> {
         let is = |object: &&Resource| object.kind() == id.kind && object.name() == id.name && object.id() == *id;
         match layer.and_then(|layer| self.by_id(layer)) {
-            Some(position) => self.subject.reading.layers[position].objects.iter().find(is),
+            Some(position) => self.subject.reading.with_sets(&self.subject.reading.layers[position]).find(is),
             None => self.subject.reading.infrastructure.iter().find(is).or_else(|| self.objects().map(|(_, object)| object).find(is)),
         }
     }
@@ -161,7 +163,7 @@ impl<'a> Facts<'a> {
         let mut found: BTreeMap<Kind, Vec<Provider<'a>>> = BTreeMap::new();
         for (layer, object) in self.objects().filter(|(_, object)| object.kind() == "CustomResourceDefinition") {
             let kind = (object.text("/spec/group").to_owned(), object.text("/spec/names/kind").to_owned());
-            found.entry(kind).or_default().push(Provider { layer, object });
+            found.entry(kind).or_default().push(Provider { layer, object: self.maker(layer, object) });
         }
         let used: BTreeSet<Kind> = self
             .objects()
@@ -182,6 +184,17 @@ impl<'a> Facts<'a> {
             }
         }
         found
+    }
+
+    /// The ResourceSet of a layer that gives an object, else the object itself.
+    fn maker(&self, layer: usize, object: &'a Resource) -> &'a Resource {
+        let reading = self.subject.reading;
+        if reading.sets.is_empty() {
+            return object;
+        }
+        let gives =
+            |set: &&Resource| reading.sets.get(&set.id()).is_some_and(|read| read.objects().any(|given| std::ptr::eq(given, object)));
+        reading.with_sets(&reading.layers[layer]).filter(|set| is_resource_set(set)).find(gives).unwrap_or(object)
     }
 
     fn namespaces(&self) -> BTreeMap<&'a str, Vec<usize>> {

@@ -103,6 +103,8 @@ pub(super) fn secrets(object: &Resource) -> BTreeSet<String> {
         }
         "helm.toolkit.fluxcd.io" => {
             add(at("/spec/kubeConfig/secretRef/name"));
+            // A chart that makes a FluxInstance.
+            add(at("/spec/values/instance/sync/pullSecret"));
             for from in list("/spec/valuesFrom").filter(|from| from.get("kind").and_then(Value::as_str) == Some("Secret")) {
                 if from.get("optional") != Some(&Value::Bool(true)) {
                     add(from.get("name"));
@@ -110,6 +112,7 @@ pub(super) fn secrets(object: &Resource) -> BTreeSet<String> {
             }
         }
         "notification.toolkit.fluxcd.io" => add(at("/spec/secretRef/name")),
+        "fluxcd.controlplane.io" if object.kind() == "FluxInstance" => add(at("/spec/sync/pullSecret")),
         _ => {
             let Some(pod) = pod(object) else { return found };
             let required = |reference: &&Value| reference.get("optional") != Some(&Value::Bool(true));

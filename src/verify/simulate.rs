@@ -74,7 +74,8 @@ struct Needs<'a> {
 
 /// Whether the repository itself declares an edge, so that Flux waits for it.
 pub(super) fn is_declared(edge: &Edge) -> bool {
-    edge.constraint != Constraint::AppliedBeforeStart || edge.reason == "declared there" || edge.reason.starts_with("source ")
+    let declared = ["declared there", "source ", "dependsOn of "];
+    edge.constraint != Constraint::AppliedBeforeStart || declared.iter().any(|reason| edge.reason.starts_with(reason))
 }
 
 /// Where a start stands.

@@ -400,6 +400,71 @@ fn a_secret_that_only_the_lost_cluster_held() {
     );
 }
 
+/// A ResourceSet of the entry layer; each object is one of its resources.
+fn set(objects: &[String]) -> (String, String) {
+    let item = |object: &str| {
+        let lines = object.trim_end().lines().enumerate();
+        lines.map(|(at, line)| format!("  {}{line}\n", if at == 0 { "- " } else { "  " })).collect::<Vec<_>>().concat()
+    };
+    let all = objects.concat();
+    let items: String = all.split("---\n").filter(|object| !object.is_empty()).map(item).collect();
+    let head =
+        "apiVersion: fluxcd.controlplane.io/v1\nkind: ResourceSet\nmetadata: {name: all, namespace: flux-system}\nspec:\n  resources:\n";
+    ("clusters/a/set.yaml".to_owned(), format!("{head}{items}"))
+}
+
+#[test]
+fn what_a_set_gives_counts_as_declared() {
+    let checks = "  healthChecks: [{apiVersion: apps/v1, kind: Deployment, name: api, namespace: default}]\n";
+    let user = file("one/a.yaml", &object("x.example.com/v1", "Thing", "{name: a, namespace: shop}", ""));
+    let files = [layer("one", checks), user];
+    let given =
+        set(&[object("v1", "Namespace", "{name: shop}", ""), definition("x.example.com", "Thing"), workload("Deployment", "api", "a:1")]);
+    let Some(bare) = report(&files, "") else { return };
+    let Some(found) = report(&[files.as_slice(), &[given]].concat(), "") else { return };
+    for rule in ["namespace-missing", "kind-from-nowhere", "health-check-missing"] {
+        assert_eq!((lines(&bare, rule).len(), lines(&found, rule)), (1, Vec::new()), "{rule}");
+    }
+}
+
+#[test]
+fn what_a_set_gives_is_looked_at() {
+    let release = release("web", "web", "");
+    check(
+        "namespace-missing",
+        (&[set(&[release.replace("{name: web, namespace: default}", "{name: web, namespace: gone}")])], ""),
+        &["HelmRelease gone/web: nothing makes Namespace gone, which 1 object stands in"],
+        (&[set(&[release])], ""),
+    );
+}
+
+#[test]
+fn a_copy_of_a_secret_that_nothing_brings() {
+    let copy =
+        object("v1", "Secret", "{name: auth, namespace: default, annotations: {fluxcd.controlplane.io/copyFrom: flux-system/origin}}", "");
+    check(
+        "secret-missing",
+        (&[set(std::slice::from_ref(&copy))], ""),
+        &["Secret default/auth: needs Secret flux-system/origin, which neither Git nor the environment brings"],
+        (&[set(&[copy])], "  secrets: [{namespace: flux-system, name: origin, key: password, from: {env: TOKEN}}]\n"),
+    );
+}
+
+#[test]
+fn the_pull_secret_of_an_instance() {
+    let sync = "spec: {sync: {kind: OCIRepository, url: 'oci://example.com/x', ref: latest, path: clusters/a, pullSecret: auth}}";
+    let instance = (
+        "clusters/a/instance.yaml".to_owned(),
+        object("fluxcd.controlplane.io/v1", "FluxInstance", "{name: flux, namespace: flux-system}", sync),
+    );
+    check(
+        "secret-missing",
+        (std::slice::from_ref(&instance), ""),
+        &["FluxInstance flux-system/flux: needs Secret flux-system/auth, which neither Git nor the environment brings"],
+        (&[(instance.0.clone(), instance.1.replace(", pullSecret: auth", ""))], ""),
+    );
+}
+
 const SEALED: &str =
     "---\napiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: a, namespace: default}\nspec: {encryptedData: {x: AgB}}\n";
 

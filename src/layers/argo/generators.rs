@@ -30,7 +30,7 @@ pub enum Fault {
 impl From<TemplateError> for Fault {
     fn from(error: TemplateError) -> Self {
         match error {
-            TemplateError::Function { .. } => Self::Unknown(format!("the result of a template: {error}")),
+            TemplateError::Function { .. } | TemplateError::Later { .. } => Self::Unknown(format!("the result of a template: {error}")),
             TemplateError::Wrong { .. } => Self::Wrong(format!("template {error}")),
         }
     }
@@ -273,7 +273,7 @@ fn selects(selector: &Value, parameters: &Parameters) -> bool {
 }
 
 /// One expression of a label selector.
-pub(super) fn matches<'l>(expression: &Value, label: impl Fn(&str) -> Option<&'l str>) -> bool {
+pub(in crate::layers) fn matches<'l>(expression: &Value, label: impl Fn(&str) -> Option<&'l str>) -> bool {
     let text = |key: &str| expression.get(key).and_then(Value::as_str).unwrap_or_default();
     let found = label(text("key"));
     let listed =

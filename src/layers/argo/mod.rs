@@ -5,6 +5,7 @@ mod generators;
 mod set;
 mod sync;
 
+pub(in crate::layers) use generators::matches;
 pub use generators::{Fault, Repositories};
 pub use set::{Generated, generate};
 pub use sync::{Phase, Step, in_sync_order, step};

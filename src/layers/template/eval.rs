@@ -2,6 +2,7 @@
 
 use super::functions;
 use super::parse::{Argument, Node, Pipe};
+use super::slug::slug;
 use serde_json::Value;
 
 /// Why there is no result.
@@ -10,16 +11,39 @@ pub(super) enum Fault {
     Wrong(String),
     /// A function that is not known here.
     Function(String),
+    /// A value that only the cluster has.
+    Later(String),
+}
+
+/// Stands for a value that only the cluster has, up to where it is used.
+pub(super) const LATER: &str = "\u{f8f0}later\u{f8f0}";
+
+/// What a template is filled with.
+pub(super) struct Filling<'v> {
+    pub(super) dot: &'v Value,
+    /// What `inputs` gives; none outside of ResourceSets.
+    pub(super) inputs: Option<&'v Value>,
+    /// A field that is not there is an error.
+    pub(super) strict: bool,
 }
 
 /// More than this comes from no ApplicationSet that anyone wrote.
 const LONGEST: usize = 4 << 20;
 
-pub(super) fn run(nodes: &[Node], parameters: &Value, strict: bool) -> Result<String, Fault> {
-    let mut run = Run { strict, variables: vec![(String::new(), parameters.clone())], out: String::new() };
-    run.nodes(nodes, parameters)?;
-    Ok(run.out)
+/// The text, or why there is none and the action that is to blame.
+pub(super) fn run(nodes: &[Node], with: &Filling<'_>) -> Result<String, (Fault, Option<String>)> {
+    let mut variables = vec![(String::new(), with.dot.clone())];
+    variables.extend(with.inputs.map(|inputs| (INPUTS.to_owned(), inputs.clone())));
+    let mut run = Run { strict: with.strict, of_set: with.inputs.is_some(), variables, culprit: None, out: String::new() };
+    match run.nodes(nodes, with.dot) {
+        Ok(()) if run.out.contains(LATER) => Err((Fault::Later("a value".to_owned()), None)),
+        Ok(()) => Ok(run.out),
+        Err(fault) => Err((fault, run.culprit)),
+    }
 }
+
+/// The inputs are kept as a variable whose name nobody can write.
+const INPUTS: &str = "inputs()";
 
 /// As Go prints it.
 pub(super) fn printed(value: &Value) -> String {
@@ -32,6 +56,7 @@ pub(super) fn printed(value: &Value) -> String {
             entries.sort();
             format!("map[{}]", entries.join(" "))
         }
+        Value::Number(number) if number.is_f64() => number.as_f64().map(|number| number.to_string()).unwrap_or_default(),
         other => other.to_string(),
     }
 }
@@ -50,8 +75,12 @@ pub(super) fn is_true(value: &Value) -> bool {
 
 struct Run {
     strict: bool,
+    /// Whether the template is that of a ResourceSet.
+    of_set: bool,
     /// The last of a name counts; `$` has the empty one.
     variables: Vec<(String, Value)>,
+    /// The innermost action that failed.
+    culprit: Option<String>,
     out: String,
 }
 
@@ -71,6 +100,13 @@ impl Run {
     fn node(&mut self, node: &Node, dot: &Value) -> Result<(), Fault> {
         match node {
             Node::Text(text) => self.out.push_str(text),
+            Node::Action(written, node) => {
+                let done = self.node(node, dot);
+                if done.is_err() {
+                    self.culprit.get_or_insert_with(|| written.clone());
+                }
+                return done;
+            }
             Node::Output(pipe) => {
                 let value = self.pipe(pipe, dot)?;
                 self.out.push_str(&printed(&value));
@@ -84,7 +120,10 @@ impl Run {
             }
             Node::If(branches) => {
                 for (condition, body) in branches {
-                    let holds = condition.as_ref().map_or(Ok(true), |condition| self.pipe(condition, dot).map(|value| is_true(&value)))?;
+                    let holds = match condition {
+                        Some(condition) => is_true(&self.pipe(condition, dot)?),
+                        None => true,
+                    };
                     if holds {
                         return self.nodes(body, dot);
                     }
@@ -130,7 +169,7 @@ impl Run {
         Ok(())
     }
 
-    fn pipe(&self, pipe: &Pipe, dot: &Value) -> Result<Value, Fault> {
+    fn pipe(&mut self, pipe: &Pipe, dot: &Value) -> Result<Value, Fault> {
         let mut last: Option<Value> = None;
         for command in pipe {
             last = Some(self.command(command, last, dot)?);
@@ -138,7 +177,7 @@ impl Run {
         Ok(last.unwrap_or_default())
     }
 
-    fn command(&self, command: &[Argument], last: Option<Value>, dot: &Value) -> Result<Value, Fault> {
+    fn command(&mut self, command: &[Argument], last: Option<Value>, dot: &Value) -> Result<Value, Fault> {
         let Some((first, rest)) = command.split_first() else { return Err(Fault::Wrong("a value is missing".to_owned())) };
         let Argument::Function(name) = first else {
             return if rest.is_empty() && last.is_none() {
@@ -160,10 +199,37 @@ impl Run {
         }
         let mut arguments: Vec<Value> = rest.iter().map(|argument| self.argument(argument, dot)).collect::<Result<_, _>>()?;
         arguments.extend(last);
-        functions::call(name, &arguments)
+        let found = self.call(name, &arguments)?;
+        // Both change the map itself, whoever else looks at it.
+        if let ("set" | "unset", Some(map)) = (name.as_str(), rest.first()) {
+            self.put(map, &found);
+        }
+        Ok(found)
     }
 
-    fn argument(&self, argument: &Argument, dot: &Value) -> Result<Value, Fault> {
+    fn call(&self, name: &str, arguments: &[Value]) -> Result<Value, Fault> {
+        match (name, arguments) {
+            // A label holds 63 characters; and the operator writes YAML with the last line's end.
+            ("slugify", [text]) if self.of_set => slug(&printed(text), 63, true).map(Value::from),
+            ("toYaml" | "mustToYaml", [value]) if self.of_set => Ok(crate::manifest::write(value).into()),
+            _ => functions::call(name, arguments),
+        }
+    }
+
+    /// Puts a value where an argument was taken from.
+    fn put(&mut self, place: &Argument, value: &Value) {
+        let (name, parts) = match place {
+            Argument::Variable(name, parts) => (name.as_str(), parts),
+            Argument::Inputs(parts) => (INPUTS, parts),
+            _ => return,
+        };
+        let Some((_, known)) = self.variables.iter_mut().rev().find(|(known, _)| known == name) else { return };
+        if let Some(known) = parts.iter().try_fold(known, |at, part| at.get_mut(part)) {
+            known.clone_from(value);
+        }
+    }
+
+    fn argument(&mut self, argument: &Argument, dot: &Value) -> Result<Value, Fault> {
         match argument {
             Argument::Literal(value) => Ok(value.clone()),
             Argument::Field(parts) => self.field(dot, parts, ""),
@@ -172,8 +238,16 @@ impl Run {
                 let (_, value) = known.ok_or_else(|| Fault::Wrong(format!("variable ${name} is not set")))?;
                 self.field(value, parts, &format!("${name}"))
             }
-            Argument::Group(pipe, parts) => self.field(&self.pipe(pipe, dot)?, parts, "(…)"),
-            Argument::Function(name) => functions::call(name, &[]),
+            Argument::Inputs(parts) => {
+                let inputs = self.variables.iter().find(|(known, _)| known == INPUTS);
+                let (_, inputs) = inputs.ok_or_else(|| Fault::Function("inputs".to_owned()))?;
+                self.field(inputs, parts, "inputs")
+            }
+            Argument::Group(pipe, parts) => {
+                let value = self.pipe(pipe, dot)?;
+                self.field(&value, parts, "(…)")
+            }
+            Argument::Function(name) => self.call(name, &[]),
         }
     }
 
@@ -187,10 +261,18 @@ impl Run {
                     None if self.strict => return Err(Fault::Wrong(format!("{path}.{part} is not set"))),
                     None => at = &Value::Null,
                 },
-                Value::Null => return Err(Fault::Wrong(format!("{path} is not set, so that it has no field {part}"))),
+                Value::Null => {
+                    return Err(Fault::Wrong(format!(
+                        "{} is not set, so that it has no field {part}",
+                        if path.is_empty() { "." } else { &path }
+                    )));
+                }
                 _ => return Err(Fault::Wrong(format!("{path} is no map, so that it has no field {part}"))),
             }
             path = format!("{path}.{part}");
+        }
+        if at.as_str() == Some(LATER) {
+            return Err(Fault::Later(path));
         }
         Ok(at.clone())
     }

@@ -1,13 +1,58 @@
 //! Functions of templates: Go's own, and those of Sprig and Argo CD that ApplicationSets use. None looks at the machine or the clock.
 
 use super::eval::{Fault, is_true, printed};
+use super::paths;
+use super::slug::slug;
 use crate::manifest::yaml::documents;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use regex::Regex;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
+/// The name that counts: some functions have several, and those with `must` are the same here, where errors are always told.
+fn usual(name: &str) -> &str {
+    match name {
+        "tuple" => "list",
+        "push" | "mustPush" | "mustAppend" => "append",
+        "biggest" => "max",
+        "trimall" => "trimAll",
+        "mustPrepend" => "prepend",
+        "mustFirst" => "first",
+        "mustRest" => "rest",
+        "mustLast" => "last",
+        "mustInitial" => "initial",
+        "mustReverse" => "reverse",
+        "mustUniq" => "uniq",
+        "mustWithout" => "without",
+        "mustHas" => "has",
+        "mustSlice" => "slice",
+        "mustChunk" => "chunk",
+        "mustCompact" => "compact",
+        "mustFromJson" => "fromJson",
+        "mustToJson" | "toRawJson" | "mustToRawJson" => "toJson",
+        "mustToPrettyJson" => "toPrettyJson",
+        "mustToYaml" => "toYaml",
+        "mustRegexMatch" => "regexMatch",
+        "mustRegexFind" => "regexFind",
+        "mustRegexFindAll" => "regexFindAll",
+        "mustRegexReplaceAll" => "regexReplaceAll",
+        "mustRegexReplaceAllLiteral" => "regexReplaceAllLiteral",
+        "mustRegexSplit" => "regexSplit",
+        "osBase" => "base",
+        "osDir" => "dir",
+        "osClean" => "clean",
+        "osExt" => "ext",
+        "osIsAbs" => "isAbs",
+        other => other,
+    }
+}
+
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
+    let name = usual(name);
     let count = arguments.len();
     let text = |at: usize| arguments.get(at).map(plain).unwrap_or_default();
     let last = || text(count.saturating_sub(1));
@@ -45,7 +90,28 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
         }
         "fail" => return Err(Fault::Wrong(text(0))),
         // Texts.
-        "print" => arguments.iter().map(printed).collect::<String>().into(),
+        "print" => print(arguments).into(),
+        "println" => format!("{}\n", arguments.iter().map(printed).collect::<Vec<_>>().join(" ")).into(),
+        "cat" => arguments.iter().filter(|value| !value.is_null()).map(printed).collect::<Vec<_>>().join(" ").into(),
+        "plural" => text(usize::from(whole(&value(2)) != 1)).into(),
+        "toStrings" => items(&value(0)).iter().map(printed).collect::<Vec<_>>().into(),
+        "sha256sum" => sha256(&text(0)).into(),
+        "adler32sum" => adler32(&text(0)).to_string().into(),
+        "regexQuoteMeta" => regex::escape(&text(0)).into(),
+        "regexMatch" => regex(name, &text(0))?.is_match(&text(1)).into(),
+        "regexFind" => regex(name, &text(0))?.find(&text(1)).map_or("", |found| found.as_str()).into(),
+        "regexFindAll" => {
+            let (regex, count) = (regex(name, &text(0))?, limit(&value(2)));
+            regex.find_iter(&text(1)).take(count).map(|found| found.as_str().to_owned()).collect::<Vec<_>>().into()
+        }
+        "regexReplaceAll" => regex(name, &text(0))?.replace_all(&text(1), text(2).as_str()).into(),
+        "regexReplaceAllLiteral" => regex(name, &text(0))?.replace_all(&text(1), regex::NoExpand(&text(2))).into(),
+        "regexSplit" => regex(name, &text(0))?.splitn(&text(1), limit(&value(2))).map(str::to_owned).collect::<Vec<_>>().into(),
+        "base" => paths::base(&text(0)).into(),
+        "dir" => paths::dir(&text(0)).into(),
+        "clean" => paths::clean(&text(0)).into(),
+        "ext" => paths::ext(&text(0)).into(),
+        "isAbs" => text(0).starts_with('/').into(),
         "printf" => format(&text(0), &arguments[1..]).into(),
         "toString" => text(0).into(),
         "quote" => arguments
@@ -93,7 +159,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
             .ok_or_else(|| wrong(name, "is given no base64"))?
             .into(),
         "normalize" => normalized(&text(0)).into(),
-        "slugify" => slug(&text(count - 1), 50).into(),
+        // With the greatest length, and whether whole words are left, before it (argo-cd `SlugifyName`).
+        "slugify" => {
+            let most = if count > 1 { usize::try_from(whole(&value(0))).unwrap_or(0) } else { 50 };
+            slug(&text(count - 1), most, count < 3 || is_true(&value(1)))?.into()
+        }
         // Lists and maps.
         "list" => Value::Array(arguments.to_vec()),
         "first" => value(0).as_array().and_then(|items| items.first().cloned()).unwrap_or_default(),
@@ -108,6 +178,25 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
             all.push(value(1));
             Value::Array(all)
         }
+        "prepend" => [vec![value(1)], items(&value(0))].concat().into(),
+        "reverse" => items(&value(0)).into_iter().rev().collect::<Vec<_>>().into(),
+        "without" => items(&value(0)).into_iter().filter(|item| !arguments[1..].contains(item)).collect::<Vec<_>>().into(),
+        "compact" => items(&value(0)).into_iter().filter(is_true).collect::<Vec<_>>().into(),
+        "slice" => {
+            let all = items(&value(0));
+            let at = |place: usize, other: usize| arguments.get(place).map_or(Some(other), |at| usize::try_from(whole(at)).ok());
+            let found = at(1, 0).zip(at(2, all.len())).and_then(|(from, to)| all.get(from..to));
+            found.ok_or_else(|| wrong(name, "is out of range"))?.to_vec().into()
+        }
+        "chunk" => {
+            let size = usize::try_from(whole(&value(0))).ok().filter(|size| *size > 0).ok_or_else(|| wrong(name, "needs a size"))?;
+            items(&value(1)).chunks(size).map(|part| Value::from(part.to_vec())).collect::<Vec<_>>().into()
+        }
+        "until" => steps(0, whole(&value(0)), whole(&value(0)).signum()).into(),
+        "untilStep" => steps(whole(&value(0)), whole(&value(1)), whole(&value(2))).into(),
+        "seq" => sequence(&arguments.iter().map(whole).collect::<Vec<_>>()).into(),
+        "any" => arguments.iter().any(is_true).into(),
+        "all" => arguments.iter().all(is_true).into(),
         "concat" => Value::Array(arguments.iter().flat_map(items).collect()),
         "uniq" => {
             let mut found: Vec<Value> = Vec::new();
@@ -122,6 +211,10 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
         "join" => items(&value(count - 1)).iter().map(plain).collect::<Vec<_>>().join(&text(0)).into(),
         "splitList" => Value::Array(last().split(text(0).as_str()).map(Value::from).collect()),
         "split" => Value::Object(last().split(text(0).as_str()).enumerate().map(|(at, part)| (format!("_{at}"), part.into())).collect()),
+        "splitn" => {
+            let most = limit(&value(1));
+            Value::Object(last().splitn(most, text(0).as_str()).enumerate().map(|(at, part)| (format!("_{at}"), part.into())).collect())
+        }
         "sortAlpha" => {
             let mut all: Vec<String> = items(&value(0)).iter().map(plain).collect();
             all.sort();
@@ -138,6 +231,19 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
         "dict" => Value::Object(arguments.chunks(2).map(|pair| (plain(&pair[0]), pair.get(1).cloned().unwrap_or_default())).collect()),
         "get" => value(0).get(text(1)).cloned().unwrap_or_else(|| "".into()),
         "hasKey" => value(0).get(text(1)).is_some().into(),
+        // What holds the map is changed where it was taken from.
+        "set" | "unset" => {
+            let Value::Object(mut map) = value(0) else { return Err(wrong(name, "is given no map")) };
+            if name == "set" {
+                map.insert(text(1), value(2));
+            } else {
+                map.remove(&text(1));
+            }
+            Value::Object(map)
+        }
+        "pluck" => arguments[1..].iter().filter_map(|map| map.get(text(0))).cloned().collect::<Vec<_>>().into(),
+        "deepEqual" => (value(0) == value(1)).into(),
+        "kindOf" => kind(&value(0)).into(),
         "keys" => {
             let mut all: Vec<String> = arguments.iter().filter_map(Value::as_object).flat_map(Map::keys).cloned().collect();
             all.sort();
@@ -190,6 +296,15 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
         "mod" => whole(&value(0)).checked_rem(whole(&value(1))).ok_or_else(|| wrong(name, "divides by 0"))?.into(),
         "max" => arguments.iter().map(whole).max().unwrap_or_default().into(),
         "min" => arguments.iter().map(whole).min().unwrap_or_default().into(),
+        "float64" => real(&value(0)).into(),
+        "maxf" => arguments.iter().map(real).fold(f64::NEG_INFINITY, f64::max).into(),
+        "minf" => arguments.iter().map(real).fold(f64::INFINITY, f64::min).into(),
+        "ceil" => real(&value(0)).ceil().into(),
+        "floor" => real(&value(0)).floor().into(),
+        "round" => {
+            let factor = 10_f64.powi(i32::try_from(whole(&value(1))).unwrap_or_default());
+            ((real(&value(0)) * factor).round() / factor).into()
+        }
         _ => return Err(Fault::Function(name.to_owned())),
     })
 }
@@ -197,15 +312,29 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
 /// Fewest arguments of each function that is known.
 fn least(name: &str) -> Option<usize> {
     Some(match name {
-        "and" | "or" | "coalesce" | "print" | "list" | "dict" | "concat" | "quote" | "squote" | "add" | "mul" | "keys" => 0,
+        "and" | "or" | "coalesce" | "print" | "list" | "dict" | "concat" | "quote" | "squote" | "add" | "mul" | "keys" | "println"
+        | "cat" | "any" | "all" | "seq" => 0,
         "not" | "empty" | "fail" | "printf" | "toString" | "upper" | "lower" | "title" | "trim" | "nospace" | "b64enc" | "b64dec"
         | "normalize" | "slugify" | "first" | "last" | "rest" | "initial" | "uniq" | "sortAlpha" | "len" | "values" | "toJson"
         | "toPrettyJson" | "fromJson" | "toYaml" | "fromYaml" | "fromYamlArray" | "int" | "int64" | "atoi" | "add1" | "max" | "min"
-        | "index" | "default" | "pick" | "omit" => 1,
+        | "index" | "default" | "pick" | "omit" | "toStrings" | "sha256sum" | "adler32sum" | "regexQuoteMeta" | "base" | "dir"
+        | "clean" | "ext" | "isAbs" | "reverse" | "without" | "compact" | "slice" | "until" | "pluck" | "kindOf" | "float64" | "maxf"
+        | "minf" | "ceil" | "floor" => 1,
         "eq" | "ne" | "lt" | "le" | "gt" | "ge" | "trimAll" | "trimPrefix" | "trimSuffix" | "contains" | "hasPrefix" | "hasSuffix"
         | "repeat" | "trunc" | "indent" | "nindent" | "append" | "has" | "join" | "splitList" | "split" | "get" | "hasKey" | "kindIs"
-        | "sub" | "div" | "mod" => 2,
-        "ternary" | "replace" | "substr" | "dig" => 3,
+        | "sub" | "div" | "mod" | "regexMatch" | "regexFind" | "prepend" | "chunk" | "unset" | "deepEqual" | "round" => 2,
+        "ternary"
+        | "replace"
+        | "substr"
+        | "dig"
+        | "plural"
+        | "regexFindAll"
+        | "regexReplaceAll"
+        | "regexReplaceAllLiteral"
+        | "regexSplit"
+        | "splitn"
+        | "untilStep"
+        | "set" => 3,
         _ => return None,
     })
 }
@@ -331,15 +460,63 @@ pub(in crate::layers) fn normalized(text: &str) -> String {
     cut.trim_matches(['-', '.']).to_owned()
 }
 
-fn slug(text: &str, most: usize) -> String {
+/// Go puts a space between two of which none is a text.
+fn print(values: &[Value]) -> String {
     let mut out = String::new();
-    for c in text.to_lowercase().chars() {
-        if c.is_ascii_alphanumeric() {
-            out.push(c);
-        } else if !out.ends_with('-') && !out.is_empty() {
-            out.push('-');
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 && !value.is_string() && !values[at - 1].is_string() {
+            out.push(' ');
         }
+        out.push_str(&printed(value));
     }
-    let cut: String = out.chars().take(most).collect();
-    cut.trim_end_matches('-').to_owned()
+    out
+}
+
+/// Go's expressions are those of this crate, but for what nobody writes into a template.
+fn regex(name: &str, pattern: &str) -> Result<Regex, Fault> {
+    Regex::new(pattern).map_err(|_| wrong(name, &format!("is given no expression: {pattern}")))
+}
+
+/// How many at most; a negative count is all.
+fn limit(count: &Value) -> usize {
+    usize::try_from(whole(count)).unwrap_or(usize::MAX)
+}
+
+fn real(value: &Value) -> f64 {
+    value.as_f64().or_else(|| plain(value).trim().parse().ok()).unwrap_or_default()
+}
+
+/// Numbers up to the end, which is not among them; more than these come from no template that anyone wrote.
+fn steps(from: i64, to: i64, step: i64) -> Vec<i64> {
+    let within = |at: &i64| if step > 0 { *at < to } else { step < 0 && *at > to };
+    std::iter::successors(Some(from), |at| at.checked_add(step)).take_while(within).take(10_000).collect()
+}
+
+/// As `seq` of a shell: the end is among them, and one number counts from 1.
+fn sequence(numbers: &[i64]) -> String {
+    let (from, step, to) = match *numbers {
+        [to] => (1, None, to),
+        [from, to] => (from, None, to),
+        [from, step, to] => (from, Some(step), to),
+        _ => return String::new(),
+    };
+    let step = step.unwrap_or(if to < from { -1 } else { 1 });
+    steps(from, to.saturating_add(step.signum()), step).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// The checksum of RFC 1950, section 9.
+pub(in crate::layers) fn adler32(text: &str) -> u32 {
+    const PRIME: u32 = 65_521;
+    let (low, high) = text.bytes().fold((1, 0), |(low, high), byte| {
+        let low = (low + u32::from(byte)) % PRIME;
+        (low, (high + low) % PRIME)
+    });
+    high << 16 | low
 }

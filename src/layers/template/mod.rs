@@ -4,6 +4,8 @@
 mod eval;
 pub(super) mod functions;
 mod parse;
+mod paths;
+mod slug;
 
 use serde_json::{Map, Value};
 
@@ -33,12 +35,23 @@ pub enum TemplateError {
     /// It uses what is not known here.
     #[error("`{template}`: function {name} is not known here")]
     Function {
-        /// The template's beginning.
+        /// The action.
         template: String,
         /// Name of the function.
         name: String,
     },
+    /// It uses a value that only the cluster has.
+    #[error("`{template}`: {what} is known only in the cluster")]
+    Later {
+        /// The action.
+        template: String,
+        /// The field.
+        what: String,
+    },
 }
+
+/// Stands for a field of the inputs that only the cluster knows: what uses it has no result here.
+pub(super) const LATER: &str = eval::LATER;
 
 /// Replaces the parameters in all strings of a value, keys included.
 pub(super) fn fill(value: &Value, parameters: &Map<String, Value>, style: Style) -> Result<Value, TemplateError> {
@@ -59,23 +72,26 @@ pub(super) fn fill_text(text: &str, parameters: &Map<String, Value>, style: Styl
         return Ok(text.to_owned());
     }
     let Style::Go { strict } = style else { return Ok(simple(text, parameters)) };
-    run(text, parse::BRACES, &Value::Object(parameters.clone()), strict)
+    run(text, parse::BRACES, &eval::Filling { dot: &Value::Object(parameters.clone()), inputs: None, strict })
 }
 
-/// A text of a ResourceSet: `<< inputs.name >>` is a field of the inputs.
+/// A text of a ResourceSet: `<< inputs.name >>` is a field of the inputs. There is no dot, and a field that is not there is an error
+/// (flux-operator `internal/builder/resourceset.go`, `newTemplate`).
 pub(super) fn fill_inputs(text: &str, inputs: &Map<String, Value>) -> Result<String, TemplateError> {
-    // The operator sets `missingkey=error`.
-    run(text, parse::ANGLES, &serde_json::json!({"inputs": inputs}), true)
+    let inputs = Value::Object(inputs.clone());
+    run(text, parse::ANGLES, &eval::Filling { dot: &Value::Null, inputs: Some(&inputs), strict: true })
 }
 
-fn run(text: &str, marks: parse::Marks, dot: &Value, strict: bool) -> Result<String, TemplateError> {
-    let beginning =
-        || text[text.find(marks.0).unwrap_or_default()..].lines().next().unwrap_or_default().chars().take(80).collect::<String>();
-    let wrong = |why| TemplateError::Wrong { template: beginning(), why };
-    let nodes = parse::parse(text, marks).map_err(wrong)?;
-    eval::run(&nodes, dot, strict).map_err(|fault| match fault {
-        eval::Fault::Wrong(why) => wrong(why),
-        eval::Fault::Function(name) => TemplateError::Function { template: beginning(), name },
+fn run(text: &str, marks: parse::Marks, with: &eval::Filling<'_>) -> Result<String, TemplateError> {
+    let blamed = |action: Option<String>| action.unwrap_or_else(|| parse::shown(&text[text.find(marks.0).unwrap_or_default()..]));
+    let nodes = parse::parse(text, marks).map_err(|(why, action)| TemplateError::Wrong { template: blamed(action), why })?;
+    eval::run(&nodes, with).map_err(|(fault, action)| {
+        let template = blamed(action);
+        match fault {
+            eval::Fault::Wrong(why) => TemplateError::Wrong { template, why },
+            eval::Fault::Function(name) => TemplateError::Function { template, name },
+            eval::Fault::Later(what) => TemplateError::Later { template, what },
+        }
     })
 }
 
@@ -133,6 +149,7 @@ mod tests {
             ("{{ printf \"%s-%d\" .region .count | quote }}", "\"eu-west-1-3\""),
             ("{{ (index .path.segments 1) | replace \"-\" \"_\" }}", "shop_api"),
             ("{{ .path.segments | join \"+\" }} {{ len .path.segments }} {{ splitList \"-\" .region | last }}", "apps+shop-api 2 1"),
+            ("{{ .count | list 1 | toStrings | reverse | join \"\" }}{{ slugify 3 false \"abcd\" }}", "31abc"),
             ("{{ ternary \"yes\" \"no\" (eq .region \"eu-west-1\" ) }}", "yes"),
             ("{{ trunc 4 .region }}{{ trimPrefix \"eu-\" .region }}{{ normalize \"A_b c\" }}", "eu-wwest-1a-b-c"),
             ("{{ toJson .tags }}{{ hasKey .tags \"a\" }}{{ .gone }}", "{\"a\":\"1\",\"b\":\"2\"}true<no value>"),
@@ -158,6 +175,65 @@ mod tests {
         ] {
             assert_eq!(go(text), wanted, "{text}");
         }
+    }
+
+    fn of_set(text: &str) -> String {
+        let inputs = json!({"t": "a-b", "names": ["x", "y"], "app": {"name": "web"}, "uid": LATER, "n": 3});
+        match fill_inputs(text, inputs.as_object().expect("a map")) {
+            Ok(text) => text,
+            Err(error) => format!("! {error}"),
+        }
+    }
+
+    #[test]
+    fn what_the_operator_offers_to_a_template() {
+        for (text, wanted) in [
+            (r#"<< cat inputs.t "x" >>|<< list "a" "b" | reverse | join "-" >>|<< without (list "a" "b") "a" | join "" >>"#, "a-b x|b-a|b"),
+            (r"<< sha256sum inputs.t | trunc 8 >> << adler32sum inputs.t >>", "d44362d6 31588593"),
+            (r#"<< "https://a.b" | regexQuoteMeta >>"#, r"https://a\.b"),
+            (
+                r#"<< regexReplaceAll "(a)-" inputs.t "${1}x" >><< regexFind "[b-z]" inputs.t >><< if regexMatch "^a" inputs.t >>!<< end >>"#,
+                "axbb!",
+            ),
+            (r#"<< regexFindAll "[ab]" inputs.t -1 | join "+" >> << regexSplit "-" inputs.t -1 | last >>"#, "a+b b"),
+            ("<< range $i := until 2 >><< $i >>,<< end >><< seq 1 3 >>", "0,1,1 2 3"),
+            (
+                r#"<< (splitn "-" 2 "a-b-c")._1 >> << slice (list 1 2 3) 1 2 | toJson >> << prepend (list "b") "a" | join "" >>"#,
+                "b-c [2] ab",
+            ),
+            (r#"<< any inputs.t "" >> << all inputs.t "" >> << list 1 2 | toStrings | join "" >>"#, "true false 12"),
+            (r#"<< base "a/b.c" >> << dir "a/b.c" >> << ext "a/b.c" >> << clean "a/../b" >>"#, "b.c a .c b"),
+            (r#"<< inputs.app | mustToYaml >>|<< println inputs.t inputs.n >>|<< print 1 2 "x" >>"#, "name: web\n|a-b 3\n|1 2x"),
+            (r#"<< $_ := set inputs "q" "r" >><< inputs.q >><< $_ = unset inputs "q" >><< hasKey inputs "q" >>"#, "rfalse"),
+            ("<< round 2.567 1 >> << ceil 2.1 >> << maxf 1 2.5 >>", "2.6 3 2.5"),
+            (
+                r#"<< slugify "feature-branch-with-a-long-name-that-goes-on-and-on-for-sixty-chars-x" >>"#,
+                "feature-branch-with-a-long-name-that-goes-on-and-on-for-sixty",
+            ),
+        ] {
+            assert_eq!(of_set(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn inputs_are_a_function_that_the_dot_does_not_change() {
+        assert_eq!(of_set("<< range $n := inputs.names >><< $n >>-<< inputs.t >> << end >>"), "x-a-b y-a-b ");
+        assert_eq!(of_set("<< with inputs.app >><< .name >>-<< inputs.t >><< end >>"), "web-a-b");
+        assert_eq!(of_set("<< .inputs.t >>"), "! `<< .inputs.t >>`: . is not set, so that it has no field inputs");
+    }
+
+    #[test]
+    fn the_action_that_is_to_blame_is_told() {
+        assert_eq!(of_set("<< define \"x\" >>a<< end >><< inputs.t >>"), "! `<< define \"x\" >>`: function define is not known here");
+        assert_eq!(of_set("<< range inputs.names >><< break >><< end >>"), "! `<< break >>`: function break is not known here");
+        assert_eq!(of_set("a: << inputs.t >>\nb: << plumbum 1 >>\n"), "! `<< plumbum 1 >>`: function plumbum is not known here");
+        assert_eq!(
+            of_set("<< inputs.t >>\n<< if inputs.t >>\n<< inputs.gone >><< end >>"),
+            "! `<< inputs.gone >>`: inputs.gone is not set"
+        );
+        assert_eq!(of_set("<< inputs.t >>\n<< inputs.t | >>\n"), "! `<< inputs.t | >>`: a value is missing");
+        assert_eq!(of_set("<< inputs.t >> << inputs.t"), "! `<< inputs.t`: an action has no `>>`");
+        assert_eq!(of_set("<< inputs.t >><< inputs.uid >>"), "! `<< inputs.uid >>`: inputs.uid is known only in the cluster");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) enum Node {
     With(Option<String>, Pipe, Vec<Node>, Vec<Node>),
     /// `$x := …`, or `$x = …` (false).
     Set(String, bool, Pipe),
+    /// An action as it is written, for messages, and what it does.
+    Action(String, Box<Node>),
 }
 
 /// Commands, each of which gets the result of the one before as its last argument.
@@ -28,6 +30,8 @@ pub(super) enum Argument {
     Variable(String, Vec<String>),
     Literal(Value),
     Function(String),
+    /// `inputs.a`: a function of the templates of a ResourceSet, wherever the dot stands.
+    Inputs(Vec<String>),
     /// `(…).a`.
     Group(Pipe, Vec<String>),
 }
@@ -40,18 +44,25 @@ pub(super) type Marks = (&'static str, &'static str);
 pub(super) const BRACES: Marks = ("{{", "}}");
 pub(super) const ANGLES: Marks = ("<<", ">>");
 
-pub(super) fn parse(text: &str, marks: Marks) -> Result<Vec<Node>, String> {
-    let mut parser = Parser { parts: parts(text, marks)?, at: 0 };
-    let (nodes, stop) = parser.nodes(0)?;
-    match stop {
-        None => Ok(nodes),
-        Some(word) => Err(format!("`{word}` ends nothing")),
+/// The nodes, or why there are none and the action that is to blame, where one is.
+pub(super) fn parse(text: &str, marks: Marks) -> Result<Vec<Node>, (String, Option<String>)> {
+    let mut parser = Parser { parts: parts(text, marks)?, at: 0, current: None };
+    match parser.nodes(0) {
+        Ok((nodes, None)) => Ok(nodes),
+        Ok((_, Some(word))) => Err((format!("`{word}` ends nothing"), None)),
+        Err(why) => Err((why, parser.current)),
     }
 }
 
 enum Part {
     Text(String),
-    Action(Vec<Token>),
+    /// Its words, and how it is written.
+    Action(Vec<Token>, String),
+}
+
+/// The first line of an action, for messages.
+pub(super) fn shown(action: &str) -> String {
+    action.lines().next().unwrap_or_default().chars().take(80).collect()
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +71,8 @@ enum Token {
     Literal(Value),
     /// `.a.b`.
     Field(Vec<String>),
+    /// `inputs.a.b`.
+    Inputs(Vec<String>),
     /// `$x.a.b`.
     Variable(String, Vec<String>),
     Open,
@@ -72,11 +85,13 @@ enum Token {
 }
 
 /// Parts text from actions; `-` inside the marks trims what is beside them, comments are gone.
-fn parts(text: &str, (open, close): Marks) -> Result<Vec<Part>, String> {
+fn parts(text: &str, (open, close): Marks) -> Result<Vec<Part>, (String, Option<String>)> {
     let mut found = Vec::new();
     let mut rest = text;
     let mut trims = false;
     while let Some(start) = rest.find(open) {
+        let whole = &rest[start..];
+        let wrong = |why: String| (why, Some(shown(whole)));
         let before = &rest[..start];
         let before = if trims { before.trim_start() } else { before };
         let mut inside = &rest[start + 2..];
@@ -85,14 +100,15 @@ fn parts(text: &str, (open, close): Marks) -> Result<Vec<Part>, String> {
         inside = trims_before.unwrap_or(inside);
         let comment = inside.trim_start().strip_prefix("/*");
         let (tokens, after) = match comment {
-            Some(comment) => (None, comment.split_once("*/").ok_or("a comment has no end")?.1),
-            None => tokens(inside, close).map(|(tokens, after)| (Some(tokens), after))?,
+            Some(comment) => (None, comment.split_once("*/").ok_or_else(|| wrong("a comment has no end".to_owned()))?.1),
+            None => tokens(inside, close).map(|(tokens, after)| (Some(tokens), after)).map_err(wrong)?,
         };
         let after = after.trim_start();
         let trimming = after.strip_prefix('-').and_then(|after| after.strip_prefix(close));
         trims = trimming.is_some();
-        rest = trimming.or_else(|| after.strip_prefix(close)).ok_or_else(|| unclosed(close))?;
-        found.extend(tokens.map(Part::Action));
+        rest = trimming.or_else(|| after.strip_prefix(close)).ok_or_else(|| wrong(unclosed(close)))?;
+        let written = shown(&whole[..whole.len() - rest.len()]);
+        found.extend(tokens.map(|tokens| Part::Action(tokens, written)));
     }
     found.push(Part::Text(if trims { rest.trim_start() } else { rest }.to_owned()));
     Ok(found)
@@ -151,7 +167,7 @@ fn tokens<'t>(text: &'t str, close: &str) -> Result<(Vec<Token>, &'t str), Strin
                 // A function with fields behind it: the inputs of a ResourceSet.
                 let (fields, length) = fields(&rest[word.len()..]);
                 match (word, fields.is_empty()) {
-                    ("inputs", _) => take(Token::Field(std::iter::once(word.to_owned()).chain(fields).collect()), word.len() + length),
+                    ("inputs", _) => take(Token::Inputs(fields), word.len() + length),
                     (_, true) => take(Token::Word(word.to_owned()), word.len()),
                     _ => return Err(format!("{word} has no fields")),
                 }
@@ -207,6 +223,8 @@ fn number(text: &str) -> Option<Value> {
 struct Parser {
     parts: Vec<Part>,
     at: usize,
+    /// How the last action is written.
+    current: Option<String>,
 }
 
 impl Parser {
@@ -217,7 +235,7 @@ impl Parser {
         }
         let mut nodes = Vec::new();
         while self.at < self.parts.len() {
-            let tokens = match &self.parts[self.at] {
+            let (tokens, written) = match &self.parts[self.at] {
                 Part::Text(text) => {
                     if !text.is_empty() {
                         nodes.push(Node::Text(text.clone()));
@@ -225,8 +243,9 @@ impl Parser {
                     self.at += 1;
                     continue;
                 }
-                Part::Action(tokens) => tokens.clone(),
+                Part::Action(tokens, written) => (tokens.clone(), written.clone()),
             };
+            self.current = Some(written.clone());
             let head = match tokens.first() {
                 Some(Token::Word(word)) => word.as_str(),
                 _ => "",
@@ -234,25 +253,32 @@ impl Parser {
             match head {
                 "end" => return Ok((nodes, Some("end"))),
                 "else" => return Ok((nodes, Some("else"))),
-                "define" | "template" | "block" | "break" | "continue" => return Err(format!("`{head}` is not read here")),
                 _ => {}
             }
             self.at += 1;
-            nodes.push(match head {
+            let node = match head {
                 "if" => self.branches(&tokens[1..], depth)?,
                 "range" | "with" => self.over(head, &tokens[1..], depth)?,
+                // Whoever comes here is told that it is not known.
+                "define" | "block" => {
+                    self.over(head, &tokens[1..], depth)?;
+                    Node::Output(vec![vec![Argument::Function(head.to_owned())]])
+                }
                 _ => action(&tokens)?,
-            });
+            };
+            nodes.push(Node::Action(written, Box::new(node)));
         }
         Ok((nodes, None))
     }
 
     /// Words of the `else` or `end` that the parser stands at, which is passed.
     fn closing(&mut self, of: &str, stop: Option<&str>) -> Result<Vec<Token>, String> {
-        let Some(Part::Action(tokens)) = self.parts.get(self.at).filter(|_| stop.is_some()) else {
+        let Some(Part::Action(tokens, written)) = self.parts.get(self.at).filter(|_| stop.is_some()) else {
+            self.current = None;
             return Err(format!("`{of}` has no end"));
         };
         let tokens = tokens.clone();
+        self.current = Some(written.clone());
         self.at += 1;
         Ok(tokens)
     }
@@ -338,6 +364,7 @@ fn pipe(tokens: &[Token], at: &mut usize, depth: usize) -> Result<Pipe, String> 
                 Argument::Group(inner, fields.clone())
             }
             Token::Field(parts) => Argument::Field(parts.clone()),
+            Token::Inputs(parts) => Argument::Inputs(parts.clone()),
             Token::Variable(name, parts) => Argument::Variable(name.clone(), parts.clone()),
             Token::Literal(value) => Argument::Literal(value.clone()),
             Token::Word(word) => match word.as_str() {

@@ -1,6 +1,7 @@
 //! A Secret that something needs and that neither Git nor the environment brings.
 
 use super::{Finding, Rule};
+use crate::layers::operator::copied_from;
 use crate::manifest::Resource;
 use crate::problem::Severity;
 use crate::verify::facts::Facts;
@@ -40,9 +41,10 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let all = facts.objects().chain(entry.map(|source| (0, source)));
     for (layer, object) in all {
         let namespace = object.namespace().unwrap_or("default");
-        let agents = object.group().ends_with("toolkit.fluxcd.io");
+        let agents = object.group().ends_with("toolkit.fluxcd.io") || object.group() == "fluxcd.controlplane.io";
         let own = secrets(object).into_iter().filter(|_| agents || !charts.contains(namespace)).map(|name| (namespace.to_owned(), name));
-        for key in own.chain(opens_store(object)) {
+        let copied = copied_from(object).filter(|_| object.kind() == "Secret").map(|(at, name)| (at.to_owned(), name.to_owned()));
+        for key in own.chain(opens_store(object)).chain(copied) {
             let users = missing.entry(key.clone()).or_default();
             let brought = known.contains(&key) || policies.iter().any(|policy| copies(policy, &key));
             if !brought && !users.iter().any(|(_, user)| user.id() == object.id()) {
