@@ -91,8 +91,8 @@ pub(super) async fn verify(args: VerifyArgs, verbose: bool) -> Result<ExitCode, 
 fn verified(environment: &Environment, reading: &Reading) -> (Plan, Verification) {
     let mut plan = crate::plan::plan(reading, environment, &crate::aws::catalogue());
     plan.expected = Some(estimate(&plan, &BTreeMap::new(), 1.0));
-    let (shipped, written) = (read::charts::by_release(reading), read::written(reading));
-    let found = check(&Subject { reading, environment, plan: &plan, shipped: &shipped, written: &written });
+    let (shipped, absent, written) = (read::charts::by_release(reading), read::charts::absent(reading), read::written(reading));
+    let found = check(&Subject { reading, environment, plan: &plan, shipped: &shipped, absent: &absent, written: &written });
     (plan, found)
 }
 

@@ -2,8 +2,7 @@
 
 use super::{Comparison, commit, list, place, short, word};
 use crate::plan::{Plan, PlannedLayer};
-use crate::problem::Severity;
-use crate::problem::{Unknown, count};
+use crate::problem::{Severity, Unknown, count};
 use crate::verify::rules;
 use crate::verify::{Finding, Verification};
 use std::fmt::Write as _;
@@ -128,6 +127,15 @@ pub fn verified(found: &Verification) -> String {
             format!("Simulated: **{stopped} of {} never start**; nothing moves any more after {steps}.", count(found.layers, "layer"))
         }
     };
+    let layers = [
+        (&found.stopped, "Never start"),
+        (&found.unready, "Start, and never become ready"),
+        (&found.unread, "Not looked at, since Git does not tell what they hold"),
+    ];
+    let start = layers.iter().filter(|(layers, _)| !layers.is_empty()).fold(start, |text, (layers, what)| {
+        let names: Vec<String> = layers.iter().map(|id| code(&id.to_string())).collect();
+        format!("{text}\n\n{what}: {}.", list(&names, 10))
+    });
     let counts =
         [(Severity::Blocks, "the start stops"), (Severity::Differs, "it comes up other than before"), (Severity::Risk, "it may go wrong")];
     let rows = counts.iter().fold(String::new(), |mut rows, (severity, what)| {

@@ -77,8 +77,15 @@ impl Case {
     }
 
     fn verification(&self) -> Verification {
-        let (shipped, written) = (charts::by_release(&self.reading), written(&self.reading));
-        verify(&Subject { reading: &self.reading, environment: &self.environment, plan: &self.plan, shipped: &shipped, written: &written })
+        let (shipped, absent, written) = (charts::by_release(&self.reading), charts::absent(&self.reading), written(&self.reading));
+        verify(&Subject {
+            reading: &self.reading,
+            environment: &self.environment,
+            plan: &self.plan,
+            shipped: &shipped,
+            absent: &absent,
+            written: &written,
+        })
     }
 }
 

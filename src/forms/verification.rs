@@ -1,6 +1,6 @@
 //! What `verify` finds, for people: by rule, what blocks first, each place a line.
 
-use super::{BAD, FAINT, GOOD, NAME, TITLE, WARN, commit, place, short, word};
+use super::{BAD, FAINT, GOOD, NAME, TITLE, WARN, commit, list, place, short, word};
 use crate::problem::Severity;
 use crate::problem::count;
 use crate::verify::rules;
@@ -32,6 +32,17 @@ pub fn verification(found: &Verification, verbose: bool) -> String {
             count(found.layers, "layer")
         ),
     };
+    let most = if verbose { usize::MAX } else { MOST };
+    for (layers, style, what) in [
+        (&found.stopped, BAD, "never start"),
+        (&found.unready, BAD, "start, and never become ready"),
+        (&found.unread, WARN, "not looked at, since Git does not tell what they hold"),
+    ] {
+        if !layers.is_empty() {
+            let names: Vec<String> = layers.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "  {style}{what}:{style:#} {}", list(&names, most));
+        }
+    }
     if verbose {
         for (number, step) in found.steps.iter().enumerate() {
             let layers: Vec<String> = step.layers.iter().map(ToString::to_string).collect();
@@ -134,6 +145,10 @@ fn unknowns(found: &Verification, verbose: bool, text: &mut String) {
 fn total(found: &Verification) -> String {
     let (blocks, differs, risks) = (found.count(Severity::Blocks), found.count(Severity::Differs), found.count(Severity::Risk));
     let accepted = if found.accepted.is_empty() { String::new() } else { format!(" {FAINT}{} accepted.{FAINT:#}", found.accepted.len()) };
+    if found.findings.is_empty() && !found.stopped.is_empty() {
+        let stopped = count(found.stopped.len(), "layer");
+        return format!("{BAD}Nothing new, but {stopped} of a start from nothing never start.{BAD:#}{accepted}");
+    }
     if found.findings.is_empty() {
         let new = if found.baseline.is_some() { "Nothing new" } else { "Nothing" };
         return match found.unknowns.len() {

@@ -198,6 +198,12 @@ pub fn is_release(resource: &Resource) -> bool {
     resource.kind() == "HelmRelease" && resource.group() == "helm.toolkit.fluxcd.io"
 }
 
+/// Whether a start installs a HelmRelease into this cluster: it is neither suspended nor for another one.
+pub fn is_installed(release: &Resource) -> bool {
+    let at = |pointer: &str| release.value.pointer(pointer).filter(|value| !value.is_null());
+    is_release(release) && at("/spec/suspend") != Some(&Value::Bool(true)) && at("/spec/kubeConfig").is_none()
+}
+
 /// The source that a field (as a JSON pointer, such as `/spec/chart/spec/sourceRef`) names; in the holder's namespace where it names none.
 pub fn source_ref(holder: &Resource, pointer: &str) -> Option<SourceId> {
     let text = |key: &str| Some(holder.text(&format!("{pointer}/{key}"))).filter(|text| !text.is_empty());

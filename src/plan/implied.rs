@@ -3,6 +3,7 @@
 
 use super::needs::{self, Needed};
 use super::{Constraint, Edge};
+use crate::layers::scope::Scopes;
 use crate::layers::{LayerId, SourceId};
 use crate::manifest::Resource;
 use crate::read::{ReadLayer, Reading, charts};
@@ -19,8 +20,9 @@ struct Offers<'a> {
     needed: HashMap<Needed, Vec<usize>>,
     /// What webhooks admit.
     admitted: Admitted,
-    /// Definitions of charts, by group and kind: the layers with the release.
-    charts: HashMap<(String, String), Vec<(usize, String)>>,
+    /// What makes definitions, by group and kind: the layers with a release or a definition of Crossplane, and what it is called.
+    made: HashMap<(String, String), Vec<(usize, String)>>,
+    scopes: Scopes,
 }
 
 /// By group and kind: the layers with a webhook's backend, and its name.
@@ -34,6 +36,23 @@ enum Until {
     Ready,
     /// Only this layer's readiness waits.
     Soft,
+}
+
+/// How the reason of an edge begins whose maker must be ready before: a definition that something makes, or a webhook.
+const MADE: [&str; 3] = ["CustomResourceDefinition ", "CompositeResourceDefinition ", "webhook "];
+
+/// Whether an edge is one of these, so that Flux knows nothing of it.
+pub(crate) fn is_implied(edge: &Edge) -> bool {
+    let reason = edge.reason.as_str();
+    match edge.constraint {
+        // A source is looked for by the agent itself until it is there.
+        Constraint::AppliedBeforeStart => {
+            reason != "declared there" && !["source ", "ApplicationSet ", "dependsOn of "].iter().any(|start| reason.starts_with(start))
+        }
+        Constraint::ReadyBeforeStart => MADE.iter().any(|start| reason.starts_with(start)),
+        Constraint::AppliedBeforeReady => true,
+        Constraint::ReadyBeforeReady => false,
+    }
 }
 
 /// All edges that objects imply between layers, each once; none from a layer to itself or to one that it leads to anyway.
@@ -102,15 +121,9 @@ pub(crate) fn edges(reading: &Reading, waves: &[u32]) -> Vec<Edge> {
                         object.origin.clone(),
                         own_until.unwrap_or(Until::Applied),
                     );
-                } else if let Some(definitions) = offers.charts.get(&kind) {
+                } else if let Some(definitions) = offers.made.get(&kind) {
                     let from: Vec<usize> = definitions.iter().map(|(from, _)| *from).collect();
-                    add(
-                        &from,
-                        to,
-                        format!("CustomResourceDefinition {}", definitions[0].1),
-                        object.origin.clone(),
-                        own_until.unwrap_or(Until::Ready),
-                    );
+                    add(&from, to, definitions[0].1.clone(), object.origin.clone(), own_until.unwrap_or(Until::Ready));
                 }
                 for (from, webhook) in offers.admitted.get(&kind).into_iter().flatten() {
                     add(from, to, format!("webhook {webhook} admits {}", kind.1), object.origin.clone(), own_until.unwrap_or(Until::Ready));
@@ -122,7 +135,7 @@ pub(crate) fn edges(reading: &Reading, waves: &[u32]) -> Vec<Edge> {
                     add(from, to, format!("{} {place}{}", needed.kind, needed.name), object.origin.clone(), Until::Soft);
                 }
             }
-            if let Some(namespace) = object.namespace()
+            if let Some(namespace) = object.namespace().filter(|_| offers.scopes.is_namespaced(object))
                 && !given(namespace)
                 && namespace != own
                 && seen.insert(("", namespace))
@@ -154,8 +167,15 @@ fn offers(reading: &Reading) -> Offers<'_> {
             let namespace = object.namespace().unwrap_or("default");
             match (object.group(), object.kind()) {
                 ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+                    offers.scopes.declare(object);
                     let id = (object.text("/spec/group").to_owned(), object.text("/spec/names/kind").to_owned());
                     offers.definitions.entry(id).or_default().push((index, object.name().to_owned()));
+                }
+                ("apiextensions.crossplane.io", "CompositeResourceDefinition") => {
+                    for kind in composite_kinds(object) {
+                        let called = format!("CompositeResourceDefinition {}", object.name());
+                        offers.made.entry(kind).or_default().push((index, called));
+                    }
                 }
                 ("", "Namespace") => offers.namespaces.entry(object.name()).or_default().push(index),
                 ("", "ConfigMap" | "Secret") => offers.data.entry((object.kind(), namespace, object.name())).or_default().push(index),
@@ -172,8 +192,10 @@ fn offers(reading: &Reading) -> Offers<'_> {
                 }
                 ("helm.toolkit.fluxcd.io", "HelmRelease") => {
                     for definition in charts::definitions_of(reading, object) {
+                        offers.scopes.declare(&definition);
                         let id = (definition.text("/spec/group").to_owned(), definition.text("/spec/names/kind").to_owned());
-                        offers.charts.entry(id).or_default().push((index, format!("{} of chart {}", definition.name(), object.name())));
+                        let called = format!("CustomResourceDefinition {} of chart {}", definition.name(), object.name());
+                        offers.made.entry(id).or_default().push((index, called));
                     }
                 }
                 _ => {}
@@ -182,6 +204,13 @@ fn offers(reading: &Reading) -> Offers<'_> {
     }
     offers.admitted = admitted(reading);
     offers
+}
+
+/// Kinds that Crossplane defines once a CompositeResourceDefinition is established: the composite's, and the claim's.
+pub(crate) fn composite_kinds(definition: &Resource) -> impl Iterator<Item = (String, String)> {
+    let group = definition.text("/spec/group");
+    let kinds = ["/spec/names/kind", "/spec/claimNames/kind"].map(|pointer| definition.text(pointer).to_owned());
+    kinds.into_iter().filter(|kind| !kind.is_empty()).map(move |kind| (group.to_owned(), kind))
 }
 
 /// Kinds of definitions in Git whose objects a webhook must admit: without its backend the API server refuses them.

@@ -14,6 +14,8 @@ mod waves;
 
 pub use below::Left;
 pub use build::plan;
+pub(crate) use implied::{composite_kinds, is_implied};
+pub(crate) use needs::secrets_made;
 
 use crate::environment::{Command, RestoreRule};
 use crate::layers::infrastructure::Declared;

@@ -130,12 +130,19 @@ const RULES: &[Rule] = &[
     rule(&[("karpenter.sh", "NodePool")], "spec.template.spec.nodeClassRef", ("karpenter.k8s.aws", "EC2NodeClass"), In::None),
 ];
 
-/// Secrets that other objects make: kind, and the field with the name where it is not the object's own.
-const MAKERS: &[(Kind, &str)] = &[
-    (EXTERNAL[0], "spec.target.name"),
-    (CERTIFICATE[0], "spec.secretName"),
-    (("bitnami.com", "SealedSecret"), "spec.template.metadata.name"),
+/// Secrets that other objects make: kind, the field with the name where it is not the object's own, and what stands behind the name.
+const MAKERS: &[(Kind, &str, &str)] = &[
+    (EXTERNAL[0], "/spec/target/name", ""),
+    (CERTIFICATE[0], "/spec/secretName", ""),
+    (("bitnami.com", "SealedSecret"), "/spec/template/metadata/name", ""),
+    // Cluster API: `util/secret`, purpose kubeconfig.
+    (("cluster.x-k8s.io", "Cluster"), "/metadata/name", "-kubeconfig"),
+    (("postgresql.cnpg.io", "Cluster"), "/metadata/name", "-app"),
+    (("postgresql.cnpg.io", "Cluster"), "/metadata/name", "-superuser"),
 ];
+/// Fields of any object that name a Secret which its controller writes: Crossplane's managed resources, composites and claims, and the
+/// Terraform controller. The first says the namespace itself where the object has none.
+const WRITTEN: [&str; 3] = ["/spec/writeConnectionSecretToRef", "/spec/publishConnectionDetailsTo", "/spec/writeOutputsToSecret"];
 
 /// Fields that are true where the object may be missing.
 const OPTIONAL: &str = "optional";
@@ -165,12 +172,25 @@ pub(super) fn needs(object: &Resource) -> Vec<Needed> {
 pub(super) fn offers(object: &Resource) -> impl Iterator<Item = Needed> {
     let kind = (object.group(), object.kind());
     let own = is_needed(kind).then(|| needed(kind, object.namespace(), object.name()));
-    let maker = MAKERS.iter().find(|(maker, _)| *maker == kind);
-    let made = maker.map(|(_, field)| {
-        let name = object.text(&format!("/{}", field.replace('.', "/")));
-        needed(SECRET, object.namespace(), if name.is_empty() { object.name() } else { name })
-    });
+    let made = secrets_made(object).into_iter().map(|(namespace, name)| needed(SECRET, Some(&namespace), &name));
     own.into_iter().chain(made)
+}
+
+/// Secrets that a controller makes of an object: (namespace, name).
+pub(crate) fn secrets_made(object: &Resource) -> Vec<(String, String)> {
+    let kind = (object.group(), object.kind());
+    let own = object.namespace().unwrap_or("default");
+    let name = |pointer: &str| Some(object.text(pointer)).filter(|name| !name.is_empty());
+    let makers = MAKERS.iter().filter(|(maker, ..)| *maker == kind);
+    let of_kind = makers.map(|(_, field, end)| (own.to_owned(), format!("{}{end}", name(field).unwrap_or(object.name()))));
+    let written = WRITTEN.iter().filter_map(|field| {
+        let namespace = name(&format!("{field}/namespace")).unwrap_or(own);
+        Some((namespace.to_owned(), name(&format!("{field}/name"))?.to_owned()))
+    });
+    // ACK writes a field of its object where the export says.
+    let exported = (kind == ("services.k8s.aws", "FieldExport") && object.text("/spec/to/kind").eq_ignore_ascii_case("secret"))
+        .then(|| (name("/spec/to/namespace").unwrap_or(own).to_owned(), object.text("/spec/to/name").to_owned()));
+    of_kind.chain(written).chain(exported).collect()
 }
 
 fn is_needed(kind: (&str, &str)) -> bool {
@@ -283,5 +303,23 @@ mod tests {
             origin: None,
         };
         assert_eq!(offers(&object).collect::<Vec<_>>(), [needed(SECRET, Some("n"), "db")]);
+    }
+
+    #[test]
+    fn clusters_and_connections_write_secrets() {
+        let made = |yaml: &str| {
+            let object = Resource { value: documents(yaml).expect("YAML")[0].value.clone(), origin: None };
+            secrets_made(&object).into_iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect::<Vec<_>>()
+        };
+        assert_eq!(made("apiVersion: cluster.x-k8s.io/v1beta1\nkind: Cluster\nmetadata: {name: a, namespace: n}"), ["n/a-kubeconfig"]);
+        assert_eq!(
+            made("apiVersion: x.io/v1\nkind: Thing\nmetadata: {name: a}\nspec: {writeConnectionSecretToRef: {name: s, namespace: m}}"),
+            ["m/s"]
+        );
+        assert_eq!(
+            made("apiVersion: x.io/v1\nkind: Claim\nmetadata: {name: a, namespace: n}\nspec: {publishConnectionDetailsTo: {name: s}}"),
+            ["n/s"]
+        );
+        assert!(made("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: n}").is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Reading;
 use super::releases::chart_of;
-use crate::layers::flux::is_release;
+use crate::layers::flux::{is_installed, is_release};
 use crate::manifest::yaml::documents;
 use crate::manifest::{ObjectId, Resource};
 use crate::problem::Origin;
@@ -20,11 +20,16 @@ pub fn definitions(reading: &Reading) -> Vec<Resource> {
     found
 }
 
-/// Those of one HelmRelease: as the chart makes them with the release's values, else those in its `crds` folder.
+/// Those of one HelmRelease: as the chart makes them with the release's values, else those in its `crds` folder; none where the release is
+/// not installed here, or leaves that folder out (`install.crds`).
 pub fn definitions_of(reading: &Reading, release: &Resource) -> Vec<Resource> {
     let is_definition = |object: &&Resource| object.kind() == "CustomResourceDefinition";
+    if !is_installed(release) {
+        return Vec::new();
+    }
     match reading.charts.get(&release.id()) {
         Some(made) => made.iter().filter(is_definition).cloned().collect(),
+        None if release.text("/spec/install/crds") == "Skip" => Vec::new(),
         None => chart(reading, release).map(|(root, chart)| of_chart(&root, &chart, 0)).unwrap_or_default(),
     }
 }
@@ -33,6 +38,19 @@ pub fn definitions_of(reading: &Reading, release: &Resource) -> Vec<Resource> {
 pub fn by_release(reading: &Reading) -> Vec<(ObjectId, Resource)> {
     let releases = reading.layers.iter().flat_map(|read| reading.with_sets(read)).filter(|object| is_release(object));
     releases.flat_map(|release| definitions_of(reading, release).into_iter().map(|resource| (release.id(), resource))).collect()
+}
+
+/// HelmReleases whose chart is no folder of a source that is at hand, each with that folder.
+pub fn absent(reading: &Reading) -> Vec<(ObjectId, String)> {
+    let objects = || reading.layers.iter().flat_map(|read| &read.objects);
+    let missing = |release: &Resource| {
+        let (id, path) = chart_of(release, objects())?;
+        // What is packed holds the chart itself; a repository of charts is no folder.
+        let root = &reading.sources.get(&id)?.tree.as_ref().filter(|_| ["GitRepository", "Bucket"].contains(&id.kind.as_str()))?.root;
+        let found = join("", &path).is_some_and(|path| root.join(&path).join("Chart.yaml").is_file() || root.join(&path).is_file());
+        (!found).then(|| (release.id(), format!("{path} in {id}")))
+    };
+    objects().filter(|object| is_release(object)).filter_map(missing).collect()
 }
 
 /// Root of the source and folder of the chart inside it.

@@ -84,6 +84,7 @@ pub fn claims(reading: &Reading, environment: &Environment) -> Vec<Claim> {
         return Vec::new();
     }
     let ours = || reading.layers.iter().filter(|read| !read.layer.spec.suspend && read.layer.spec.kube_config.is_none());
+    let volumes = Volumes::of(ours().flat_map(|read| &read.objects));
     let classes: Vec<&Resource> = ours().flat_map(|read| &read.objects).filter(|object| object.kind() == "StorageClass").collect();
     let snapshots = snapshots(&ours().flat_map(|read| &read.objects));
     let mut found: BTreeMap<(String, String), Claim> = BTreeMap::new();
@@ -93,7 +94,7 @@ pub fn claims(reading: &Reading, environment: &Environment) -> Vec<Claim> {
             for (name, ordinal, spec) in of(object) {
                 let class = class_of(spec, &classes);
                 let is_ebs = class.as_ref().is_none_or(|class| DRIVERS.contains(&class.provisioner.as_str()));
-                if is_filled(spec) || !is_ebs {
+                if is_filled(spec) || volumes.hold(namespace, &name, spec) || !is_ebs {
                     continue;
                 }
                 let zones = if object.kind() == "StatefulSet" {
@@ -173,6 +174,48 @@ pub fn of(object: &Resource) -> Vec<(String, usize, &Value)> {
 /// Whether a claim says itself what it is filled from.
 pub fn is_filled(claim: &Value) -> bool {
     ["volumeName", "dataSource", "dataSourceRef"].iter().any(|field| claim.get(*field).is_some())
+}
+
+/// What claims are bound to without a provisioner: the PersistentVolumes that Git declares, which keep what is in them.
+#[derive(Debug, Default)]
+pub struct Volumes<'a> {
+    volumes: Vec<&'a Resource>,
+    /// Classes that make a new volume for each claim.
+    provisioned: Vec<&'a str>,
+}
+
+impl<'a> Volumes<'a> {
+    /// Those among objects.
+    pub fn of(objects: impl Iterator<Item = &'a Resource>) -> Self {
+        let mut found = Self::default();
+        for object in objects {
+            match (object.group(), object.kind()) {
+                ("", "PersistentVolume") => found.volumes.push(object),
+                ("storage.k8s.io", "StorageClass") if object.text("/provisioner") != "kubernetes.io/no-provisioner" => {
+                    found.provisioned.push(object.name());
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Whether a claim binds to one of them: to one that names it, else to one of its class, where that has no provisioner
+    /// (<https://kubernetes.io/docs/concepts/storage/persistent-volumes/#binding>).
+    pub fn hold(&self, namespace: &str, name: &str, claim: &Value) -> bool {
+        let class = claim.get("storageClassName").and_then(Value::as_str);
+        self.volumes.iter().any(|volume| {
+            // Without a policy a volume that is written by hand is kept.
+            let is_kept = ["", "Retain"].contains(&volume.text("/spec/persistentVolumeReclaimPolicy"));
+            match volume.value.pointer("/spec/claimRef").filter(|claim| !claim.is_null()) {
+                Some(bound) => bound["name"] == name && bound["namespace"] == namespace,
+                None => {
+                    is_kept
+                        && class.is_some_and(|class| volume.text("/spec/storageClassName") == class && !self.provisioned.contains(&class))
+                }
+            }
+        })
+    }
 }
 
 /// The pod that an object makes.
@@ -278,6 +321,28 @@ mod tests {
         for (text, bytes) in cases {
             assert_eq!(quantity(text), bytes, "{text}");
         }
+    }
+
+    #[test]
+    fn a_claim_binds_to_a_volume_that_names_it_or_that_is_of_its_class() {
+        let object = |version: &str, kind: &str, name: &str, rest: Value| {
+            let mut value = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}});
+            crate::manifest::merge(&mut value, rest);
+            Resource { value, origin: None }
+        };
+        let volume = |name: &str, spec: Value| object("v1", "PersistentVolume", name, json!({"spec": spec}));
+        let all = [
+            volume("bound", json!({"claimRef": {"namespace": "shop", "name": "media"}})),
+            volume("nas", json!({"storageClassName": "nas"})),
+            volume("lost", json!({"storageClassName": "scratch", "persistentVolumeReclaimPolicy": "Delete"})),
+            volume("disk", json!({"storageClassName": "gp3"})),
+            object("storage.k8s.io/v1", "StorageClass", "gp3", json!({"provisioner": "ebs.csi.aws.com"})),
+            object("storage.k8s.io/v1", "StorageClass", "nas", json!({"provisioner": "kubernetes.io/no-provisioner"})),
+        ];
+        let volumes = Volumes::of(all.iter());
+        let of_class = |class: &str| volumes.hold("shop", "data", &json!({"storageClassName": class}));
+        assert!(volumes.hold("shop", "media", &json!({"storageClassName": ""})) && !volumes.hold("other", "media", &json!({})));
+        assert!(of_class("nas") && !of_class("scratch") && !of_class("gp3") && !of_class(""));
     }
 
     #[test]

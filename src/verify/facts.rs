@@ -1,13 +1,16 @@
 //! What all rules look up: layers by name, objects that are applied here, what brings which kind and namespace.
 
 use super::simulate::{Start, start};
-use super::{Subject, charts, objects};
+use super::{Subject, charts, objects, rules};
 use crate::environment::Environment;
 use crate::health::is_own_group;
 use crate::layers::LayerId;
-use crate::layers::flux::Layer;
+use crate::layers::flux::{Layer, is_installed};
 use crate::layers::operator::is_resource_set;
+use crate::layers::scope::Scopes;
 use crate::manifest::{ObjectId, Resource};
+use crate::plan::composite_kinds;
+use crate::problem::Problem;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -20,6 +23,9 @@ pub(crate) struct Facts<'a> {
     pub(crate) kinds: BTreeMap<Kind, Vec<Provider<'a>>>,
     /// Layers that declare a namespace, or have it made by a HelmRelease.
     pub(crate) namespaces: BTreeMap<&'a str, Vec<usize>>,
+    /// By name: objects of layers that are applied here, and of charts in Git.
+    named: HashMap<&'a str, Vec<(usize, &'a Resource)>>,
+    scopes: Scopes,
     /// The simulated start.
     pub(crate) start: Start<'a>,
 }
@@ -31,7 +37,7 @@ pub(crate) type Kind = (String, String);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Provider<'a> {
     pub(crate) layer: usize,
-    /// A definition, or the HelmRelease or ResourceSet that installs one.
+    /// A definition, or what makes one: a HelmRelease, a ResourceSet, a CompositeResourceDefinition of Crossplane.
     pub(crate) object: &'a Resource,
 }
 
@@ -40,13 +46,25 @@ impl Provider<'_> {
     pub(crate) fn is_definition(&self) -> bool {
         self.object.kind() == "CustomResourceDefinition"
     }
+
+    /// As in messages.
+    pub(crate) fn words(&self) -> String {
+        let id = self.object.id();
+        if objects::is_release(self.object) { format!("the chart of {id}") } else { id.to_string() }
+    }
 }
 
 impl<'a> Facts<'a> {
     pub(crate) fn new(subject: Subject<'a>) -> Self {
         let by_id = subject.reading.layers.iter().enumerate().map(|(position, read)| (&read.layer.id, position)).collect();
         let (given, kinds, namespaces) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        let mut facts = Self { subject, by_id, given, kinds, namespaces, start: Start::default() };
+        let mut scopes = Scopes::default();
+        subject.shipped.iter().for_each(|(_, definition)| scopes.declare(definition));
+        let mut facts = Self { subject, by_id, given, kinds, namespaces, named: HashMap::new(), scopes, start: Start::default() };
+        for (layer, object) in facts.with_charts().collect::<Vec<_>>() {
+            facts.scopes.declare(object);
+            facts.named.entry(object.name()).or_default().push((layer, object));
+        }
         facts.given = facts.given_by_eks();
         facts.kinds = facts.providers();
         facts.namespaces = facts.namespaces();
@@ -104,6 +122,68 @@ impl<'a> Facts<'a> {
     /// Whether all layers are known; what is missing may stand in one that is not.
     pub(crate) fn is_complete(&self) -> bool {
         (0..self.subject.reading.layers.len()).all(|position| self.is_read(position))
+    }
+
+    /// Whether a layer's objects cannot be told from Git, for no fault of the layer: nothing was looked for there.
+    pub(crate) fn is_unknown(&self, position: usize) -> bool {
+        let layer = self.layer(position);
+        let (node, named) = (layer.id.node(), format!("{} {}: ", layer.kind(), layer.id));
+        let is_absent = |problem: &Problem| rules::IS_ABSENT.contains(&problem.rule) && problem.message.starts_with(&named);
+        let plan = self.subject.plan;
+        !self.is_read(position) && (plan.unknowns.iter().any(|unknown| unknown.node == node) || plan.problems.iter().any(is_absent))
+    }
+
+    /// Layers that take their files from a source.
+    pub(crate) fn of_source(&self, source: &Resource) -> Vec<usize> {
+        let is_its = |layer: &Layer| {
+            let id = &layer.source;
+            id.kind == source.kind() && id.name == source.name() && Some(id.namespace.as_str()) == source.namespace()
+        };
+        self.layers().filter(|(_, layer, _)| is_its(layer)).map(|(position, ..)| position).collect()
+    }
+
+    /// Whether something else than a layer's objects may make an object of a kind: a ResourceSet of the Flux Operator, or a policy of Kyverno.
+    pub(crate) fn may_be_made(&self, kind: &str) -> bool {
+        self.objects().any(|(_, object)| match (object.group(), object.kind()) {
+            ("fluxcd.controlplane.io", "ResourceSet") => object.value.get("spec").is_some_and(|spec| spec.to_string().contains(kind)),
+            ("kyverno.io", _) => generates(object, kind),
+            ("policies.kyverno.io", "GeneratingPolicy") => object.value.get("spec").is_some_and(|spec| spec.to_string().contains(kind)),
+            _ => false,
+        })
+    }
+
+    /// Objects of a name, each with the layer that holds it or its chart's release.
+    pub(crate) fn named(&self, name: &str) -> impl Iterator<Item = (usize, &'a Resource)> {
+        self.named.get(name).into_iter().flatten().copied()
+    }
+
+    /// HelmReleases that are installed here.
+    pub(crate) fn releases(&self) -> impl Iterator<Item = (usize, &'a Resource)> {
+        self.objects().filter(|(_, object)| is_installed(object))
+    }
+
+    /// Whether the chart of a release could not be looked into: it may make anything.
+    pub(crate) fn is_closed(&self, release: &Resource) -> bool {
+        !self.subject.reading.charts.contains_key(&release.id())
+    }
+
+    /// The namespace that an object lives in: of a kind that has none, the API server drops what is written.
+    pub(crate) fn namespace(&self, object: &'a Resource) -> Option<&'a str> {
+        object.namespace().filter(|_| self.scopes.is_namespaced(object))
+    }
+
+    /// Whether an object must name a namespace, as Kubernetes, the agent, or a definition at hand says.
+    pub(crate) fn needs_namespace(&self, object: &Resource) -> bool {
+        let group = object.group();
+        let is_known = is_own_group(group) || group.ends_with(".fluxcd.io") || group == "fluxcd.controlplane.io";
+        (is_known || self.scopes.is_defined_so(object)) && self.scopes.is_namespaced(object)
+    }
+
+    /// Layers whose readiness waits for an object: its own one with `wait`, and those whose health checks name it.
+    pub(crate) fn awaiting(&self, holder: usize, object: &Resource) -> Vec<usize> {
+        let names = |layer: &Layer| layer.spec.health_checks.iter().any(|check| objects::is_checked(check, &layer.id, object));
+        let waits = |(position, layer): (usize, &'a Layer)| if layer.spec.wait { position == holder } else { names(layer) };
+        self.layers().filter(|(position, layer, _)| waits((*position, layer))).map(|(position, ..)| position).collect()
     }
 
     /// An object by its id, in a layer or among the cloud resources.
@@ -165,12 +245,17 @@ impl<'a> Facts<'a> {
             let kind = (object.text("/spec/group").to_owned(), object.text("/spec/names/kind").to_owned());
             found.entry(kind).or_default().push(Provider { layer, object: self.maker(layer, object) });
         }
+        for (layer, object) in self.objects().filter(|(_, object)| objects::is_composite(object)) {
+            for kind in composite_kinds(object) {
+                found.entry(kind).or_default().push(Provider { layer, object });
+            }
+        }
         let used: BTreeSet<Kind> = self
             .objects()
             .map(|(_, object)| (object.group().to_owned(), object.kind().to_owned()))
             .filter(|(group, _)| !self.is_given(group))
             .collect();
-        for (layer, release) in self.objects().filter(|(_, object)| objects::is_release(object)) {
+        for (layer, release) in self.releases() {
             let id = release.id();
             let mut exact = false;
             for (_, definition) in self.subject.shipped.iter().filter(|(by, _)| *by == id) {
@@ -202,14 +287,22 @@ impl<'a> Facts<'a> {
         for (layer, object) in self.with_charts() {
             if object.kind() == "Namespace" && object.group().is_empty() {
                 found.entry(object.name()).or_default().push(layer);
-            } else if objects::is_release(object) && object.value.pointer("/spec/install/createNamespace") == Some(&Value::Bool(true)) {
-                let target = object.text("/spec/targetNamespace");
-                let target = if target.is_empty() { object.namespace().unwrap_or_default() } else { target };
-                found.entry(target).or_default().push(layer);
+            } else if is_installed(object) && object.value.pointer("/spec/install/createNamespace") == Some(&Value::Bool(true)) {
+                found.entry(objects::target(object).unwrap_or_default()).or_default().push(layer);
             }
         }
         found
     }
+}
+
+/// Whether a policy of Kyverno makes objects of a kind: written there, or copied.
+fn generates(policy: &Resource, kind: &str) -> bool {
+    let rules = policy.value.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten();
+    rules.filter_map(|rule| rule.get("generate")).any(|generate| {
+        let kinds = generate.pointer("/cloneList/kinds").and_then(Value::as_array).into_iter().flatten();
+        let is_it = |text: &str| text.rsplit('/').next() == Some(kind);
+        generate.get("kind").into_iter().chain(kinds).filter_map(Value::as_str).any(is_it)
+    })
 }
 
 /// Whether a HelmRelease leaves the definitions of its chart in (`install.crds`).

@@ -1,10 +1,12 @@
 //! Reading single objects: pods in workloads, charts of HelmReleases, images, references to Secrets.
 
 use super::facts::Facts;
-use crate::layers::SourceId;
+use crate::layers::flux::HealthCheck;
 pub(super) use crate::layers::flux::is_release;
 use crate::layers::flux::source_ref;
+use crate::layers::{LayerId, SourceId};
 use crate::manifest::Resource;
+pub(super) use crate::plan::secrets_made;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -34,6 +36,84 @@ fn last(path: &str) -> String {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_owned()
 }
 
+/// The group that a health check names; Flux takes one that names none for `apps` (kustomize-controller, `ReferenceToObjMetadataSet`).
+pub(super) fn checked_group(check: &HealthCheck) -> &str {
+    if check.api_version.is_empty() { "apps" } else { check.api_version.rsplit_once('/').map_or("", |(group, _)| group) }
+}
+
+/// Whether a health check of a layer names an object.
+pub(super) fn is_checked(check: &HealthCheck, layer: &LayerId, object: &Resource) -> bool {
+    let namespace = check.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(&layer.namespace);
+    object.name() == check.name
+        && object.kind() == check.kind
+        && object.namespace().is_none_or(|own| own == namespace)
+        && object.group() == checked_group(check)
+}
+
+/// The namespace that a HelmRelease installs into.
+pub(super) fn target(release: &Resource) -> Option<&str> {
+    Some(release.text("/spec/targetNamespace")).filter(|target| !target.is_empty()).or(release.namespace())
+}
+
+/// Whether it is a definition of Crossplane, which makes definitions of its own.
+pub(super) fn is_composite(object: &Resource) -> bool {
+    object.kind() == "CompositeResourceDefinition" && object.group() == "apiextensions.crossplane.io"
+}
+
+/// An object that a HelmRelease cannot be installed without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Required {
+    pub(super) group: &'static str,
+    pub(super) kind: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl Required {
+    pub(super) fn is(&self, object: &Resource) -> bool {
+        object.name() == self.name
+            && object.kind() == self.kind
+            && object.group() == self.group
+            && object.namespace().unwrap_or("default") == self.namespace
+    }
+}
+
+/// As in messages.
+impl std::fmt::Display for Required {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// What a HelmRelease needs: the releases that it depends on, its chart's source, ConfigMaps of values that are not optional. Secrets are
+/// another rule's.
+pub(super) fn required(release: &Resource) -> Vec<Required> {
+    let own = release.namespace().unwrap_or("default");
+    let list = |pointer: &str| release.value.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    let text = |value: &'_ Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    for other in list("/spec/dependsOn") {
+        let namespace = Some(text(other, "namespace")).filter(|namespace| !namespace.is_empty()).unwrap_or(own.to_owned());
+        found.push(Required { group: "helm.toolkit.fluxcd.io", kind: "HelmRelease".to_owned(), namespace, name: text(other, "name") });
+    }
+    let source = source_ref(release, "/spec/chart/spec/sourceRef").or_else(|| source_ref(release, "/spec/chartRef"));
+    found.extend(source.map(|source| Required {
+        group: "source.toolkit.fluxcd.io",
+        kind: source.kind,
+        namespace: source.namespace,
+        name: source.name,
+    }));
+    let values =
+        list("/spec/valuesFrom").filter(|from| from.get("optional") != Some(&Value::Bool(true)) && text(from, "kind") == "ConfigMap");
+    found.extend(values.map(|from| Required {
+        group: "",
+        kind: "ConfigMap".to_owned(),
+        namespace: own.to_owned(),
+        name: text(from, "name"),
+    }));
+    found
+}
+
 /// The pod that a workload makes.
 pub(super) fn pod(object: &Resource) -> Option<&Value> {
     let pointer = match (object.group(), object.kind()) {
@@ -45,7 +125,7 @@ pub(super) fn pod(object: &Resource) -> Option<&Value> {
     object.value.pointer(pointer)
 }
 
-fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     ["containers", "initContainers"].into_iter().filter_map(|key| pod.get(key)?.as_array()).flatten()
 }
 
@@ -152,18 +232,6 @@ pub(super) fn opens_store(object: &Resource) -> BTreeSet<(String, String)> {
         collect(object.value.pointer("/spec/provider").unwrap_or(&Value::Null), object.namespace(), &mut found);
     }
     found
-}
-
-/// Secrets that a controller makes of an object: (namespace, name).
-pub(super) fn makes_secret(object: &Resource) -> Option<(String, String)> {
-    let text = |pointer: &str| Some(object.text(pointer)).filter(|text| !text.is_empty());
-    let name = match (object.group(), object.kind()) {
-        ("external-secrets.io", "ExternalSecret") => text("/spec/target/name").unwrap_or(object.name()),
-        ("bitnami.com", "SealedSecret") => text("/spec/template/metadata/name").unwrap_or(object.name()),
-        ("cert-manager.io", "Certificate") => text("/spec/secretName")?,
-        _ => return None,
-    };
-    Some((object.namespace().unwrap_or("default").to_owned(), name.to_owned()))
 }
 
 /// The first few, and how many more.

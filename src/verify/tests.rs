@@ -1,5 +1,8 @@
 //! Each rule once where it fires and once where it stays silent: files in, report out, through the real reading.
 
+mod never;
+mod quiet;
+
 use super::{Subject, Verification, page, rules, verify};
 use crate::environment::parse;
 use crate::plan::plan;
@@ -64,8 +67,10 @@ fn verified(path: &Path, spec: &str) -> (Reading, Verification) {
     };
     let reading = read_blocking(&options, &environment).unwrap();
     let plan = plan(&reading, &environment, &crate::aws::catalogue());
-    let (shipped, documents) = (charts::by_release(&reading), written(&reading));
-    let found = verify(&Subject { reading: &reading, environment: &environment, plan: &plan, shipped: &shipped, written: &documents });
+    let (shipped, absent, documents) = (charts::by_release(&reading), charts::absent(&reading), written(&reading));
+    let subject =
+        Subject { reading: &reading, environment: &environment, plan: &plan, shipped: &shipped, absent: &absent, written: &documents };
+    let found = verify(&subject);
     (reading, found)
 }
 

@@ -5,6 +5,8 @@ use crate::manifest::Resource;
 use crate::problem::Severity;
 use crate::problem::count;
 use crate::verify::facts::Facts;
+use crate::verify::simulate::Until;
+use base64::Engine as _;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -13,7 +15,8 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Blocks,
     title: "An encrypted object cannot be decrypted",
     why: "Its layer has no spec.decryption, or takes its key from a Secret that the environment does not name: the key was in the lost \
-          cluster alone. Keys of a cloud's key service are left to the controller's own credentials.",
+          cluster alone. Keys of a cloud's key service are left to the controller's own credentials. A file that a generator takes up as it \
+          stands becomes a value that is still encrypted.",
     fix: "name the Secret with the key in spec.secrets of the environment",
     check: Some(check),
 };
@@ -70,7 +73,46 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
             }
             (true, None) => (format!("{what} of layer {}: spec.decryption names no Secret with the key", layer.id), RULE.fix.to_owned()),
         };
-        Finding::new(&RULE, message).of(layer).about(objects[0]).hint(hint)
+        // Without decryption the controller refuses the whole layer, without the key it cannot build it.
+        Finding::new(&RULE, message).of(layer).about(objects[0]).hint(hint).keeps(facts, [position], Until::Applied)
     };
-    layers.into_iter().map(finding).collect()
+    layers.into_iter().map(finding).chain(generated(facts)).collect()
+}
+
+/// Values that are whole encrypted files, of layers that decrypt nothing.
+fn generated(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let layers = facts.layers().filter(|(_, layer, _)| layer.spec.decryption.is_none() && layer.spec.application.is_none());
+    for (_, layer, objects) in layers {
+        for object in objects.iter().filter(|object| object.group().is_empty() && ["ConfigMap", "Secret"].contains(&object.kind())) {
+            let values = ["data", "stringData"].iter().filter_map(|key| object.value.get(*key)?.as_object()).flatten();
+            // kustomize breaks long ones into lines.
+            let decoded = |value: &str| {
+                let value: String = value.split_whitespace().collect();
+                base64::engine::general_purpose::STANDARD.decode(value).ok().and_then(|text| String::from_utf8(text).ok())
+            };
+            let is_locked = |value: &Value| {
+                let text = value.as_str().unwrap_or_default();
+                is_encrypted_file(text) || object.kind() == "Secret" && decoded(text).is_some_and(|text| is_encrypted_file(&text))
+            };
+            let keys: Vec<&str> = values.filter(|(_, value)| is_locked(value)).map(|(key, _)| key.as_str()).collect();
+            if let Some(first) = keys.first() {
+                let message = format!(
+                    "{} of layer {}: {first} is a file encrypted with SOPS, and becomes the value as it stands: the layer has no spec.decryption",
+                    object.id(),
+                    layer.id
+                );
+                let hint = "set spec.decryption: {provider: sops, secretRef: {name: sops-age}} of the Kustomization";
+                // The start goes on; whoever reads the value cannot.
+                found.push(Finding::new(&RULE, message).of(layer).about(object).hint(hint).severity(Severity::Differs));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a text is a file as SOPS writes it: values that are encrypted, and its own data beside them (YAML, JSON, dotenv, INI).
+fn is_encrypted_file(text: &str) -> bool {
+    let own = ["\nsops:", "\"sops\":", "sops_mac=", "[sops]"];
+    text.contains("ENC[AES256_GCM,") && own.iter().any(|mark| text.contains(mark))
 }

@@ -34,7 +34,7 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let finding = |(lack, objects, kinds, groups): (&Lack<'_>, usize, Vec<String>, BTreeSet<&str>)| {
         let Lacking::Kind { first, by, .. } = &lack.what else { return None };
         let (layer, other) = (facts.layer(lack.layer), facts.layer(by.layer));
-        let what = if by.is_definition() { by.object.id().to_string() } else { format!("the chart of {}", by.object.id()) };
+        let what = by.words();
         let why = if by.layer == lack.layer {
             "of the same layer, which is not written before the dry run of the whole layer succeeds".to_owned()
         } else if other.parent.as_ref() == Some(&layer.id) {

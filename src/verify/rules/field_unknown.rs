@@ -4,6 +4,7 @@ use super::{Finding, Rule};
 use crate::manifest::Resource;
 use crate::problem::{Severity, nearest};
 use crate::verify::facts::Facts;
+use crate::verify::simulate::Until;
 use serde_json::Value;
 
 pub(crate) const RULE: Rule = Rule {
@@ -149,7 +150,11 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
             let message = format!("{}: spec.{field} is no field of {}", object.id(), object.api_version());
             let near = nearest(field, known.iter().copied());
             let hint = near.first().map_or_else(|| RULE.fix.to_owned(), |near| format!("did you mean spec.{near}?"));
-            found.push(Finding::new(&RULE, message).of(facts.layer(position)).about(object).hint(hint));
+            found.push(Finding::new(&RULE, message).of(facts.layer(position)).about(object).hint(hint).keeps(
+                facts,
+                [position],
+                Until::Applied,
+            ));
         }
     }
     found

@@ -3,6 +3,9 @@
 use super::Rule;
 use crate::problem::Severity;
 use crate::problem::Severity::{Blocks, Risk};
+use crate::verify::Finding;
+use crate::verify::facts::Facts;
+use crate::verify::simulate::Outcome;
 
 const fn rule(id: &'static str, severity: Severity, title: &'static str, why: &'static str, fix: &'static str) -> Rule {
     Rule { id, severity, title, why, fix, check: None }
@@ -24,9 +27,31 @@ pub(in crate::verify) const ACCEPT_UNUSED: Rule = rule(
     "take the entry out, or correct what it names",
 );
 
-pub(super) const FOUND: [Rule; 42] = [
+const NEVER_STARTS: Rule = rule(
+    "never-starts",
+    Severity::Blocks,
+    "A layer never starts",
+    "In the simulated start nothing moves any more before the layer is applied, and no other finding says what holds it back.",
+    "look at what it waits for: blackstart explain LAYER",
+);
+
+/// What is not on this machine: the start itself may have it.
+pub(in crate::verify) const IS_ABSENT: [&str; 2] = ["source-not-at-hand", "program-missing"];
+
+/// Layers that never start although nothing that is found keeps them from it.
+pub(in crate::verify) fn never_starts(facts: &Facts<'_>, outcome: &Outcome) -> Vec<Finding> {
+    let finding = |&(layer, after): &(usize, Option<usize>)| {
+        let layer = facts.layer(layer);
+        let why = after.map_or_else(String::new, |after| format!(": it waits for layer {}", facts.layer(after).id));
+        Finding::new(&NEVER_STARTS, format!("layer {}: never starts{why}", layer.id)).of(layer)
+    };
+    outcome.unexplained.iter().map(finding).collect()
+}
+
+pub(super) const FOUND: [Rule; 43] = [
     ACCEPT_INVALID,
     ACCEPT_UNUSED,
+    NEVER_STARTS,
     rule(
         "cycle",
         Blocks,

@@ -1,5 +1,6 @@
 //! The table of rules, and one file for each.
 
+mod account_missing;
 mod argo_app_health;
 mod decryption_key;
 mod definition_too_late;
@@ -15,10 +16,12 @@ mod issuer_lost;
 mod kind_from_nowhere;
 mod namespace_missing;
 mod namespace_too_late;
+mod namespace_unnamed;
 mod network_behind_agent;
 mod object_twice;
 mod order_undeclared;
 mod prune_missing;
+mod release_incomplete;
 mod sealed_secret_key;
 mod secret_generated;
 mod secret_missing;
@@ -26,14 +29,20 @@ mod secret_plain;
 mod source_unreachable;
 mod state_without_restore;
 mod store_opens_itself;
+mod suspended_awaited;
 mod value_at_run_time;
+mod value_not_text;
 mod wait_missing;
 mod waits_for_itself;
 mod webhook_blocks_itself;
 
-pub(super) use found::{ACCEPT_INVALID, ACCEPT_UNUSED};
+pub(super) use found::{ACCEPT_INVALID, ACCEPT_UNUSED, IS_ABSENT, never_starts};
 pub use identity_missing::proposal;
 
+/// Rules that tell what lacks in the simulated start.
+pub(super) const OF_KINDS: &str = definition_too_late::RULE.id;
+pub(super) const OF_NAMESPACES: &str = namespace_too_late::RULE.id;
+pub(super) const OF_HEALTH: &str = waits_for_itself::RULE.id;
 /// Id of the rule whose findings a patch mends.
 pub const IDENTITY: &str = identity_missing::RULE.id;
 
@@ -58,14 +67,19 @@ pub struct Rule {
 }
 
 /// All rules: those of this room in the order of their severity, then what reading and planning find.
-pub static RULES: [&Rule; 29 + found::FOUND.len()] = {
+pub static RULES: [&Rule; 34 + found::FOUND.len()] = {
     let own = [
         &definition_too_late::RULE,
         &namespace_too_late::RULE,
         &namespace_missing::RULE,
+        &namespace_unnamed::RULE,
+        &value_not_text::RULE,
         &waits_for_itself::RULE,
         &webhook_blocks_itself::RULE,
         &health_check_missing::RULE,
+        &suspended_awaited::RULE,
+        &release_incomplete::RULE,
+        &account_missing::RULE,
         &field_unknown::RULE,
         &secret_missing::RULE,
         &store_opens_itself::RULE,
@@ -90,7 +104,7 @@ pub static RULES: [&Rule; 29 + found::FOUND.len()] = {
         &identity_missing::RULE,
         &secret_plain::RULE,
     ];
-    let mut all = [&found::FOUND[0]; 29 + found::FOUND.len()];
+    let mut all = [&found::FOUND[0]; 34 + found::FOUND.len()];
     let mut at = 0;
     while at < all.len() {
         all[at] = if at < own.len() { own[at] } else { &found::FOUND[at - own.len()] };

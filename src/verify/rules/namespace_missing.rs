@@ -5,7 +5,8 @@ use crate::manifest::Resource;
 use crate::problem::Severity;
 use crate::problem::count;
 use crate::verify::facts::Facts;
-use std::collections::BTreeMap;
+use crate::verify::simulate::Until;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const RULE: Rule = Rule {
     id: "namespace-missing",
@@ -20,17 +21,20 @@ pub(crate) const RULE: Rule = Rule {
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let mut missing = BTreeMap::new();
     for (layer, object) in facts.objects() {
-        let Some(namespace) = object.namespace() else { continue };
+        let Some(namespace) = facts.namespace(object) else { continue };
         if facts.is_given_namespace(namespace) || facts.namespaces.contains_key(namespace) || object.kind() == "Namespace" {
             continue;
         }
-        missing.entry(namespace).or_insert((object, layer, 0)).2 += 1;
+        let entry = missing.entry(namespace).or_insert((object, BTreeSet::new(), 0));
+        entry.1.insert(layer);
+        entry.2 += 1;
     }
-    let finding = |(namespace, (first, layer, number)): (&str, (&Resource, usize, usize))| {
+    let finding = |(namespace, (first, layers, number)): (&str, (&Resource, BTreeSet<usize>, usize))| {
         let message = format!("{}: nothing makes Namespace {namespace}, which {} in", first.id(), stand(number));
-        let finding = Finding::new(&RULE, message).of(facts.layer(layer)).about(first);
+        let layer = layers.first().copied().unwrap_or_default();
+        let finding = Finding::new(&RULE, message).of(facts.layer(layer)).about(first).keeps(facts, layers, Until::Applied);
         // It may stand in a layer that could not be rendered.
-        if facts.is_complete() { finding } else { finding.severity(Severity::Risk) }
+        if facts.is_complete() && !facts.may_be_made("Namespace") { finding } else { finding.severity(Severity::Risk) }
     };
     missing.into_iter().map(finding).collect()
 }

@@ -32,6 +32,11 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
         let _ = first;
         let names: Vec<String> = layers.iter().map(|&layer| facts.layer(layer).id.to_string()).collect();
         let object = several[0].1;
+        // Reading has told it, with its place.
+        let told = format!("{}: ", object.id());
+        if facts.subject.plan.problems.iter().any(|problem| problem.rule == "layer-twice" && problem.message.starts_with(&told)) {
+            continue;
+        }
         let same = several.iter().all(|(_, other)| other.value == object.value);
         let how = if same { "with the same content" } else { "with different contents" };
         let message = format!("{}: declared by layers {}, {how}", object.id(), list(&names, 4));

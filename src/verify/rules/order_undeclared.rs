@@ -14,7 +14,7 @@ pub(crate) const RULE: Rule = Rule {
     severity: Severity::Risk,
     title: "An order that the cluster needs is not declared",
     why: "Plain Flux applies both layers at once, fails, and tries again after the layer's retry interval, often several times in a chain. \
-          blackstart adds the order by itself where the definition or the namespace is an object of a layer.",
+          blackstart adds the order by itself where the definition or the namespace is an object of a layer, or of a chart in Git.",
     fix: "add the other layer to dependsOn",
     check: Some(check),
 };
@@ -35,7 +35,7 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
                 let layers: Vec<usize> = providers.iter().map(|provider| provider.layer).collect();
                 note(facts, &mut graph, &mut missing, &layers, position, || kind.1.clone());
             }
-            let Some(namespace) = object.namespace().filter(|namespace| !facts.is_given_namespace(namespace)) else { continue };
+            let Some(namespace) = facts.namespace(object).filter(|namespace| !facts.is_given_namespace(namespace)) else { continue };
             if let Some(layers) = facts.namespaces.get(namespace).filter(|_| seen.insert(namespace.to_owned())) {
                 note(facts, &mut graph, &mut missing, layers, position, || format!("Namespace {namespace}"));
             }

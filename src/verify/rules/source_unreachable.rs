@@ -3,6 +3,7 @@
 use super::{Finding, Rule};
 use crate::problem::Severity;
 use crate::verify::facts::Facts;
+use crate::verify::simulate::Until;
 
 pub(crate) const RULE: Rule = Rule {
     id: "source-unreachable",
@@ -30,7 +31,8 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
         } else {
             continue;
         };
-        found.push(Finding::new(&RULE, format!("{}: {url} {why}", object.id())).of(facts.layer(position)).about(object));
+        let finding = Finding::new(&RULE, format!("{}: {url} {why}", object.id())).of(facts.layer(position)).about(object);
+        found.push(finding.keeps(facts, facts.of_source(object), Until::Applied));
     }
     found
 }

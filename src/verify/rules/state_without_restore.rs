@@ -4,7 +4,7 @@ use super::{Finding, Rule};
 use crate::layers::infrastructure::service;
 use crate::manifest::Resource;
 use crate::problem::Severity;
-use crate::restore::claims::{is_filled, of};
+use crate::restore::claims::{Volumes, is_filled, of};
 use crate::restore::{Keeper, is_for};
 use crate::verify::facts::Facts;
 use serde_json::Value;
@@ -25,9 +25,10 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
         let keeper = Keeper { kind, namespace: object.namespace().unwrap_or("default"), name, origin: None };
         rules.iter().any(|rule| is_for(&rule.matching, keeper))
     };
+    let volumes = Volumes::of(facts.objects().map(|(_, object)| object));
     let mut found = Vec::new();
     for (position, object) in facts.objects() {
-        for (what, kind, names) in kept(object) {
+        for (what, kind, names) in kept(object, &volumes) {
             if !names.iter().all(|name| is_covered(object, kind, name)) {
                 let message = format!("{}: {what}, and nothing says what becomes of it", object.id());
                 found.push(Finding::new(&RULE, message).of(facts.layer(position)).about(object));
@@ -46,20 +47,25 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
 }
 
 /// What an object keeps: in words, kind, and the names of all that a rule must match.
-fn kept(object: &Resource) -> Vec<(String, &str, Vec<String>)> {
+fn kept<'o>(object: &'o Resource, volumes: &Volumes<'_>) -> Vec<(String, &'o str, Vec<String>)> {
+    let namespace = object.namespace().unwrap_or("default");
+    let is_new = |name: &str, spec: &Value| !is_filled(spec) && !volumes.hold(namespace, name, spec);
     let own = |what: &str| vec![(what.to_owned(), object.kind(), vec![object.name().to_owned()])];
     match (object.group(), object.kind()) {
-        ("", "PersistentVolumeClaim") if !object.value.get("spec").is_some_and(is_filled) => own("a volume that starts empty"),
+        ("", "PersistentVolumeClaim") => {
+            let is_new = object.value.get("spec").is_none_or(|spec| is_new(object.name(), spec));
+            if is_new { own("a volume that starts empty") } else { Vec::new() }
+        }
         ("apps", "StatefulSet") => {
             let claims = of(object);
             let templates = object.value.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array).into_iter().flatten();
             let titles = templates.filter_map(|template| template.pointer("/metadata/name")?.as_str());
             let kept = titles.map(|title| {
                 let start = format!("{title}-{}-", object.name());
-                let names = claims.iter().filter(|(name, ..)| name.starts_with(&start)).map(|(name, ..)| name.clone());
-                (format!("its volumes {title} start empty"), "PersistentVolumeClaim", names.collect())
+                let new = claims.iter().filter(|(name, _, spec)| name.starts_with(&start) && is_new(name, spec));
+                (format!("its volumes {title} start empty"), "PersistentVolumeClaim", new.map(|(name, ..)| name.clone()).collect())
             });
-            kept.collect()
+            kept.filter(|(.., names): &(String, &str, Vec<String>)| !names.is_empty()).collect()
         }
         ("postgresql.cnpg.io", "Cluster") if object.value.pointer("/spec/bootstrap/recovery").is_none() => {
             own("a database that starts empty")

@@ -4,7 +4,7 @@ use super::{Finding, Rule};
 use crate::manifest::Resource;
 use crate::problem::Severity;
 use crate::verify::facts::Facts;
-use crate::verify::objects::{makes_secret, opens_store};
+use crate::verify::objects::{opens_store, secrets_made};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const RULE: Rule = Rule {
@@ -29,8 +29,8 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let mut made: BTreeMap<(String, String), (Store, &Resource)> = BTreeMap::new();
     let mut opened: BTreeMap<Store, BTreeSet<(String, String)>> = BTreeMap::new();
     for (_, object) in facts.objects() {
-        if let (Some(secret), "ExternalSecret") = (makes_secret(object), object.kind()) {
-            made.insert(secret, (reference(object), object));
+        if object.kind() == "ExternalSecret" {
+            made.extend(secrets_made(object).into_iter().map(|secret| (secret, (reference(object), object))));
         }
         if object.kind().ends_with("SecretStore") {
             opened.insert(identity(object), opens_store(object));

@@ -3,7 +3,7 @@
 use super::{Finding, Rule};
 use crate::problem::Severity;
 use crate::verify::facts::Facts;
-use crate::verify::objects::makes_secret;
+use crate::verify::objects::secrets_made;
 use std::collections::BTreeMap;
 
 pub(crate) const RULE: Rule = Rule {
@@ -17,8 +17,11 @@ pub(crate) const RULE: Rule = Rule {
 };
 
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
-    let made: BTreeMap<(String, String), String> =
-        facts.objects().filter_map(|(_, object)| Some((makes_secret(object)?, object.id().to_string()))).collect();
+    let of_object = |(_, object): (usize, &crate::manifest::Resource)| {
+        let id = object.id().to_string();
+        secrets_made(object).into_iter().map(move |secret| (secret, id.clone()))
+    };
+    let made: BTreeMap<(String, String), String> = facts.objects().flat_map(of_object).collect();
     let mut found = Vec::new();
     for (_, layer, _) in facts.layers() {
         for reference in layer.spec.post_build.iter().flat_map(|post_build| &post_build.substitute_from) {

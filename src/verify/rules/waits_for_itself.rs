@@ -9,9 +9,10 @@ pub(crate) const RULE: Rule = Rule {
     id: "waits-for-itself",
     severity: Severity::Blocks,
     title: "A layer waits for what it unblocks itself",
-    why: "An ExternalSecret is healthy when its store is there, a Certificate when its issuer is. Where that stands in a layer that waits for \
-          this one, both wait for ever.",
-    fix: "move the store or the issuer to a layer before this one, or take the object out of what this layer waits for",
+    why: "An ExternalSecret is healthy when its store is there, a Certificate when its issuer is, a HelmRelease when its source, its values \
+          and the releases that it depends on are. Where that, or what a health check names, stands in a layer that waits for this one, both \
+          wait for ever.",
+    fix: "move what is needed to a layer before this one, or take the object out of what this layer waits for",
     check: Some(check),
 };
 
@@ -20,6 +21,16 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     for lack in &facts.start.lacks {
         let Lacking::Health { object, needs, by } = &lack.what else { continue };
         let (layer, other) = (facts.layer(lack.layer), facts.layer(*by));
+        let Some(object) = object else {
+            let message = format!(
+                "layer {}: its health check waits for {} of layer {}, and that starts only when this layer is ready",
+                layer.id,
+                needs.id(),
+                other.id
+            );
+            found.push(Finding::new(&RULE, message).of(layer));
+            continue;
+        };
         let message = format!(
             "layer {}: waits for {}, which needs {} of layer {}, and that starts only when this layer is ready",
             layer.id,
