@@ -192,13 +192,7 @@ impl Declared {
                 continue;
             }
             for file in self.builds.iter().filter(|file| is_inside(folder_of(file), &folder)) {
-                let text = std::fs::read_to_string(self.root.join(file)).unwrap_or_default();
-                let Some(kustomization) = documents(&text).ok().and_then(|found| found.into_iter().next()) else { continue };
-                for field in ["resources", "bases", "components"] {
-                    let entries = kustomization.value.get(field).and_then(Value::as_array).into_iter().flatten();
-                    let leads = entries.filter_map(|entry| join(folder_of(file), entry.as_str()?));
-                    open.extend(leads.filter(|path| self.root.join(path).is_dir()));
-                }
+                open.extend(leads(&self.root, file).into_iter().filter(|path| self.root.join(path).is_dir()));
             }
         }
         found.into_iter().collect()
@@ -218,6 +212,14 @@ impl Declared {
             None => default_entry(path, 4),
         }
     }
+}
+
+/// Files and folders that the kustomization in a file takes.
+pub(crate) fn leads(root: &Path, file: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+    let Some(kustomization) = documents(&text).ok().and_then(|found| found.into_iter().next()) else { return Vec::new() };
+    let lists = ["resources", "bases", "components"].into_iter().filter_map(|field| kustomization.value.get(field)?.as_array());
+    lists.flatten().filter_map(|entry| join(folder_of(file), entry.as_str()?)).collect()
 }
 
 fn folder_of(file: &str) -> &str {

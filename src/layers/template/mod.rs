@@ -5,6 +5,8 @@ mod eval;
 pub(super) mod functions;
 mod parse;
 
+pub(super) use eval::printed;
+
 use serde_json::{Map, Value};
 
 /// How the strings of an ApplicationSet are read.
