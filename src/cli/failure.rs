@@ -181,13 +181,9 @@ impl From<crate::read::ReadError> for Failure {
             return Self::problems(problems);
         }
         let failure = Self::new(error.to_string()).because(&error);
-        let failure = match error.hint() {
+        match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,
-        };
-        match error {
-            crate::read::ReadError::NoApplication { problems, .. } => Self { problems, ..failure },
-            _ => failure,
         }
     }
 }

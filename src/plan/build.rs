@@ -193,7 +193,8 @@ impl Builder {
         let given = environment.spec.cluster.as_ref();
         let cluster = given.and_then(|cluster| cluster.eks.as_deref().or(cluster.context.as_deref())).unwrap_or(name);
         let cluster = format!("cluster/{cluster}");
-        let is_argo = layers.iter().any(|layer| layer.spec.application.is_some());
+        // Flux has one layer at least; the sets of Argo CD may give none.
+        let is_argo = layers.iter().all(|layer| layer.spec.application.is_some());
         let (agent, owner, needs) =
             if is_argo { ("agent/argocd", "argocd", "Argo CD's CRDs") } else { ("agent/flux", "flux", "Flux's CRDs") };
         let agent = agent.to_owned();

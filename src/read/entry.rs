@@ -195,13 +195,7 @@ impl Declared {
                 continue;
             }
             for file in self.builds.iter().filter(|file| is_inside(folder_of(file), &folder)) {
-                let text = files.text(file).unwrap_or_default();
-                let Some(kustomization) = documents(&text).ok().and_then(|found| found.into_iter().next()) else { continue };
-                for field in ["resources", "bases", "components"] {
-                    let entries = kustomization.value.get(field).and_then(Value::as_array).into_iter().flatten();
-                    let leads = entries.filter_map(|entry| join(folder_of(file), entry.as_str()?));
-                    open.extend(leads.filter(|path| files.has_folder(path)));
-                }
+                open.extend(leads(files, file).into_iter().filter(|path| files.has_folder(path)));
             }
         }
         found.into_iter().collect()
@@ -221,6 +215,14 @@ impl Declared {
             None => default_entry(path, 4),
         }
     }
+}
+
+/// Files and folders that the kustomization in a file takes.
+pub(crate) fn leads(files: &Exported, file: &str) -> Vec<String> {
+    let text = files.text(file).unwrap_or_default();
+    let Some(kustomization) = documents(&text).ok().and_then(|found| found.into_iter().next()) else { return Vec::new() };
+    let lists = ["resources", "bases", "components"].into_iter().filter_map(|field| kustomization.value.get(field)?.as_array());
+    lists.flatten().filter_map(|entry| join(folder_of(file), entry.as_str()?)).collect()
 }
 
 fn folder_of(file: &str) -> &str {
@@ -343,9 +345,7 @@ mod tests {
         let instance = format!(
             "apiVersion: fluxcd.controlplane.io/v1\nkind: FluxInstance\nmetadata: {{name: flux, namespace: gitops}}\nspec:\n  sync: {{kind: OCIRepository, url: 'oci://x', path: clusters/b}}\n{patches}"
         );
-        let root = tempfile::tempdir().expect("a folder");
-        std::fs::write(root.path().join("a.yaml"), instance).expect("written");
-        let found = Declared::scan(root.path(), &["a.yaml".to_owned()], Vec::new()).entries();
+        let found = Declared::scan(&Exported::of(&[("a.yaml", &instance)]), Vec::new()).entries();
         let layer = &found.first().expect("an entry").layer;
         assert_eq!(
             (layer.id.to_string(), layer.source.to_string()),

@@ -123,8 +123,6 @@ pub enum ReadError {
     NoApplication {
         /// Folder or file.
         path: String,
-        /// Why.
-        problems: Vec<Problem>,
     },
     /// A value of the environment's secrets.
     #[error("Secret {secret}: its value cannot be had from {what}: {why}")]
@@ -158,12 +156,13 @@ impl ReadError {
                 Some(chart) => {
                     format!("{chart} is a chart of Applications: name it with its values as spec.agent.argocd.root in blackstart.yaml")
                 }
-                None => "give the folder that the agent starts from: --entrypoint clusters/NAME".to_owned(),
+                None => "give the folder that the agent starts from: --entrypoint FOLDER".to_owned(),
             }),
             Self::SeveralEntrypoints { found, .. } => {
                 let flag = found.first().map_or(String::new(), |first| format!("--entrypoint {first}"));
                 Some(format!("choose one: {flag} (or spec.agent in blackstart.yaml)"))
             }
+            Self::NoApplication { .. } => Some("its ApplicationSets give none: see what their generators look for".to_owned()),
             Self::MissingEntrypoint { near, .. } if !near.is_empty() => Some(format!("did you mean {}?", near.join(", "))),
             _ => None,
         }
@@ -210,11 +209,18 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
         }
         Start::Argo { path, applications } => {
             let roots = roots::roots(environment, &path, &applications, &mut sources, &renderer)?;
+            let namespace = roots.home.namespace.clone();
             entrypoint = path;
             walk = Walk::new(&mut sources, &renderer, &secrets, known);
             layers = walk.run_argo(roots)?;
-            let Some(first) = layers.first() else { return Err(ReadError::NoApplication { path: entrypoint, problems: walk.problems }) };
-            first.layer.id.clone()
+            match layers.first() {
+                Some(first) => first.layer.id.clone(),
+                None if walk.problems.is_empty() && walk.unknowns.is_empty() => {
+                    return Err(ReadError::NoApplication { path: folder_or_root(entrypoint) });
+                }
+                // A set that asks a cluster, or is wrong, gives no layer; why is told.
+                None => LayerId::new(&namespace, ""),
+            }
         }
     };
     let (mut problems, mut unknowns) = (std::mem::take(&mut walk.problems), std::mem::take(&mut walk.unknowns));
@@ -381,7 +387,7 @@ fn only<'e, E>(asked: &Path, inside: &str, entries: &'e [E], path: impl Fn(&E) -
         [only] => Ok(only),
         [] => Err(ReadError::NoEntrypoint { path: asked.to_owned(), charts: Vec::new() }),
         several => {
-            let found = several.iter().map(|entry| path(entry).clone()).collect();
+            let found = several.iter().map(|entry| folder_or_root(path(entry).clone())).collect();
             Err(ReadError::SeveralEntrypoints { path: asked.to_owned(), found })
         }
     }

@@ -1,7 +1,7 @@
 //! Where Argo CD starts: the root that the environment names, else the Applications and ApplicationSets in Git that no other one applies.
 
 use super::ReadError;
-use super::entry::is_inside;
+use super::entry::{is_inside, leads};
 use super::sources::Sources;
 use super::walk::Roots;
 use crate::environment::{Environment, Root};
@@ -9,8 +9,8 @@ use crate::layers::argo::{self, Home, is_application, is_application_set};
 use crate::layers::flux::{Layer, Spec};
 use crate::manifest::Resource;
 use crate::manifest::yaml::{chunks, documents};
-use crate::problem::{Origin, Problem};
-use crate::render::{Renderer, Request, join};
+use crate::problem::{Origin, Problem, Unknown};
+use crate::render::{KUSTOMIZATION_FILES, RenderError, Renderer, Request, join};
 use crate::repo::Exported;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -20,6 +20,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Applications {
     found: Vec<Resource>,
+    /// What each of them takes its objects from.
+    takes: Vec<Vec<Taken>>,
     /// Charts whose templates are Applications.
     pub(crate) charts: Vec<String>,
 }
@@ -50,7 +52,8 @@ impl Applications {
                 }
             }
         }
-        Self { found, charts: charts.into_iter().collect() }
+        let takes = found.iter().map(|resource| sources(resource).into_iter().map(|source| source.taken(exported)).collect()).collect();
+        Self { found, takes, charts: charts.into_iter().collect() }
     }
 
     /// Whether some stand in a folder, below it, or in a file.
@@ -60,22 +63,64 @@ impl Applications {
 
     /// Folders with roots: Applications that no other one applies.
     pub(crate) fn folders(&self) -> Vec<String> {
-        let folders: BTreeSet<String> =
-            self.roots(&self.found.iter().collect::<Vec<_>>()).into_iter().map(|root| folder(file(root)).to_owned()).collect();
+        let all: Vec<usize> = (0..self.found.len()).collect();
+        let folders: BTreeSet<String> = self.roots(&all, &all).into_iter().map(|root| folder(file(&self.found[root])).to_owned()).collect();
         folders.into_iter().collect()
     }
 
-    /// The roots in a folder or file, and below it.
+    /// The roots in a folder, and below it; of one that others apply, those that nothing in it applies. All that stands in a file.
     fn roots_in(&self, path: &str) -> Vec<Resource> {
-        let inside: Vec<&Resource> = self.found.iter().filter(|resource| is_inside(file(resource), path)).collect();
-        self.roots(&inside).into_iter().cloned().collect()
+        let all: Vec<usize> = (0..self.found.len()).collect();
+        let inside: Vec<usize> = all.iter().copied().filter(|one| is_inside(file(&self.found[*one]), path)).collect();
+        let mut roots = if inside.iter().all(|one| file(&self.found[*one]) == path) { inside.clone() } else { self.roots(&inside, &all) };
+        if roots.is_empty() {
+            roots = self.roots(&inside, &inside);
+        }
+        roots.into_iter().map(|root| self.found[root].clone()).collect()
     }
 
-    fn roots<'r>(&self, among: &[&'r Resource]) -> Vec<&'r Resource> {
-        let is_applied =
-            |one: &Resource| self.found.iter().any(|other| other.origin != one.origin && applies(other, one) && !applies(one, other));
-        among.iter().copied().filter(|one| !is_applied(one)).collect()
+    /// Those of the first that none of the others applies.
+    fn roots(&self, among: &[usize], others: &[usize]) -> Vec<usize> {
+        let applies = |one: usize, other: usize| self.takes[one].iter().any(|taken| taken.holds(file(&self.found[other])));
+        let is_applied = |one: usize| others.iter().any(|&other| other != one && applies(other, one) && !applies(one, other));
+        among.iter().copied().filter(|one| !is_applied(*one)).collect()
     }
+}
+
+/// What an Application takes its objects from.
+#[derive(Debug)]
+enum Taken {
+    /// Files of a folder; with `true` those below it too.
+    Folder(String, bool),
+    /// Files below a folder, and none that stand in it.
+    Below(String),
+    /// What a kustomization leads to.
+    Files(BTreeSet<String>),
+}
+
+impl Taken {
+    fn holds(&self, file: &str) -> bool {
+        match self {
+            Self::Folder(path, recurse) => folder(file) == path || *recurse && is_inside(file, path),
+            Self::Below(path) => is_inside(file, path) && folder(file) != path,
+            Self::Files(files) => files.contains(file),
+        }
+    }
+}
+
+/// Files that the kustomization of a folder leads to; none where the folder has none.
+fn led_to(files: &Exported, path: &str) -> Option<BTreeSet<String>> {
+    let kustomization = |folder: &str| KUSTOMIZATION_FILES.iter().filter_map(|name| join(folder, name)).find(|file| files.has(file));
+    kustomization(path)?;
+    let (mut found, mut seen, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![path.to_owned()]);
+    while let Some(path) = open.pop() {
+        if files.has(&path) {
+            found.insert(path);
+        } else if let Some(file) = kustomization(&path).filter(|_| seen.insert(path.clone())) {
+            open.extend(leads(files, &file));
+        }
+    }
+    Some(found)
 }
 
 fn file(resource: &Resource) -> &str {
@@ -86,18 +131,40 @@ fn folder(file: &str) -> &str {
     file.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// Folders that an Application takes its objects from, and whether those below count too. Of an ApplicationSet: of its generators'
-/// patterns what stands before the first `*`.
-fn sources(resource: &Resource) -> Vec<(String, bool)> {
+/// A folder that an Application takes its objects from.
+struct Source {
+    path: String,
+    /// What its source asks of plain files, which then are taken even where a kustomization stands.
+    directory: Option<Value>,
+    /// Its folders are sources of their own, as a set has them.
+    is_pattern: bool,
+}
+
+impl Source {
+    fn taken(self, files: &Exported) -> Taken {
+        if self.is_pattern {
+            return Taken::Below(self.path);
+        }
+        if let Some(asked) = self.directory {
+            return Taken::Folder(self.path, asked.get("recurse") == Some(&Value::Bool(true)));
+        }
+        if join(&self.path, "Chart.yaml").is_some_and(|chart| files.has(&chart)) {
+            return Taken::Folder(join(&self.path, "templates").unwrap_or_default(), true);
+        }
+        led_to(files, &self.path).map_or(Taken::Folder(self.path, false), Taken::Files)
+    }
+}
+
+/// Folders that an Application takes its objects from. Of an ApplicationSet: of its generators' patterns what stands before the first `*`.
+fn sources(resource: &Resource) -> Vec<Source> {
     let spec = resource.value.get("spec").cloned().unwrap_or_default();
-    let of = |spec: &Value| -> Vec<(String, bool)> {
+    let of = |spec: &Value| -> Vec<Source> {
         let several = spec.get("sources").and_then(Value::as_array).cloned();
         let all = several.unwrap_or_else(|| spec.get("source").cloned().into_iter().collect());
         all.iter()
             .filter_map(|source| {
                 let path = source.get("path").and_then(Value::as_str)?;
-                let recurse = source.pointer("/directory/recurse") == Some(&Value::Bool(true));
-                Some((join("", path)?, recurse))
+                Some(Source { path: join("", path)?, directory: source.get("directory").cloned(), is_pattern: false })
             })
             .collect()
     };
@@ -113,21 +180,10 @@ fn sources(resource: &Resource) -> Vec<(String, bool)> {
         for pattern in generator.pointer("/git/directories").and_then(Value::as_array).into_iter().flatten() {
             let path = pattern.get("path").and_then(Value::as_str).filter(|path| path.contains('*') && pattern.get("exclude").is_none());
             let fixed = path.and_then(|path| path.split_once('*')).map(|(fixed, _)| fixed.trim_end_matches('/').to_owned());
-            found.extend(fixed.map(|fixed| (fixed, true)));
+            found.extend(fixed.map(|path| Source { path, directory: None, is_pattern: true }));
         }
     }
     found
-}
-
-/// Whether one Application takes the file of another one.
-fn applies(one: &Resource, other: &Resource) -> bool {
-    let file = file(other);
-    sources(one).into_iter().any(|(path, recurse)| {
-        // A folder that is rendered may take what stands below it; plain files do not.
-        folder(file) == path
-            || recurse && is_inside(file, &path) && folder(file) != path
-            || file.strip_prefix(&path).is_some_and(|rest| rest.starts_with("/templates/"))
-    })
 }
 
 /// The roots at a path (a folder or a file), or the one that the environment names.
@@ -146,9 +202,10 @@ pub(crate) fn roots(
     };
     if let Some(root) = &argocd.root {
         let given = given(root, &home, sources)?;
-        return Ok(Roots { home, given: Some(given), objects: Vec::new() });
+        return Ok(Roots { home, given: Some(given), objects: Vec::new(), problems: Vec::new(), unknowns: Vec::new() });
     }
-    let mut objects = rendered(path, sources, renderer).unwrap_or_else(|| applications.roots_in(path));
+    let Rendered { objects, problems, unknowns } = rendered(path, applications, sources, renderer);
+    let mut objects = if objects.is_empty() { applications.roots_in(path) } else { objects };
     let mut urls = Vec::new();
     let mut references = Vec::new();
     for object in &mut objects {
@@ -166,7 +223,7 @@ pub(crate) fn roots(
         }
     }
     sources.set_urls(urls, references);
-    Ok(Roots { home, given: None, objects })
+    Ok(Roots { home, given: None, objects, problems, unknowns })
 }
 
 /// URL, revision and path of all that an object takes from repositories.
@@ -194,20 +251,57 @@ fn repositories(object: &Resource) -> Vec<(String, String, String)> {
     found
 }
 
-/// The Applications of a folder that is a kustomization; none where it is not, or cannot be rendered with what is at hand.
-fn rendered(path: &str, sources: &Sources, renderer: &Renderer) -> Option<Vec<Resource>> {
+/// What the kustomization of an entry point gives.
+#[derive(Default)]
+struct Rendered {
+    objects: Vec<Resource>,
+    problems: Vec<Problem>,
+    unknowns: Vec<Unknown>,
+}
+
+/// The Applications of a folder that is a kustomization; nothing where it is none, or leads to no Application.
+fn rendered(path: &str, applications: &Applications, sources: &Sources, renderer: &Renderer) -> Rendered {
     let exported = sources.exported();
-    let root = exported.root().ok()?;
-    crate::render::kustomization_file(&root.join(path))?;
+    let mut told = Rendered::default();
+    let (Some(led), Ok(root)) = (led_to(exported, path), exported.root()) else { return told };
     let spec = Spec { path: path.to_owned(), ..Spec::default() };
     let request = Request { root: root.to_owned(), content: exported.content.clone(), spec, keys: None };
+    let node = || format!("entry point {}", if path.is_empty() { "." } else { path });
+    let needs = |needs: String| Unknown { node: node(), needs, origin: None };
+    told.objects = match renderer.render(&request) {
+        Ok(rendered) => rendered.resources,
+        Err(RenderError::Lacking { what }) => {
+            told.unknowns.push(needs(what));
+            Vec::new()
+        }
+        Err(RenderError::Inflates { file, chart, known }) => {
+            told.unknowns.push(needs(format!("chart {chart}, which {file} takes in")));
+            known
+        }
+        // What is broken here matters where Argo CD starts from it.
+        Err(error) if applications.found.iter().any(|resource| led.contains(file(resource))) => {
+            told.problems.push(broken(&node(), &error));
+            if let RenderError::Missing { known, .. } = error { known } else { Vec::new() }
+        }
+        Err(_) => Vec::new(),
+    };
+    told.objects.retain(|object| is_application(object) || is_application_set(object));
     let origins = super::origins::Origins::index(root, &exported.files);
-    let mut found = renderer.render(&request).ok()?.resources;
-    found.retain(|object| is_application(object) || is_application_set(object));
-    for object in &mut found {
+    for object in &mut told.objects {
         object.origin = object.origin.take().or_else(|| origins.find(object, path));
     }
-    (!found.is_empty()).then_some(found)
+    told
+}
+
+fn broken(node: &str, error: &RenderError) -> Problem {
+    let (rule, origin) = match error {
+        RenderError::Yaml { path, error, .. } => ("yaml-invalid", Some(Origin { file: path.clone(), line: error.line })),
+        RenderError::Missing { files, .. } => ("render-failed", files.first().map(|file| file.origin.clone())),
+        RenderError::NoManifest { path, line, .. } => ("render-failed", Some(Origin { file: path.clone(), line: *line })),
+        RenderError::NoProgram { .. } => ("program-missing", None),
+        _ => ("render-failed", None),
+    };
+    Problem { rule, ..Problem::blocks("render-failed", format!("{node}: {error}")).at(origin) }
 }
 
 /// The root that something outside Git makes.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod argo;
 mod charts;
 mod sets;
 mod sources;

@@ -2,7 +2,7 @@
 //! plain files, kustomize, or a Helm chart that stands in Git.
 
 use super::native::{is_yaml, join, kustomization_file};
-use super::{RenderError, Renderer, Request, yaml_error};
+use super::{RenderError, Renderer, Request, helm, inflate, yaml_error};
 use crate::layers::argo::{Directory, Kustomize, Source};
 use crate::layers::flux::Spec;
 use crate::manifest::Resource;
@@ -90,7 +90,7 @@ impl Renderer {
             several => return Err(RenderError::Tool { message: format!("its source names several tools: {}", several.join(", ")) }),
         };
         let part = Part { source, ..part.clone() };
-        match tool {
+        let rendered = match tool {
             "helm" => self.helm(&part, &path),
             "kustomize" => self.kustomized(&part, &path),
             "plugin" => {
@@ -98,7 +98,11 @@ impl Renderer {
                 Err(RenderError::Lacking { what: format!("what its plugin {name} renders") })
             }
             _ => directory(&part.root, &path, part.source.directory.as_ref().unwrap_or(&Directory::default())),
-        }
+        };
+        rendered.map(|mut objects| {
+            objects.iter_mut().for_each(name_of_its_own);
+            objects
+        })
     }
 
     /// Objects of a chart in Git, without the release's namespace. Origins are paths from the root.
@@ -136,6 +140,29 @@ impl Renderer {
         let request = Request { root: part.root.clone(), content: part.content.clone(), spec, keys: None };
         self.build(&request, path, &more)
     }
+}
+
+/// Names of the charts that what is rendered from a folder takes from elsewhere: those that its chart depends on, those that its
+/// kustomization takes in.
+pub(crate) fn charts(root: &Path, path: &str) -> Vec<String> {
+    let Some(path) = join("", path) else { return Vec::new() };
+    if root.join(&path).join("Chart.yaml").is_file() {
+        return helm::dependencies(root, &path);
+    }
+    inflate::charts(root, &path).into_iter().map(|chart| chart.name).collect()
+}
+
+/// A name for an object that gets one only when it is applied (`generateName`): it is shown with `*` for the rest.
+fn name_of_its_own(object: &mut Resource) {
+    let begin = object.text("/metadata/generateName").to_owned();
+    if object.name().is_empty() && !begin.is_empty() {
+        object.value["metadata"]["name"] = format!("{begin}*").into();
+    }
+}
+
+/// Whether an object has a name, or a beginning of one.
+pub(super) fn is_named(object: &Resource) -> bool {
+    !object.name().is_empty() || !object.text("/metadata/generateName").is_empty()
 }
 
 /// The source with what `.argocd-source.yaml` and `.argocd-source-NAME.yaml` in its folder change.
@@ -228,7 +255,7 @@ fn read(file: &str, text: &str, found: &mut Vec<Resource>) -> Result<(), RenderE
             let items = document.value.get("items").filter(|_| is_list).and_then(Value::as_array).cloned();
             for value in items.unwrap_or_else(|| vec![document.value]) {
                 let resource = Resource { value, origin: Some(origin.clone()) };
-                if !resource.kind().is_empty() && !resource.api_version().is_empty() && !resource.name().is_empty() {
+                if !resource.kind().is_empty() && !resource.api_version().is_empty() && is_named(&resource) {
                     found.push(resource);
                 }
             }
@@ -283,6 +310,14 @@ mod tests {
             json!({"name": "nginx", "newName": "registry:5000/nginx", "digest": "sha256:ab"})
         );
         assert_eq!(image("a/b=c/d:2"), json!({"name": "a/b", "newName": "c/d", "newTag": "2"}));
+    }
+
+    #[test]
+    fn an_object_whose_name_is_made_later_is_kept() {
+        let mut found = Vec::new();
+        read("a.yaml", "apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: migrate-}\n", &mut found).expect("read");
+        found.iter_mut().for_each(name_of_its_own);
+        assert_eq!(found.iter().map(Resource::name).collect::<Vec<_>>(), ["migrate-*"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Charts that stand in Git, by `helm template` as argo-cd calls it (`util/helm/cmd.go`). Nothing is fetched: a chart whose dependencies
 //! are not beside it is not rendered.
 
-use super::argo::Part;
+use super::argo::{Part, is_named};
 use super::cache::Cache;
 use super::native::{is_yaml, join};
 use super::{RenderError, Renderer, mirror, program, yaml_error};
@@ -234,6 +234,17 @@ fn near(part: &Part, path: &str) -> Result<BTreeMap<String, String>, RenderError
     Ok(found)
 }
 
+/// Names of the charts that a chart depends on.
+pub(super) fn dependencies(root: &Path, path: &str) -> Vec<String> {
+    let read = |file: &&str| fs::read_to_string(root.join(path).join(file)).ok();
+    let values = ["Chart.yaml", "requirements.yaml"].iter().filter_map(read).flat_map(|text| documents(&text).unwrap_or_default());
+    let names = |value: Value| -> Vec<String> {
+        let dependencies = value.get("dependencies").and_then(Value::as_array).into_iter().flatten();
+        dependencies.filter_map(|dependency| dependency.get("name")?.as_str()).map(str::to_owned).collect()
+    };
+    values.flat_map(|document| names(document.value)).collect()
+}
+
 fn is_beside(charts: &Path, name: &str) -> bool {
     let entries = fs::read_dir(charts).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).any(|file| {
@@ -257,7 +268,7 @@ fn resources(text: &str, root: &Path, path: &str) -> Result<Vec<Resource>, Rende
             let items = document.value.get("items").filter(|_| is_list).and_then(Value::as_array).cloned();
             for value in items.unwrap_or_else(|| vec![document.value]) {
                 let mut resource = Resource { value, origin: None };
-                if !resource.kind().is_empty() && !resource.name().is_empty() {
+                if !resource.kind().is_empty() && is_named(&resource) {
                     resource.origin = template.and_then(|template| origin(&resource, root, &join(path, template)?));
                     found.push(resource);
                 }

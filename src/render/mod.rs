@@ -9,6 +9,7 @@ mod bases;
 mod cache;
 pub mod envsubst;
 mod helm;
+mod inflate;
 mod keyring;
 mod kustomization;
 mod mirror;
@@ -106,6 +107,16 @@ pub enum RenderError {
     Lacking {
         /// What.
         what: String,
+    },
+    /// Kustomizations take in charts, which only a kustomize that may call helm does.
+    #[error("{file} takes in chart {chart} (helmCharts), which kustomize-controller does not do: use a HelmRelease")]
+    Inflates {
+        /// The first such kustomization.
+        file: String,
+        /// Its charts.
+        chart: String,
+        /// What there is beside them.
+        known: Vec<Resource>,
     },
     /// A program is not installed.
     #[error("{name} is needed and was found neither on PATH nor among the sandbox's components")]
@@ -296,13 +307,16 @@ impl Renderer {
             text
         } else {
             let files = missing::find(&request.root, path);
-            let key = key.map(|key| if files.is_empty() { key } else { format!("{key}-known") });
-            if let Some(text) = cached(&key).filter(|_| !files.is_empty()) {
-                return Err(RenderError::Missing { known: missing::known(built(&text)?), files });
+            let charts = inflate::charts(&request.root, path);
+            let is_less = !files.is_empty() || !charts.is_empty();
+            let key = key.map(|key| if is_less { format!("{key}-known") } else { key });
+            if let Some(text) = cached(&key).filter(|_| is_less) {
+                return Err(lessened(missing::known(built(&text)?), files, &charts));
             }
             let merged = Self::merged(request, path, own, changed, more)?;
             let mut remotes = Remotes::find(&request.root, path, &self.bases, merged.as_ref())?;
             missing::leave_out(&request.root, path, &files, merged.as_ref(), &mut remotes.files);
+            inflate::leave_out(&request.root, path, &charts, merged.as_ref(), &mut remotes.files);
             let output = if merged.is_some() || sources.is_some() || !remotes.is_empty() {
                 let mirror = self.mirror(request, path, own, Inputs { merged, sources, remotes })?;
                 let output = self.run(&mirror.join(path), &[&mirror, &request.root]);
@@ -317,14 +331,14 @@ impl Renderer {
             let output = output.or_else(|error| match invalid() {
                 Some(invalid) => Err(invalid),
                 // What is left may be nothing that kustomize takes.
-                None if !files.is_empty() => Ok(String::new()),
+                None if is_less => Ok(String::new()),
                 None => Err(error),
             })?;
             if let Some((cache, key)) = cache.zip(key.as_ref()) {
                 cache.put(key, &output);
             }
-            if !files.is_empty() {
-                return Err(RenderError::Missing { known: missing::known(built(&output)?), files });
+            if is_less {
+                return Err(lessened(missing::known(built(&output)?), files, &charts));
             }
             output
         };
@@ -413,6 +427,15 @@ struct Inputs<'k> {
     merged: Option<Value>,
     sources: Option<(&'k Keys, sops::Sources)>,
     remotes: Remotes,
+}
+
+/// What is known without files that are not there, or without charts.
+fn lessened(known: Vec<Resource>, files: Vec<MissingFile>, charts: &[inflate::Chart]) -> RenderError {
+    let names: Vec<String> = charts.iter().map(ToString::to_string).collect();
+    match charts.first() {
+        Some(first) if files.is_empty() => RenderError::Inflates { file: first.file.clone(), chart: names.join(", chart "), known },
+        _ => RenderError::Missing { known, files },
+    }
 }
 
 /// Objects of kustomize's output.

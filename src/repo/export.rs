@@ -199,6 +199,11 @@ impl Exported {
         }
     }
 
+    /// Whether there is such a file.
+    pub fn has(&self, path: &str) -> bool {
+        self.files.binary_search_by(|file| file.as_str().cmp(path)).is_ok()
+    }
+
     /// Whether a path is a folder with files below it; the root is one.
     pub fn has_folder(&self, path: &str) -> bool {
         let start = self.files.partition_point(|file| file.as_str() < path);

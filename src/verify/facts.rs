@@ -5,6 +5,7 @@ use super::{Subject, charts, objects, rules};
 use crate::environment::Environment;
 use crate::health::is_own_group;
 use crate::layers::LayerId;
+use crate::layers::argo::is_application;
 use crate::layers::flux::{Layer, is_installed};
 use crate::layers::operator::is_resource_set;
 use crate::layers::scope::Scopes;
@@ -42,9 +43,9 @@ pub(crate) struct Provider<'a> {
 }
 
 impl Provider<'_> {
-    /// Whether it is the definition itself, which is applied before everything else of its layer.
+    /// Whether it is the definition itself, which is applied before everything else of its layer; Argo CD does so with those of charts too.
     pub(crate) fn is_definition(&self) -> bool {
-        self.object.kind() == "CustomResourceDefinition"
+        self.object.kind() == "CustomResourceDefinition" || is_application(self.object)
     }
 
     /// As in messages.
@@ -67,6 +68,7 @@ impl<'a> Facts<'a> {
         }
         facts.given = facts.given_by_eks();
         facts.kinds = facts.providers();
+        facts.given_by_argo();
         facts.namespaces = facts.namespaces();
         facts.start = start(&facts);
         facts
@@ -208,6 +210,20 @@ impl<'a> Facts<'a> {
         is_own_group(group) || group.ends_with(".fluxcd.io") || group == "fluxcd.controlplane.io" || self.given.contains(group)
     }
 
+    /// Whether Argo CD's own installation brings a kind. Other tools of the Argo project have kinds of that group too.
+    pub(crate) fn is_of_argo(&self, group: &str, kind: &str) -> bool {
+        group == "argoproj.io"
+            && ["Application", "ApplicationSet", "AppProject"].contains(&kind)
+            && self.subject.reading.layers.iter().all(|read| read.layer.spec.application.is_some())
+    }
+
+    /// Nobody waits for those, although Argo CD may install itself again.
+    fn given_by_argo(&mut self) {
+        let mut kinds = std::mem::take(&mut self.kinds);
+        kinds.retain(|(group, kind), _| !self.is_of_argo(group, kind));
+        self.kinds = kinds;
+    }
+
     /// Groups that come with an EKS cluster: always, by Auto Mode, by its add-ons, by its ACK capability.
     fn given_by_eks(&self) -> BTreeSet<&'a str> {
         let all = || self.objects().map(|(_, object)| object).chain(&self.subject.reading.infrastructure);
@@ -268,6 +284,14 @@ impl<'a> Facts<'a> {
                 found.entry(kind.clone()).or_default().push(Provider { layer, object: release });
             }
         }
+        for (layer, own, _) in self.layers() {
+            let charts = own.spec.application.iter().flat_map(|application| &application.charts);
+            for (chart, kind) in charts.flat_map(|chart| used.iter().map(move |kind| (chart, kind))) {
+                if charts::brings(chart, &kind.0) {
+                    found.entry(kind.clone()).or_default().push(Provider { layer, object: &own.declaration });
+                }
+            }
+        }
         found
     }
 
@@ -289,6 +313,12 @@ impl<'a> Facts<'a> {
                 found.entry(object.name()).or_default().push(layer);
             } else if is_installed(object) && object.value.pointer("/spec/install/createNamespace") == Some(&Value::Bool(true)) {
                 found.entry(objects::target(object).unwrap_or_default()).or_default().push(layer);
+            }
+        }
+        for (layer, own, _) in self.layers() {
+            let application = own.spec.application.as_ref().filter(|application| application.creates_namespace);
+            if let Some(application) = application.filter(|application| !application.namespace.is_empty()) {
+                found.entry(&application.namespace).or_default().push(layer);
             }
         }
         found

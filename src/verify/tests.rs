@@ -819,6 +819,139 @@ fn waves_of_applications_without_a_health_check() {
     );
 }
 
+/// An Application of `apps/NAME`; `more` is added to its spec.
+fn application(name: &str, wave: &str, more: &str) -> String {
+    object(
+        "argoproj.io/v1alpha1",
+        "Application",
+        &format!("{{name: {name}, namespace: argocd, annotations: {{argocd.argoproj.io/sync-wave: \"{wave}\"}}}}"),
+        &format!(
+            "spec:\n  source: {{repoURL: 'https://example.com/fleet', path: apps/{name}}}\n  destination: {{name: in-cluster, namespace: {name}}}\n{more}"
+        ),
+    )
+}
+
+/// Reads files as a repository of Argo CD.
+fn of_argo(files: &[(String, String)]) -> Verification {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    git2::Repository::init(folder.path()).unwrap();
+    verified(folder.path(), "").1
+}
+
+const AUTOMATED: &str = "  syncPolicy: {automated: {prune: true}, syncOptions: [CreateNamespace=true]}\n";
+
+#[test]
+fn applications_sync_and_prune_by_themselves_or_are_told() {
+    let map = object("v1", "ConfigMap", "{name: m}", "");
+    let found = of_argo(&[
+        ("root.yaml".to_owned(), application("root", "0", AUTOMATED)),
+        file("root/a.yaml", &application("a", "0", "")),
+        file("root/b.yaml", &application("b", "0", "  syncPolicy: {automated: {}, syncOptions: [CreateNamespace=true]}\n")),
+        file("root/c.yaml", &application("c", "0", AUTOMATED)),
+        file("a/a.yaml", &map),
+        file("b/a.yaml", &map),
+        file("c/a.yaml", &map),
+    ]);
+    assert_eq!(lines(&found, "sync-missing"), ["Blocks apps/root/a.yaml:2 layer argocd/a: has no spec.syncPolicy.automated"]);
+    assert_eq!(lines(&found, "prune-missing"), ["Differs apps/root/b.yaml:2 layer argocd/b: spec.syncPolicy.automated.prune is off"]);
+    // Without CreateNamespace=true, nothing makes that of `a`.
+    assert_eq!(
+        lines(&found, "namespace-missing"),
+        ["Blocks apps/a/a.yaml:2 ConfigMap a/m: nothing makes Namespace a, which 1 object stands in"]
+    );
+    assert_eq!(lines(&found, "kind-from-nowhere"), Vec::<String>::new());
+}
+
+#[test]
+fn a_progressive_sync_that_leaves_an_application_out() {
+    let set = "apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {name: set, namespace: argocd}\nspec:\n  generators: [{list: {elements: [{app: a, env: dev}, {app: b, env: none}]}}]\n  strategy: {type: RollingSync, rollingSync: {steps: [{matchExpressions: [{key: env, operator: In, values: [dev]}]}]}}\n  template:\n    metadata: {name: '{{app}}', labels: {env: '{{env}}'}}\n    spec: {source: {repoURL: 'https://example.com/fleet', path: apps/a}, destination: {name: in-cluster, namespace: default}}\n";
+    let found = of_argo(&[("root/set.yaml".to_owned(), set.to_owned()), file("a/a.yaml", &object("v1", "ConfigMap", "{name: m}", ""))]);
+    assert_eq!(
+        lines(&found, "sync-missing"),
+        ["Blocks root/set.yaml:1 layer argocd/b: no step of the progressive sync of ApplicationSet argocd/set takes it"]
+    );
+}
+
+#[test]
+fn charts_of_applications_bring_kinds_and_argo_cd_waits_for_what_it_syncs() {
+    let issuer = "  source: {repoURL: 'https://charts.jetstack.io', chart: cert-manager, targetRevision: v1.15.0}";
+    let chart = application("cert-manager", "0", AUTOMATED)
+        .replace("  source: {repoURL: 'https://example.com/fleet', path: apps/cert-manager}", issuer);
+    let deployment = workload("Deployment", "d", "a/b:1");
+    let found = of_argo(&[
+        ("root.yaml".to_owned(), application("root", "0", AUTOMATED)),
+        file("root/a.yaml", &chart),
+        file(
+            "root/b.yaml",
+            &(application("umbrella", "0", AUTOMATED) + &application("issuers", "1", AUTOMATED) + &application("later", "2", AUTOMATED)),
+        ),
+        file(
+            "umbrella/Chart.yaml",
+            "apiVersion: v2\nname: umbrella\nversion: 0.0.0\ndependencies: [{name: keda, version: 2.0.0, repository: 'https://charts.example.com'}]\n",
+        ),
+        file("issuers/a.yaml", &(ISSUER.to_owned() + &object("keda.sh/v1alpha1", "ScaledObject", "{name: s}", "") + &deployment)),
+        file("later/a.yaml", &object("v1", "ConfigMap", "{name: m}", "")),
+    ]);
+    for rule in ["kind-from-nowhere", "wait-missing", "prune-missing", "namespace-missing", "definition-too-late"] {
+        assert_eq!(lines(&found, rule), Vec::<String>::new(), "{rule}");
+    }
+}
+
+#[test]
+fn waves_of_applications_are_those_of_one_parent_and_the_check_may_stand_in_values() {
+    let map = object("v1", "ConfigMap", "{name: m}", "");
+    let files = |one: &str, other: &str, more: &str| {
+        vec![
+            ("roots.yaml".to_owned(), application("one", "0", AUTOMATED) + &application("two", "0", AUTOMATED)),
+            file("one/a.yaml", &(application("a", "1", AUTOMATED) + one)),
+            file("two/b.yaml", &(application("b", "2", AUTOMATED) + other)),
+            file("two/more.yaml", more),
+            file("a/a.yaml", &map),
+            file("b/a.yaml", &map),
+            file("c/a.yaml", &map),
+        ]
+    };
+    let rule = "argo-app-health";
+    assert_eq!(lines(&of_argo(&files("", "", "")), rule), Vec::<String>::new());
+    let later = application("c", "3", AUTOMATED);
+    let told = "apps/two/b.yaml:2 Application argocd/b: sync waves 2, 3 order Applications, but nothing tells Argo CD how healthy one is";
+    assert_eq!(lines(&of_argo(&files("", &later, "")), rule), [format!("Blocks {told}")]);
+    let argo = |values: &str| {
+        application("argo-cd", "2", AUTOMATED).replace(
+            "source: {repoURL: 'https://example.com/fleet', path: apps/argo-cd}",
+            &format!("source: {{repoURL: 'https://argoproj.github.io/argo-helm', chart: argo-cd, targetRevision: 7.0.0{values}}}"),
+        )
+    };
+    let check = ", helm: {valuesObject: {configs: {cm: {resource.customizations.health.argoproj.io_Application: 'return {}'}}}}";
+    assert_eq!(lines(&of_argo(&files("", &later, &argo(check))), rule), Vec::<String>::new());
+    let unread = lines(&of_argo(&files("", &later, &argo(""))), rule);
+    let told = told.replace("b.yaml:2 Application argocd/b", "more.yaml:2 Application argocd/argo-cd");
+    assert_eq!(unread, [format!("Risk {told}, unless the values of Argo CD's chart do, which are not read here")]);
+}
+
+#[test]
+fn a_wave_behind_a_set_does_not_wait_for_its_applications() {
+    let set = "apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {name: set, namespace: argocd, annotations: {argocd.argoproj.io/sync-wave: '1'}}\nspec:\n  generators: [{list: {elements: [{app: a}]}}]\n  template:\n    metadata: {name: '{{app}}'}\n    spec: {source: {repoURL: 'https://example.com/fleet', path: apps/a}, destination: {name: in-cluster, namespace: default}}\n";
+    let found = of_argo(&[
+        ("root.yaml".to_owned(), application("root", "0", AUTOMATED)),
+        file("root/set.yaml", set),
+        file("root/b.yaml", &application("b", "2", AUTOMATED)),
+        file("a/a.yaml", &object("v1", "ConfigMap", "{name: m}", "")),
+        file("b/a.yaml", &object("v1", "ConfigMap", "{name: m}", "")),
+    ]);
+    assert_eq!(
+        lines(&found, "argo-app-health"),
+        [
+            "Risk apps/root/set.yaml:1 ApplicationSet argocd/set: its sync wave 1 is before sync wave 2 of Application argocd/b, but Argo CD waits only until the set has made its Applications, not until these are healthy"
+        ]
+    );
+}
+
 #[test]
 fn what_is_accepted_is_counted_and_never_hidden() {
     let image = |annotation: &str| {

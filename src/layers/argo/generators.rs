@@ -1,9 +1,9 @@
 //! Generators of an ApplicationSet: each gives sets of parameters (argo-cd `applicationset/generators`).
 
 use crate::layers::template::functions::normalized;
+use crate::layers::template::printed;
 use crate::layers::template::{Style, TemplateError, fill, fill_text};
-use crate::manifest::merge;
-use crate::manifest::yaml::documents;
+use crate::manifest::yaml::{SyntaxError, chunks, documents, substituted};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -90,27 +90,31 @@ impl Generators<'_> {
     fn list(&self, given: &Value) -> Result<Vec<Parameters>, Fault> {
         let mut elements: Vec<Value> = given.get("elements").and_then(Value::as_array).cloned().unwrap_or_default();
         if let Some(text) = given.get("elementsYaml").and_then(Value::as_str).filter(|text| !text.trim().is_empty()) {
-            let found = documents(text).map_err(|error| Fault::Wrong(format!("list.elementsYaml: {}", error.message)))?;
-            elements.extend(found.into_iter().next().and_then(|document| document.value.as_array().cloned()).unwrap_or_default());
+            let found = first(text).map_err(|error| Fault::Wrong(format!("list.elementsYaml: {}", error.message)))?;
+            elements.extend(found.as_array().cloned().unwrap_or_default());
         }
         elements
             .into_iter()
             .map(|element| {
                 let Value::Object(map) = element else { return Err(Fault::Wrong("list: an element is no map".to_owned())) };
                 if self.is_go() {
-                    return Ok(map);
+                    return Ok(map.into_iter().map(|(key, value)| (key, as_floats(value))).collect());
                 }
-                // Without Go templates a parameter is a text; `values` is the only map.
+                // Without Go templates a parameter is a text; `values` is the only map (list.go).
                 let mut parameters = Map::new();
+                let mut add = |name: String, value: Value| match value {
+                    Value::String(_) => {
+                        parameters.insert(name, value);
+                        Ok(())
+                    }
+                    _ => Err(Fault::Wrong(format!("list: {name} is no text; quote it, or set goTemplate: true"))),
+                };
                 for (key, value) in map {
                     match value {
                         Value::Object(values) if key == "values" => {
-                            parameters.extend(values.into_iter().map(|(name, value)| (format!("values.{name}"), value)));
+                            values.into_iter().try_for_each(|(name, value)| add(format!("values.{name}"), value))?;
                         }
-                        Value::Object(_) | Value::Array(_) => {
-                            return Err(Fault::Wrong(format!("list: {key} is no text; set goTemplate: true")));
-                        }
-                        value => drop(parameters.insert(key, value)),
+                        value => add(key, value)?,
                     }
                 }
                 Ok(parameters)
@@ -121,24 +125,30 @@ impl Generators<'_> {
     fn git(&mut self, given: &Value) -> Result<Vec<Parameters>, Fault> {
         let text = |key: &str| given.get(key).and_then(Value::as_str).unwrap_or_default();
         let (url, revision, prefix) = (text("repoURL"), text("revision"), text("pathParamPrefix"));
-        let files =
-            self.repositories.files(url, revision).map_err(|why| Fault::Unknown(format!("the files of {url} (generator git): {why}")))?;
         let asked = |key: &str| -> Vec<(String, bool)> {
             let list = given.get(key).and_then(Value::as_array).into_iter().flatten();
             list.map(|one| {
                 let path = one.get("path").and_then(Value::as_str).unwrap_or_default();
-                (path.trim_start_matches("./").to_owned(), one.get("exclude").and_then(Value::as_bool).unwrap_or(false))
+                (path.to_owned(), one.get("exclude").and_then(Value::as_bool).unwrap_or(false))
             })
             .collect()
         };
+        // Where both are asked for, directories alone count (git.go, GenerateParams).
         let (folders, documents) = (asked("directories"), asked("files"));
+        let documents = if folders.is_empty() { documents } else { Vec::new() };
+        if folders.is_empty() && documents.is_empty() {
+            return Err(Fault::Wrong("git: asks for neither directories nor files".to_owned()));
+        }
+        let files =
+            self.repositories.files(url, revision).map_err(|why| Fault::Unknown(format!("the files of {url} (generator git): {why}")))?;
         let mut found = Vec::new();
         for folder in folders_of(&files).into_iter().filter(|folder| wanted(folder, &folders, false)) {
             found.push(self.with_path(Map::new(), folder, None, prefix));
         }
         for file in files.iter().filter(|file| wanted(file, &documents, true)) {
             let content = self.repositories.text(url, revision, file).unwrap_or_default();
-            let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
+            // A file of the root is in `.` (Go's path.Dir).
+            let (folder, name) = file.rsplit_once('/').unwrap_or((".", file));
             for content in contents(file, &content)? {
                 let content = if self.is_go() { content } else { flat(content) };
                 found.push(self.with_path(content, folder, Some(name), prefix));
@@ -191,17 +201,24 @@ impl Generators<'_> {
         parameters
     }
 
-    /// Each of the first with each of the second, which may use the parameters of the first.
+    /// Each of the first with each of the second, which may use the parameters of the first. Where both give a parameter, the first one's
+    /// counts; without Go templates they must agree (matrix.go, utils/map.go).
     fn matrix(&mut self, given: &Value, depth: usize) -> Result<Vec<Parameters>, Fault> {
         let Some([first, second]) = given.get("generators").and_then(Value::as_array).map(Vec::as_slice) else {
             return Err(Fault::Wrong("matrix: takes two generators".to_owned()));
         };
         let mut found = Vec::new();
         for (one, _) in self.run(first, depth + 1)? {
-            for (other, _) in self.run(&self.interpolated(second, &one)?, depth + 1)? {
-                let mut both = Value::Object(one.clone());
-                merge(&mut both, Value::Object(other));
-                found.extend(both.as_object().cloned());
+            for (mut other, _) in self.run(&self.interpolated(second, &one)?, depth + 1)? {
+                if self.is_go() {
+                    overridden(&mut other, &one);
+                } else if let Some((key, value)) = one.iter().find(|(key, value)| other.get(*key).is_some_and(|own| own != *value)) {
+                    let own = printed(&other[key]);
+                    return Err(Fault::Wrong(format!("matrix: {key} is {} in one generator and {own} in the other", printed(value))));
+                } else {
+                    other.extend(one.clone());
+                }
+                found.push(other);
             }
         }
         Ok(found)
@@ -232,21 +249,26 @@ impl Generators<'_> {
         if others.is_empty() || keys.is_empty() {
             return Err(Fault::Wrong("merge: takes two generators or more, and mergeKeys".to_owned()));
         }
-        let key_of = |parameters: &Parameters| -> Vec<Option<Value>> { keys.iter().map(|key| lookup(parameters, key)).collect() };
-        let mut found: Vec<Parameters> = self.run(first, depth + 1)?.into_iter().map(|(parameters, _)| parameters).collect();
-        let mut seen = BTreeSet::new();
-        for parameters in &found {
-            if !seen.insert(json!(key_of(parameters)).to_string()) {
-                return Err(Fault::Wrong(format!("merge: two sets of the first generator have the same {}", keys.join(", "))));
+        // A key is a name at the top, dots and all: with Go templates `values.app` is none (merge.go, getParamSetsByMergeKey).
+        let key_of = |parameters: &Parameters| json!(keys.iter().map(|key| parameters.get(*key)).collect::<Vec<_>>()).to_string();
+        let is_go = self.is_go();
+        let mut sets = |number: usize, generator: &Value| -> Result<Vec<Parameters>, Fault> {
+            let found: Vec<Parameters> = self.run(generator, depth + 1)?.into_iter().map(|(parameters, _)| parameters).collect();
+            let mut seen = BTreeSet::new();
+            match found.iter().find(|parameters| !seen.insert(key_of(parameters))) {
+                None => Ok(found),
+                Some(twice) if keys.iter().all(|key| !twice.contains_key(*key)) => {
+                    Err(Fault::Wrong(format!("merge: sets of generator {number} have no {}, and so are all the same", keys.join(", "))))
+                }
+                Some(_) => Err(Fault::Wrong(format!("merge: two sets of generator {number} have the same {}", keys.join(", ")))),
             }
-        }
-        for generator in others {
-            for (other, _) in self.run(generator, depth + 1)? {
+        };
+        let mut found = sets(1, first)?;
+        for (at, generator) in others.iter().enumerate() {
+            for other in sets(at + 2, generator)? {
                 let wanted = key_of(&other);
                 for parameters in found.iter_mut().filter(|parameters| key_of(parameters) == wanted) {
-                    let mut both = Value::Object(std::mem::take(parameters));
-                    merge(&mut both, Value::Object(other.clone()));
-                    *parameters = both.as_object().cloned().unwrap_or_default();
+                    if is_go { overridden(parameters, &other) } else { parameters.extend(other.clone()) }
                 }
             }
         }
@@ -254,13 +276,40 @@ impl Generators<'_> {
     }
 }
 
-/// A parameter by its whole name, else by the parts between dots.
-fn lookup(parameters: &Parameters, key: &str) -> Option<Value> {
-    parameters.get(key).cloned().or_else(|| {
-        let mut parts = key.split('.');
-        let first = parameters.get(parts.next()?)?;
-        parts.try_fold(first, |at, part| at.get(part)).cloned()
-    })
+/// Parameters with those of others in their place, but for what is empty there (mergo, `WithOverride`).
+fn overridden(parameters: &mut Parameters, others: &Parameters) {
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Bool(on) => !on,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+    };
+    for (key, other) in others {
+        match (parameters.get_mut(key), other) {
+            (Some(Value::Object(own)), Value::Object(other)) => overridden(own, other),
+            (Some(_), other) if is_empty(other) => {}
+            (Some(own), other) => *own = other.clone(),
+            (None, other) => drop(parameters.insert(key.clone(), other.clone())),
+        }
+    }
+}
+
+/// All numbers as Go's JSON reads them: 64 bits of floating point, whatever they are.
+fn as_floats(value: Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().map_or(Value::Number(number), Value::from),
+        Value::Array(items) => items.into_iter().map(as_floats).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, as_floats(value))).collect(),
+        other => other,
+    }
+}
+
+/// The first document of a text, as sigs.k8s.io/yaml reads it: `yes` is true.
+fn first(text: &str) -> Result<Value, SyntaxError> {
+    let is_something = |chunk: &&str| documents(chunk).map_or(true, |found| !found.is_empty());
+    chunks(text).into_iter().map(|(_, chunk)| chunk).find(is_something).map_or(Ok(Value::Null), substituted)
 }
 
 /// `generator.selector` over the parameters, as over labels.
@@ -294,8 +343,9 @@ fn flat(content: Parameters) -> Parameters {
             Value::Object(map) => map.into_iter().for_each(|(key, value)| add(format!("{name}.{key}"), value, out)),
             Value::Array(items) => items.into_iter().enumerate().for_each(|(at, value)| add(format!("{name}.{at}"), value, out)),
             Value::String(text) => drop(out.insert(name, text.into())),
-            Value::Null => drop(out.insert(name, "".into())),
-            other => drop(out.insert(name, other.to_string().into())),
+            // As Go prints it.
+            Value::Null => drop(out.insert(name, "<nil>".into())),
+            other => drop(out.insert(name, printed(&other).into())),
         }
     }
     let mut out = Map::new();
@@ -305,17 +355,17 @@ fn flat(content: Parameters) -> Parameters {
 
 /// The maps in a file: one, or a list of them.
 fn contents(file: &str, text: &str) -> Result<Vec<Parameters>, Fault> {
-    let found = documents(text).map_err(|error| Fault::Wrong(format!("{file}:{}: is not valid YAML: {}", error.line, error.message)))?;
-    match found.into_iter().next().map(|document| document.value) {
-        Some(Value::Object(map)) => Ok(vec![map]),
-        Some(Value::Array(items)) => items
+    let found = first(text).map_err(|error| Fault::Wrong(format!("{file}:{}: is not valid YAML: {}", error.line, error.message)))?;
+    match as_floats(found) {
+        Value::Object(map) => Ok(vec![map]),
+        Value::Array(items) => items
             .into_iter()
             .map(|item| {
                 if let Value::Object(map) = item { Ok(map) } else { Err(Fault::Wrong(format!("{file}: holds a list of what are no maps"))) }
             })
             .collect(),
-        Some(_) => Err(Fault::Wrong(format!("{file}: holds neither a map nor a list of maps"))),
-        None => Ok(vec![Map::new()]),
+        Value::Null => Ok(vec![Map::new()]),
+        _ => Err(Fault::Wrong(format!("{file}: holds neither a map nor a list of maps"))),
     }
 }
 
@@ -327,25 +377,23 @@ fn folders_of(files: &[String]) -> Vec<&str> {
 
 /// Whether one pattern takes a path and none that excludes does.
 fn wanted(path: &str, patterns: &[(String, bool)], crosses: bool) -> bool {
-    let is_met = |excludes: bool| {
-        patterns.iter().any(|(pattern, out)| *out == excludes && path_matches(pattern.trim_end_matches('/'), path, crosses))
-    };
+    let is_met = |excludes: bool| patterns.iter().any(|(pattern, out)| *out == excludes && path_matches(pattern, path, crosses));
     is_met(false) && !is_met(true)
 }
 
-/// Folders are matched as Go's `path.Match` does it, files as Git's pathspecs, whose `*` crosses `/` and which take all below a folder.
+/// Folders are matched as Go's `path.Match` does it (which knows no `./` and no `/` at the end); files as Git's pathspecs, whose `*` crosses
+/// `/`, for which `**` is no more than `*`, and which take all below a folder (`git ls-files`, gitglossary).
 fn path_matches(pattern: &str, path: &str, crosses: bool) -> bool {
+    let pattern = if crosses { pattern.trim_start_matches("./") } else { pattern };
+    let is_below = || path.strip_prefix(pattern.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'));
     let pattern_chars: Vec<char> = pattern.chars().collect();
-    let is_below = crosses && path.strip_prefix(pattern).is_some_and(|rest| rest.starts_with('/'));
-    is_below || glob(&pattern_chars, &path.chars().collect::<Vec<_>>(), crosses)
+    crosses && is_below() || glob(&pattern_chars, &path.chars().collect::<Vec<_>>(), crosses)
 }
 
 fn glob(pattern: &[char], text: &[char], crosses: bool) -> bool {
     match pattern {
         [] => text.is_empty(),
-        ['*', '*', '/', rest @ ..] if crosses => {
-            glob(rest, text, crosses) || (0..text.len()).any(|at| text[at] == '/' && glob(rest, &text[at + 1..], crosses))
-        }
+        ['*', '*', rest @ ..] => glob(&[&['*'][..], rest].concat(), text, crosses),
         ['*', rest @ ..] => {
             let most = if crosses { text.len() } else { text.iter().position(|c| *c == '/').unwrap_or(text.len()) };
             (0..=most).any(|skipped| glob(rest, &text[skipped..], crosses))
@@ -376,7 +424,10 @@ mod tests {
         assert!(
             path_matches("apps/*", "apps/a", false) && !path_matches("apps/*", "apps/a/b", false) && path_matches("*/[a-c]", "x/b", false)
         );
+        assert!(!path_matches("apps/*/", "apps/a", false) && !path_matches("./apps/*", "apps/a", false));
         assert!(path_matches("apps/**/config.json", "apps/a/b/config.json", true) && path_matches("apps/*.json", "apps/a/x.json", true));
-        assert!(path_matches("apps/**/config.json", "apps/config.json", true) && path_matches("apps", "apps/x.yaml", true));
+        assert!(path_matches("./apps/", "apps/x.yaml", true) && path_matches("apps", "apps/x.yaml", true));
+        // As `git ls-files` answers: a `*` more does not make a `/` less.
+        assert!(!path_matches("apps/**/config.json", "apps/config.json", true) && !path_matches("**/x.json", "x.json", true));
     }
 }

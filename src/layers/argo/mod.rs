@@ -7,8 +7,8 @@ mod sync;
 
 pub(in crate::layers) use generators::matches;
 pub use generators::{Fault, Repositories};
-pub use set::{Generated, generate};
-pub use sync::{Phase, Step, in_sync_order, step};
+pub use set::{Generated, Rollout, generate};
+pub use sync::{Phase, Step, idle_wave, in_sync_order, step};
 
 use super::flux::{Layer, Spec};
 use super::{LayerId, SourceId};
@@ -27,6 +27,8 @@ const HERE: [&str; 2] = ["https://kubernetes.default.svc", "in-cluster"];
 pub struct Application {
     /// Where its files come from, in order.
     pub sources: Vec<Source>,
+    /// Charts that are not in Git as they are rendered: those of registries, and those that a chart or kustomization in Git takes from one.
+    pub charts: Vec<String>,
     /// Namespace of objects that have none.
     pub namespace: String,
     /// Argo CD makes that namespace itself.
@@ -39,8 +41,14 @@ pub struct Application {
     pub level: u32,
     /// What must be healthy before Argo CD applies it.
     pub after: Vec<After>,
-    /// The ApplicationSet that makes it, and the step of its progressive sync.
-    pub set: Option<(LayerId, Option<usize>)>,
+    /// The ApplicationSet that makes it, and its part in the progressive sync.
+    pub set: Option<(LayerId, Option<Rollout>)>,
+    /// Argo CD syncs it without being asked.
+    pub automated: bool,
+    /// That removes what has left Git.
+    pub prunes: bool,
+    /// Its hydrator: the branch that its files are pushed to when they are rendered.
+    pub hydrated: Option<String>,
     /// Named by the environment: something outside Git makes it, so that it is no layer of the repository.
     pub given: bool,
 }
@@ -214,8 +222,22 @@ pub fn layer(declaration: Resource, parent: Option<LayerId>, home: &Home) -> Res
     };
     let given = declaration.value.get("spec").cloned().unwrap_or_default();
     // `sources` wins over `source` (types.go, HasMultipleSources).
+    let names = [
+        ("its name", id.name.as_str(), 253, "letters from a to z, digits, `-` and `.`"),
+        ("spec.destination.namespace", destination_namespace(&given), 63, "letters from a to z, digits and `-`"),
+    ];
+    for (what, name, most, letters) in names {
+        if !is_name(name, most) {
+            let message = format!("Application {id}: {what}: `{name}` is no name of Kubernetes: {letters}");
+            return Err(Problem::blocks("application-invalid", message).at(origin.clone()));
+        }
+    }
     let several = given.get("sources").and_then(Value::as_array).filter(|sources| !sources.is_empty());
-    let sources = several.cloned().unwrap_or_else(|| given.get("source").cloned().into_iter().collect());
+    let mut sources = several.cloned().unwrap_or_else(|| given.get("source").cloned().into_iter().collect());
+    // `sourceHydrator` wins over both (types.go, GetSources). What stands on its branch is what its dry source renders to.
+    if let Some(dry) = given.pointer("/sourceHydrator/drySource") {
+        sources = vec![dry.clone()];
+    }
     if sources.is_empty() {
         return Err(invalid("spec.source", "it is missing".to_owned()));
     }
@@ -224,16 +246,20 @@ pub fn layer(declaration: Resource, parent: Option<LayerId>, home: &Home) -> Res
         .map(serde_json::from_value)
         .collect::<Result<_, _>>()
         .map_err(|error| invalid("spec.source", error.to_string()))?;
-    let wave = sync::wave(&declaration).map_err(|text| invalid("its sync wave", format!("`{text}` is no whole number")))?;
     let destination = given.get("destination").cloned().unwrap_or_default();
     let options = given.pointer("/syncPolicy/syncOptions").and_then(Value::as_array);
     let has_option = |wanted: &str| options.into_iter().flatten().any(|option| option == wanted);
+    let automated = given.pointer("/syncPolicy/automated").filter(|automated| automated.is_object());
     let text = |pointer: &str| given.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let application = Application {
         namespace: text("/destination/namespace"),
         creates_namespace: has_option("CreateNamespace=true"),
         project: text("/project"),
-        wave,
+        wave: sync::wave(&declaration),
+        charts: sources.iter().filter_map(|source| source.chart.clone()).collect(),
+        automated: automated.is_some_and(|automated| automated.get("enabled") != Some(&Value::Bool(false))),
+        prunes: automated.is_some_and(|automated| automated.get("prune") == Some(&Value::Bool(true))),
+        hydrated: given.pointer("/sourceHydrator/syncSource/targetBranch").and_then(Value::as_str).map(str::to_owned),
         sources,
         ..Application::default()
     };
@@ -247,6 +273,21 @@ pub fn layer(declaration: Resource, parent: Option<LayerId>, home: &Home) -> Res
     let source = main.map_or_else(|| Source::default().id(&id.namespace), |source| source.id(&id.namespace));
     let spec = Spec { application: Some(Arc::new(application)), ..spec };
     Ok(Layer { id, parent, source, spec, declaration })
+}
+
+fn destination_namespace(spec: &Value) -> &str {
+    spec.pointer("/destination/namespace").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What the API server takes for a name (RFC 1123), or nothing; dots stand only in the longer ones.
+fn is_name(text: &str, most: usize) -> bool {
+    let is_part = |part: &str| {
+        let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        is_end(part.chars().next())
+            && is_end(part.chars().next_back())
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    };
+    text.is_empty() || text.len() <= most && (most > 63 || !text.contains('.')) && text.split('.').all(is_part)
 }
 
 impl Source {
@@ -311,8 +352,39 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_told() {
-        let value = json!({"kind": "Application", "metadata": {"name": "a", "annotations": {"argocd.argoproj.io/sync-wave": "first"}}, "spec": {"source": {}}});
-        let problem = layer(Resource { value, origin: None }, None, &home()).expect_err("no number");
-        assert_eq!(problem.message, "Application argocd/a: its sync wave cannot be read: `first` is no whole number");
+        let told = |name: &str, spec: Value| {
+            let value = json!({"kind": "Application", "metadata": {"name": name}, "spec": spec});
+            layer(Resource { value, origin: None }, None, &home()).expect_err("wrong").message
+        };
+        assert_eq!(told("a", json!({})), "Application argocd/a: spec.source cannot be read: it is missing");
+        let source = json!({"path": "x"});
+        assert_eq!(
+            told("Ingress_Nginx", json!({"source": source})),
+            "Application argocd/Ingress_Nginx: its name: `Ingress_Nginx` is no name of Kubernetes: letters from a to z, digits, `-` and `.`"
+        );
+        assert_eq!(
+            told("a", json!({"source": source, "destination": {"namespace": "a.b"}})),
+            "Application argocd/a: spec.destination.namespace: `a.b` is no name of Kubernetes: letters from a to z, digits and `-`"
+        );
+    }
+
+    #[test]
+    fn a_hydrator_takes_its_files_from_the_dry_source() {
+        let found = application(&json!({"sourceHydrator": {
+            "drySource": {"repoURL": "https://example.com/fleet", "path": "apps/a", "targetRevision": "HEAD"},
+            "syncSource": {"targetBranch": "env/dev", "path": "apps/a"},
+        }}));
+        assert_eq!((found.spec.path.as_str(), found.spec.application.expect("argo").hydrated.as_deref()), ("apps/a", Some("env/dev")));
+    }
+
+    #[test]
+    fn what_syncs_by_itself_is_known() {
+        let of = |policy: Value| {
+            let found = application(&json!({"source": {"path": "x"}, "syncPolicy": policy})).spec.application.expect("argo");
+            (found.automated, found.prunes)
+        };
+        assert_eq!(of(json!({})), (false, false));
+        assert_eq!((of(json!({"automated": {}})), of(json!({"automated": {"prune": true}}))), ((true, false), (true, true)));
+        assert_eq!(of(json!({"automated": {"enabled": false, "prune": true}})), (false, true));
     }
 }

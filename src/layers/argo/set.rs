@@ -10,10 +10,19 @@ use std::collections::BTreeSet;
 /// What an ApplicationSet gives.
 #[derive(Debug, Default)]
 pub struct Generated {
-    /// Applications, each with the step of a progressive sync.
-    pub applications: Vec<(Resource, Option<usize>)>,
+    /// Applications, each with its part in a progressive sync.
+    pub applications: Vec<(Resource, Option<Rollout>)>,
     /// What is not known or wrong; the generators that work are used all the same.
     pub faults: Vec<Fault>,
+}
+
+/// Where `strategy.rollingSync` puts an Application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rollout {
+    /// Into this step.
+    Step(usize),
+    /// Into none: only a person syncs it.
+    Nowhere,
 }
 
 /// All Applications of an ApplicationSet.
@@ -40,8 +49,8 @@ pub fn generate(set: &Resource, repositories: &mut dyn Repositories) -> Generate
                         generated.faults.push(Fault::Wrong(format!("gives two Applications the name {}", application.name())));
                         continue;
                     }
-                    let step = step(&spec, &application);
-                    generated.applications.push((application, step));
+                    let rollout = rollout(&spec, &application);
+                    generated.applications.push((application, rollout));
                 }
                 Err(fault) => generated.faults.push(fault),
             }
@@ -70,7 +79,8 @@ fn application(set: &Resource, spec: &Value, parameters: &Parameters, own: Optio
     map.insert("kind".to_owned(), "Application".into());
     let metadata = map.entry("metadata").or_insert_with(|| json!({}));
     if let Some(metadata) = metadata.as_object_mut() {
-        metadata.entry("namespace").or_insert_with(|| set.namespace().unwrap_or("argocd").into());
+        // Whatever the template says (template.go: an Application lives where its set does).
+        metadata.insert("namespace".to_owned(), set.namespace().unwrap_or("argocd").into());
     }
     let resource = Resource { value: Value::Object(map), origin: set.origin.clone() };
     if resource.name().is_empty() {
@@ -95,16 +105,16 @@ fn patched(value: &mut Value, patch: Value) {
     }
 }
 
-/// Where `strategy.rollingSync` puts an Application; one that no step takes is not synced by it.
-fn step(spec: &Value, application: &Resource) -> Option<usize> {
+fn rollout(spec: &Value, application: &Resource) -> Option<Rollout> {
     if spec.pointer("/strategy/type").and_then(Value::as_str) != Some("RollingSync") {
         return None;
     }
     let steps = spec.pointer("/strategy/rollingSync/steps")?.as_array()?;
-    steps.iter().position(|step| {
+    let step = steps.iter().position(|step| {
         let expressions = step.get("matchExpressions").and_then(Value::as_array);
         expressions.is_some_and(|expressions| expressions.iter().all(|expression| matches(expression, |key| application.label(key))))
-    })
+    });
+    Some(step.map_or(Rollout::Nowhere, Rollout::Step))
 }
 
 #[cfg(test)]
@@ -129,8 +139,13 @@ mod tests {
         let value = json!({"kind": "ApplicationSet", "metadata": {"name": "set", "namespace": "argocd"}, "spec": documents(spec).expect("YAML")[0].value});
         let generated = generate(&Resource { value, origin: None }, &mut Files(files.iter().copied().collect()));
         let mut lines: Vec<String> = Vec::new();
-        for (application, step) in &generated.applications {
-            let step = step.map(|step| format!(" step {step}")).unwrap_or_default();
+        for (application, rollout) in &generated.applications {
+            let step = match rollout {
+                Some(Rollout::Step(step)) => format!(" step {step}"),
+                Some(Rollout::Nowhere) => " in no step".to_owned(),
+                None => String::new(),
+            };
+            assert_eq!(application.namespace(), Some("argocd"), "an Application lives where its set does");
             lines.push(format!("{} {}{step}", application.name(), application.text("/spec/source/path")));
         }
         lines.extend(generated.faults.iter().map(|fault| format!("{fault:?}")));
@@ -166,7 +181,7 @@ mod tests {
 
     #[test]
     fn files_of_git_give_their_content() {
-        let generator = "[{git: {repoURL: r, files: [{path: 'apps/**/config.json'}], values: {who: '{{c.name}}!'}}}]";
+        let generator = "[{git: {repoURL: r, files: [{path: 'apps/*.json'}], values: {who: '{{c.name}}!'}}}]";
         check(
             &format!(
                 "generators: {generator}\ntemplate: {{metadata: {{name: '{{{{c.name}}}}-{{{{c.replicas}}}}'}}, spec: {{source: {{path: '{{{{path}}}}/{{{{path.filename}}}}/{{{{values.who}}}}'}}}}}}"
@@ -195,11 +210,72 @@ mod tests {
     }
 
     #[test]
+    fn where_both_generators_of_a_matrix_give_a_parameter_the_first_one_counts() {
+        let generators = "generators:\n- matrix:\n    generators:\n    - git: {repoURL: r, directories: [{path: 'apps/*'}, {path: apps/old, exclude: true}]}\n    - git: {repoURL: r, files: [{path: 'conf/*/config.yaml'}]}\n";
+        let files =
+            &[("apps/a/x.yaml", ""), ("apps/b/x.yaml", ""), ("conf/dev/config.yaml", "env: dev"), ("conf/prod/config.yaml", "env: prod")];
+        check(
+            &format!(
+                "goTemplate: true\n{generators}template: {{metadata: {{name: '{{{{.path.basename}}}}-{{{{.env}}}}', namespace: '{{{{.env}}}}'}}, spec: {{source: {{path: '{{{{.path.path}}}}/{{{{.path.filename}}}}'}}}}}}"
+            ),
+            files,
+            &["a-dev apps/a/config.yaml", "a-prod apps/a/config.yaml", "b-dev apps/b/config.yaml", "b-prod apps/b/config.yaml"],
+        );
+        check(
+            &format!("{generators}template: {{metadata: {{name: '{{{{path.basename}}}}'}}, spec: {{source: {{path: x}}}}}}"),
+            files,
+            &["Wrong(\"matrix: path is apps/a in one generator and conf/dev in the other\")"],
+        );
+    }
+
+    #[test]
+    fn sets_of_a_merge_are_told_apart_by_names_at_the_top() {
+        let merge = |keys: &str, one: &str, other: &str| {
+            format!(
+                "goTemplate: true\ngenerators:\n- merge:\n    mergeKeys: [{keys}]\n    generators:\n    - list: {{elements: [{one}]}}\n    - list: {{elements: [{other}]}}\ntemplate: {{metadata: {{name: '{{{{.app}}}}'}}, spec: {{source: {{path: '{{{{.v}}}}'}}}}}}"
+            )
+        };
+        let two = "{app: a, v: x, values: {app: a}}, {app: b, v: x, values: {app: b}}";
+        check(&merge("app", two, "{app: b, v: z}"), &[], &["a x", "b z"]);
+        check(
+            &merge("values.app", two, "{app: b, v: z}"),
+            &[],
+            &["Wrong(\"merge: sets of generator 1 have no values.app, and so are all the same\")"],
+        );
+        check(&merge("app", two, "{app: b, v: y}, {app: b, v: z}"), &[], &["Wrong(\"merge: two sets of generator 2 have the same app\")"]);
+    }
+
+    #[test]
+    fn numbers_and_booleans_are_what_argo_cd_makes_of_them() {
+        let files = &[("conf/a.yaml", "account: 111122223333\nflag: yes\nversion: 1.10\nsmall: 42\nnone: ~\n")];
+        let go = "goTemplate: true\ngenerators: [{git: {repoURL: r, files: [{path: 'conf/*'}]}}]\ntemplate: {metadata: {name: '{{.account}}-{{.flag}}'}, spec: {source: {path: '{{.version}}-{{.small}}-{{printf \"%03d\" (int .small)}}-{{toJson .small}}'}}}";
+        check(go, files, &["1.11122223333e+11-true 1.1-42-042-42"]);
+        let simple = "generators: [{git: {repoURL: r, files: [{path: 'conf/*'}]}}]\ntemplate: {metadata: {name: '{{account}}-{{flag}}'}, spec: {source: {path: '{{small}}-{{none}}'}}}";
+        check(simple, files, &["1.11122223333e+11-true 42-<nil>"]);
+        let list = "generators: [{list: {elements: [{n: 1}]}}]\ntemplate: {metadata: {name: 'x-{{n}}'}}";
+        check(list, &[], &["Wrong(\"list: n is no text; quote it, or set goTemplate: true\")"]);
+    }
+
+    #[test]
+    fn a_git_generator_takes_directories_or_files_and_no_ends_of_paths() {
+        let set = |git: &str| {
+            format!(
+                "goTemplate: true\ngenerators: [{{git: {{repoURL: r{git}}}}}]\ntemplate: {{metadata: {{name: '{{{{.path.basename}}}}'}}, spec: {{source: {{path: '{{{{.path.path}}}}'}}}}}}"
+            )
+        };
+        let files = &[("apps/a/x.yaml", ""), ("conf.yaml", "env: dev")];
+        check(&set(""), files, &["Wrong(\"git: asks for neither directories nor files\")"]);
+        check(&set(", directories: [{path: apps/*}], files: [{path: conf.yaml}]"), files, &["a apps/a"]);
+        check(&set(", directories: [{path: apps/*/}, {path: ./apps/*}]"), files, &[]);
+        check(&set(", files: [{path: conf.yaml}]"), files, &[". ."]);
+    }
+
+    #[test]
     fn selectors_own_templates_patches_and_steps() {
         check(
-            "goTemplate: true\ngenerators:\n- list: {elements: [{env: dev}, {env: prod}, {env: old}], template: {metadata: {}, spec: {source: {path: own}}}}\n  selector: {matchExpressions: [{key: env, operator: NotIn, values: [old]}]}\ntemplate: {metadata: {name: '{{.env}}', labels: {env: '{{.env}}'}}, spec: {source: {path: x}}}\ntemplatePatch: |\n  {{- if eq .env \"prod\" }}\n  spec: {source: {path: patched}}\n  {{- end }}\nstrategy: {type: RollingSync, rollingSync: {steps: [{matchExpressions: [{key: env, operator: In, values: [dev]}]}, {matchExpressions: [{key: env, operator: In, values: [prod]}]}]}}",
+            "goTemplate: true\ngenerators:\n- list: {elements: [{env: dev}, {env: prod}, {env: old}], template: {metadata: {}, spec: {source: {path: own}}}}\n  selector: {matchExpressions: [{key: env, operator: NotIn, values: [old]}]}\ntemplate: {metadata: {name: '{{.env}}', labels: {env: '{{.env}}'}}, spec: {source: {path: x}}}\ntemplatePatch: |\n  {{- if eq .env \"prod\" }}\n  spec: {source: {path: patched}}\n  {{- end }}\nstrategy: {type: RollingSync, rollingSync: {steps: [{matchExpressions: [{key: env, operator: In, values: [dev]}]}, {matchExpressions: [{key: env, operator: In, values: [test]}]}]}}",
             &[],
-            &["dev own step 0", "prod patched step 1"],
+            &["dev own step 0", "prod patched in no step"],
         );
     }
 

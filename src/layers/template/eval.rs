@@ -46,7 +46,7 @@ pub(super) fn run(nodes: &[Node], with: &Filling<'_>) -> Result<String, (Fault, 
 const INPUTS: &str = "inputs()";
 
 /// As Go prints it.
-pub(super) fn printed(value: &Value) -> String {
+pub(in crate::layers) fn printed(value: &Value) -> String {
     match value {
         Value::Null => "<no value>".to_owned(),
         Value::String(text) => text.clone(),
@@ -56,9 +56,19 @@ pub(super) fn printed(value: &Value) -> String {
             entries.sort();
             format!("map[{}]", entries.join(" "))
         }
-        Value::Number(number) if number.is_f64() => number.as_f64().map(|number| number.to_string()).unwrap_or_default(),
+        Value::Number(number) if number.is_f64() => float(number.as_f64().unwrap_or_default()),
         other => other.to_string(),
     }
+}
+
+/// `%v` of a float64: the shortest digits that mean it, with an exponent below 0.0001 and from a million on (strconv, format `g`).
+fn float(number: f64) -> String {
+    let text = format!("{number:e}");
+    let Some((digits, exponent)) = text.split_once('e').and_then(|(digits, exponent)| Some((digits, exponent.parse::<i32>().ok()?))) else {
+        return text;
+    };
+    let sign = if exponent < 0 { '-' } else { '+' };
+    if (-4..6).contains(&exponent) { number.to_string() } else { format!("{digits}e{sign}{:02}", exponent.abs()) }
 }
 
 /// What counts as false is what is empty.

@@ -274,10 +274,10 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Fault> {
             let keys = &arguments[..count - 2];
             keys.iter().try_fold(value(count - 1), |at, key| at.get(plain(key)).cloned()).unwrap_or_else(|| value(count - 2))
         }
-        "toJson" => value(0).to_string().into(),
-        "toPrettyJson" => serde_json::to_string_pretty(&value(0)).unwrap_or_default().into(),
+        "toJson" => as_written(value(0)).to_string().into(),
+        "toPrettyJson" => serde_json::to_string_pretty(&as_written(value(0))).unwrap_or_default().into(),
         "fromJson" => serde_json::from_str(&text(0)).unwrap_or_default(),
-        "toYaml" => crate::manifest::write(&value(0)).trim_end().into(),
+        "toYaml" => crate::manifest::write(&as_written(value(0))).trim_end().into(),
         "fromYaml" | "fromYamlArray" => documents(&text(0))
             .map_err(|error| wrong(name, &error.message))?
             .into_iter()
@@ -348,6 +348,20 @@ fn plain(value: &Value) -> String {
     if value.is_null() { String::new() } else { printed(value) }
 }
 
+/// Whole numbers without a fraction, as Go writes a float64 that is one.
+fn as_written(value: Value) -> Value {
+    match value {
+        #[expect(clippy::cast_possible_truncation, reason = "it has no fraction, and i64 holds it")]
+        Value::Number(number) => match number.as_f64().filter(|found| number.is_f64() && found.fract() == 0.0 && found.abs() < 1e15) {
+            Some(whole) => (whole as i64).into(),
+            None => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(as_written).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, as_written(value))).collect(),
+        other => other,
+    }
+}
+
 fn items(value: &Value) -> Vec<Value> {
     value.as_array().cloned().unwrap_or_default()
 }
@@ -408,27 +422,69 @@ fn index(arguments: &[Value]) -> Result<Value, Fault> {
     Ok(at)
 }
 
-/// The verbs that texts are built with; flags and widths are left out.
+/// The verbs that texts are built with, with `-`, `0`, width and precision (Go's fmt).
 fn format(pattern: &str, arguments: &[Value]) -> String {
     let mut out = String::new();
     let mut arguments = arguments.iter();
-    let mut chars = pattern.chars();
+    let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {
         if c != '%' {
             out.push(c);
             continue;
         }
-        match chars.next() {
-            Some('q') => out.push_str(&Value::from(arguments.next().map(plain).unwrap_or_default()).to_string()),
-            Some(verb @ ('s' | 'v' | 'd' | 't')) => match arguments.next() {
-                Some(value) => out.push_str(&printed(value)),
-                None => out.extend("%!".chars().chain([verb]).chain("(MISSING)".chars())),
-            },
-            Some('%') | None => out.push('%'),
-            Some(other) => out.extend(['%', other]),
+        let mut take = |wanted: fn(&char) -> bool| -> String { std::iter::from_fn(|| chars.next_if(wanted)).collect() };
+        let flags = take(|c| "-+# 0".contains(*c));
+        let width: usize = take(char::is_ascii_digit).parse().unwrap_or(0).min(1000);
+        let dot = take(|c| *c == '.');
+        let precision = (!dot.is_empty()).then(|| take(char::is_ascii_digit).parse::<usize>().unwrap_or(0).min(100));
+        let Some(verb) = chars.next() else {
+            out.push_str("%!(NOVERB)");
+            break;
+        };
+        if verb == '%' {
+            out.push('%');
+            continue;
+        }
+        let Some(value) = arguments.next() else {
+            out.extend("%!".chars().chain([verb]).chain("(MISSING)".chars()));
+            continue;
+        };
+        let text = verbal(verb, precision, value);
+        let missing = width.saturating_sub(text.chars().count());
+        if flags.contains('-') {
+            out.push_str(&text);
+            out.extend(std::iter::repeat_n(' ', missing));
+        } else if let (true, Some(digits)) = (flags.contains('0') && value.is_number(), text.strip_prefix('-')) {
+            out.extend(std::iter::once('-').chain(std::iter::repeat_n('0', missing)));
+            out.push_str(digits);
+        } else {
+            out.extend(std::iter::repeat_n(if flags.contains('0') { '0' } else { ' ' }, missing));
+            out.push_str(&text);
         }
     }
     out
+}
+
+/// One value by its verb; a verb that is not for it tells so in the text, as Go does.
+fn verbal(verb: char, precision: Option<usize>, value: &Value) -> String {
+    let wrong = || {
+        let kind = if value.is_i64() || value.is_u64() { "int" } else { kind(value) };
+        format!("%!{verb}({kind}={})", printed(value))
+    };
+    let cut = |text: String| precision.map_or_else(|| text.clone(), |most| text.chars().take(most).collect());
+    match (verb, value) {
+        ('v', _) => printed(value),
+        ('s', Value::Number(_) | Value::Bool(_)) => wrong(),
+        ('s', _) => cut(printed(value)),
+        ('q', Value::String(text)) => Value::from(text.as_str()).to_string(),
+        ('d', Value::Number(number)) if !number.is_f64() => number.to_string(),
+        ('x', Value::Number(number)) if !number.is_f64() => format!("{:x}", number.as_i64().unwrap_or_default()),
+        ('t', Value::Bool(on)) => on.to_string(),
+        ('f', Value::Number(number)) if number.is_f64() => {
+            format!("{:.*}", precision.unwrap_or(6), number.as_f64().unwrap_or_default())
+        }
+        _ => wrong(),
+    }
 }
 
 fn title(text: &str) -> String {

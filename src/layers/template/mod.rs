@@ -7,6 +7,8 @@ mod parse;
 mod paths;
 mod slug;
 
+pub(super) use eval::printed;
+
 use serde_json::{Map, Value};
 
 /// How the strings of an ApplicationSet are read.

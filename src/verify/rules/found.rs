@@ -80,7 +80,7 @@ pub(super) const FOUND: [Rule; 43] = [
         "The order that the objects need is against the one that is declared. Flux tries again until it works, which it may never do.",
         "move it to a layer that both depend on",
     ),
-    rule("layer-twice", Risk, "Two layers declare the same Kustomization", "The one that is applied last wins.", "leave it in one of them"),
+    rule("layer-twice", Risk, "A layer is declared twice", "The one that is applied last wins.", "leave it in one of them"),
     rule(
         "kustomization-invalid",
         Blocks,

@@ -21,7 +21,8 @@ pub(crate) const RULE: Rule = Rule {
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let mut groups: BTreeMap<&str, (usize, BTreeMap<&str, usize>, &Resource, usize)> = BTreeMap::new();
     for (layer, object) in facts.objects().filter(|(_, object)| !facts.is_given(object.group())) {
-        if facts.kinds.contains_key(&(object.group().to_owned(), object.kind().to_owned())) {
+        let is_brought = facts.kinds.contains_key(&(object.group().to_owned(), object.kind().to_owned()));
+        if is_brought || facts.is_of_argo(object.group(), object.kind()) {
             continue;
         }
         let entry = groups.entry(object.group()).or_insert_with(|| (0, BTreeMap::new(), object, layer));

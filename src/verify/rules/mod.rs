@@ -30,6 +30,7 @@ mod source_unreachable;
 mod state_without_restore;
 mod store_opens_itself;
 mod suspended_awaited;
+mod sync_missing;
 mod value_at_run_time;
 mod value_not_text;
 mod wait_missing;
@@ -67,7 +68,7 @@ pub struct Rule {
 }
 
 /// All rules: those of this room in the order of their severity, then what reading and planning find.
-pub static RULES: [&Rule; 34 + found::FOUND.len()] = {
+pub static RULES: [&Rule; 35 + found::FOUND.len()] = {
     let own = [
         &definition_too_late::RULE,
         &namespace_too_late::RULE,
@@ -89,6 +90,7 @@ pub static RULES: [&Rule; 34 + found::FOUND.len()] = {
         &image_in_empty_registry::RULE,
         &issuer_lost::RULE,
         &argo_app_health::RULE,
+        &sync_missing::RULE,
         &state_without_restore::RULE,
         &secret_generated::RULE,
         &input_unpinned::RULE,
@@ -104,7 +106,7 @@ pub static RULES: [&Rule; 34 + found::FOUND.len()] = {
         &identity_missing::RULE,
         &secret_plain::RULE,
     ];
-    let mut all = [&found::FOUND[0]; 34 + found::FOUND.len()];
+    let mut all = [&found::FOUND[0]; 35 + found::FOUND.len()];
     let mut at = 0;
     while at < all.len() {
         all[at] = if at < own.len() { own[at] } else { &found::FOUND[at - own.len()] };

@@ -1,6 +1,7 @@
 //! A layer whose objects stay in the old cluster when they leave Git.
 
 use super::{Finding, Rule};
+use crate::layers::flux::Layer;
 use crate::problem::Severity;
 use crate::verify::facts::Facts;
 
@@ -15,6 +16,18 @@ pub(crate) const RULE: Rule = Rule {
 
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     // Where the entry layer is nobody's object, its fields are the tool's own.
-    let layers = facts.layers().filter(|(_, layer, _)| !layer.spec.prune && layer.declaration.origin.is_some());
-    layers.map(|(_, layer, _)| Finding::new(&RULE, format!("layer {}: spec.prune is off", layer.id)).of(layer)).collect()
+    facts.layers().filter(|(_, layer, _)| layer.declaration.origin.is_some()).filter_map(|(_, layer, _)| finding(layer)).collect()
+}
+
+fn finding(layer: &Layer) -> Option<Finding> {
+    let found = |field: &str| Finding::new(&RULE, format!("layer {}: {field} is off", layer.id)).of(layer);
+    match &layer.spec.application {
+        None => (!layer.spec.prune).then(|| found("spec.prune")),
+        // Without an automated sync it is the person who syncs that prunes.
+        Some(application) => (application.automated && !application.prunes).then(|| {
+            found("spec.syncPolicy.automated.prune").hint(
+                "set spec.syncPolicy.automated.prune: true; objects that must outlive it take the annotation argocd.argoproj.io/sync-options: Prune=false",
+            )
+        }),
+    }
 }

@@ -27,7 +27,8 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (position, layer, objects) in facts.layers() {
         let Some(dependents) = dependents.get(&position) else { continue };
-        if layer.spec.wait || !layer.spec.health_checks.is_empty() {
+        // Argo CD waits for the health of all that an Application holds.
+        if layer.spec.wait || !layer.spec.health_checks.is_empty() || layer.spec.application.is_some() {
             continue;
         }
         let takes_time = |object: &&crate::manifest::Resource| {
