@@ -47,7 +47,8 @@ pub(crate) fn is_implied(edge: &Edge) -> bool {
     match edge.constraint {
         // A source is looked for by the agent itself until it is there.
         Constraint::AppliedBeforeStart => {
-            reason != "declared there" && !["source ", "ApplicationSet ", "dependsOn of ", "steps of "].iter().any(|start| reason.starts_with(start))
+            reason != "declared there"
+                && !["source ", "ApplicationSet ", "dependsOn of ", "steps of "].iter().any(|start| reason.starts_with(start))
         }
         Constraint::ReadyBeforeStart => MADE.iter().any(|start| reason.starts_with(start)),
         Constraint::AppliedBeforeReady => true,

@@ -266,7 +266,10 @@ fn rendered(path: &str, applications: &Applications, sources: &Sources, renderer
     let (Some(led), Ok(root)) = (led_to(exported, path), exported.root()) else { return told };
     let spec = Spec { path: path.to_owned(), ..Spec::default() };
     let request = Request { root: root.to_owned(), content: exported.content.clone(), spec, keys: None };
-    let node = || format!("entry point {}", if path.is_empty() { "." } else { path });
+    let shown = if path.is_empty() { "." } else { path };
+    let node = || format!("entry point {shown}");
+    // What is lost here matters where Argo CD starts from it.
+    let is_start = applications.found.iter().any(|resource| led.contains(file(resource))) || applications.roots_in(path).is_empty();
     let needs = |needs: String| Unknown { node: node(), needs, origin: None };
     told.objects = match renderer.render(&request) {
         Ok(rendered) => rendered.resources,
@@ -278,13 +281,14 @@ fn rendered(path: &str, applications: &Applications, sources: &Sources, renderer
             told.unknowns.push(needs(format!("chart {chart}, which {file} takes in")));
             known
         }
-        // What is broken here matters where Argo CD starts from it.
-        Err(error) if applications.found.iter().any(|resource| led.contains(file(resource))) => {
-            told.problems.push(broken(&node(), &error));
+        Err(error) => {
+            told.problems.push(broken(&node(), &error).hint(format!("see it alone: kustomize build {shown}")));
             if let RenderError::Missing { known, .. } = error { known } else { Vec::new() }
         }
-        Err(_) => Vec::new(),
     };
+    if !is_start {
+        (told.problems, told.unknowns) = (Vec::new(), Vec::new());
+    }
     told.objects.retain(|object| is_application(object) || is_application_set(object));
     let origins = super::origins::Origins::index(root, &exported.files);
     for object in &mut told.objects {

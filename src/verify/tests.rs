@@ -868,6 +868,22 @@ fn applications_sync_and_prune_by_themselves_or_are_told() {
 }
 
 #[test]
+fn a_root_from_outside_that_takes_itself_over_declares_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = |name: &str, path: &str| application(name, "0", AUTOMATED).replace(&format!("path: apps/{name}"), &format!("path: {path}"));
+    for (path, text) in
+        [("apps/root.yaml", app("root", "apps")), ("apps/a.yaml", app("a", "a")), ("a/a.yaml", object("v1", "ConfigMap", "{name: m}", ""))]
+    {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    git2::Repository::init(folder.path()).unwrap();
+    let spec = "  agent: {argocd: {root: {name: seed, repoURL: 'https://example.com/fleet', path: apps}}}\n";
+    assert_eq!(lines(&verified(folder.path(), spec).1, "object-twice"), Vec::<String>::new());
+}
+
+#[test]
 fn a_progressive_sync_that_leaves_an_application_out() {
     let set = "apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {name: set, namespace: argocd}\nspec:\n  generators: [{list: {elements: [{app: a, env: dev}, {app: b, env: none}]}}]\n  strategy: {type: RollingSync, rollingSync: {steps: [{matchExpressions: [{key: env, operator: In, values: [dev]}]}]}}\n  template:\n    metadata: {name: '{{app}}', labels: {env: '{{env}}'}}\n    spec: {source: {repoURL: 'https://example.com/fleet', path: apps/a}, destination: {name: in-cluster, namespace: default}}\n";
     let found = of_argo(&[("root/set.yaml".to_owned(), set.to_owned()), file("a/a.yaml", &object("v1", "ConfigMap", "{name: m}", ""))]);

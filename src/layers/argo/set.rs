@@ -34,8 +34,8 @@ pub fn generate(set: &Resource, repositories: &mut dyn Repositories) -> Generate
     let style = if spec.get("goTemplate") == Some(&Value::Bool(true)) { Style::Go { strict } } else { Style::Simple };
     let mut generators = Generators { repositories, style };
     let mut names = BTreeSet::new();
-    for generator in spec.get("generators").and_then(Value::as_array).into_iter().flatten() {
-        let sets = match generators.run(generator, 0) {
+    for generator in spec.get("generators").and_then(Value::as_array).into_iter().flatten().flat_map(several) {
+        let sets = match generators.run(&generator, 0) {
             Ok(sets) => sets,
             Err(fault) => {
                 generated.faults.push(fault);
@@ -103,6 +103,18 @@ fn patched(value: &mut Value, patch: Value) {
             if patch.is_null() { drop(map.remove(&key)) } else { patched(map.entry(key).or_insert(Value::Null), patch) }
         }
     }
+}
+
+/// An entry may hold several generators side by side, each of which counts (`generators.GetRelevantGenerators`).
+fn several(entry: &Value) -> Vec<Value> {
+    let Some(map) = entry.as_object() else { return vec![entry.clone()] };
+    let names: Vec<&String> = map.iter().filter(|(key, value)| *key != "selector" && !value.is_null()).map(|(key, _)| key).collect();
+    if names.len() < 2 {
+        return vec![entry.clone()];
+    }
+    let is_for = |key: &String, name: &String| key == name || key == "selector";
+    let only = |name: &String| map.iter().filter(|(key, _)| is_for(key, name)).map(|(key, value)| (key.clone(), value.clone())).collect();
+    names.into_iter().map(|name| Value::Object(only(name))).collect()
 }
 
 fn rollout(spec: &Value, application: &Resource) -> Option<Rollout> {
@@ -254,6 +266,15 @@ mod tests {
         check(simple, files, &["1.11122223333e+11-true 42-<nil>"]);
         let list = "generators: [{list: {elements: [{n: 1}]}}]\ntemplate: {metadata: {name: 'x-{{n}}'}}";
         check(list, &[], &["Wrong(\"list: n is no text; quote it, or set goTemplate: true\")"]);
+    }
+
+    #[test]
+    fn generators_side_by_side_in_one_entry_all_count() {
+        check(
+            "generators: [{list: {elements: [{n: a}, {n: c}]}, merge: {generators: []}, selector: {matchLabels: {n: a}}}]\ntemplate: {metadata: {name: '{{n}}'}, spec: {source: {path: x}}}",
+            &[],
+            &["a x", "Wrong(\"merge: takes two generators or more\")"],
+        );
     }
 
     #[test]

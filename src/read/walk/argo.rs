@@ -373,10 +373,10 @@ fn is_again(known: &Layer, child: &Layer) -> bool {
     match (set(known), set(child)) {
         (None, None) => known.parent.is_none() || known.parent == child.parent,
         (None, Some(_)) => is_below_root,
-        (Some(known_set), Some(set)) if known_set == set => {
-            is_below_root || known.declaration.origin.is_some() && known.declaration.origin == child.declaration.origin
+        (Some(known_set), Some(set)) => {
+            known_set == set && known.declaration.origin.is_some() && known.declaration.origin == child.declaration.origin
         }
-        _ => false,
+        (Some(_), None) => false,
     }
 }
 

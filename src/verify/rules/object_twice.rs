@@ -21,6 +21,10 @@ pub(crate) const RULE: Rule = Rule {
 fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let mut objects: BTreeMap<(&str, &str, &str, &str), Vec<(usize, &Resource)>> = BTreeMap::new();
     for (layer, object) in facts.objects() {
+        // A root from outside Git that takes itself over holds all that its layer in Git holds.
+        if facts.layer(layer).spec.application.as_ref().is_some_and(|application| application.given) {
+            continue;
+        }
         let key = (object.group(), object.kind(), object.namespace().unwrap_or_default(), object.name());
         objects.entry(key).or_default().push((layer, object));
     }

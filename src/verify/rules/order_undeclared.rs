@@ -50,7 +50,11 @@ fn check(facts: &Facts<'_>) -> Vec<Finding> {
     let finding = |(layer, (needs, others)): (usize, (Vec<String>, Vec<String>))| {
         let layer = facts.layer(layer);
         let message = format!("layer {}: needs {}, which nothing puts before it", layer.id, needs.join("; "));
-        Finding::new(&RULE, message).of(layer).hint(format!("add to spec.dependsOn: {}", others.join(", ")))
+        let hint = match layer.spec.application {
+            Some(_) => "put it into a later sync wave, or let its sync try again (syncPolicy.retry)".to_owned(),
+            None => format!("add to spec.dependsOn: {}", others.join(", ")),
+        };
+        Finding::new(&RULE, message).of(layer).hint(hint)
     };
     layers.into_iter().map(finding).collect()
 }
