@@ -135,11 +135,15 @@ impl<'a> Facts<'a> {
         !self.is_read(position) && (plan.unknowns.iter().any(|unknown| unknown.node == node) || plan.problems.iter().any(is_absent))
     }
 
-    /// Layers that take their files from a source.
+    /// Layers that take their files from a source; none for the one that the agent starts from, since every start opens that first.
     pub(crate) fn of_source(&self, source: &Resource) -> Vec<usize> {
+        let entry = self.subject.reading.layers.iter().find(|read| read.layer.id == self.subject.reading.entry);
         let is_its = |layer: &Layer| {
             let id = &layer.source;
-            id.kind == source.kind() && id.name == source.name() && Some(id.namespace.as_str()) == source.namespace()
+            entry.is_none_or(|entry| entry.layer.source != *id)
+                && id.kind == source.kind()
+                && id.name == source.name()
+                && Some(id.namespace.as_str()) == source.namespace()
         };
         self.layers().filter(|(_, layer, _)| is_its(layer)).map(|(position, ..)| position).collect()
     }
@@ -147,7 +151,7 @@ impl<'a> Facts<'a> {
     /// Whether something else than a layer's objects may make an object of a kind: a ResourceSet of the Flux Operator, or a policy of Kyverno.
     pub(crate) fn may_be_made(&self, kind: &str) -> bool {
         self.objects().any(|(_, object)| match (object.group(), object.kind()) {
-            ("fluxcd.controlplane.io", "ResourceSet") => object.value.get("spec").is_some_and(|spec| spec.to_string().contains(kind)),
+            ("fluxcd.controlplane.io", "ResourceSet") => templates(object, kind),
             ("kyverno.io", _) => generates(object, kind),
             ("policies.kyverno.io", "GeneratingPolicy") => object.value.get("spec").is_some_and(|spec| spec.to_string().contains(kind)),
             _ => false,
@@ -323,6 +327,16 @@ impl<'a> Facts<'a> {
         }
         found
     }
+}
+
+/// Whether a ResourceSet has a template of a kind: as an object, or in the text of all of them; a kind that is an expression may be any.
+fn templates(set: &Resource, kind: &str) -> bool {
+    let resources = set.value.pointer("/spec/resources").and_then(Value::as_array).into_iter().flatten();
+    let mut kinds = resources.filter_map(|resource| resource.get("kind")?.as_str());
+    let mut lines =
+        set.text("/spec/resourcesTemplate").lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("kind:"));
+    let is_it = |text: &str| text.trim().trim_matches(['"', '\'']) == kind || text.contains("<<");
+    kinds.any(is_it) || lines.any(is_it)
 }
 
 /// Whether a policy of Kyverno makes objects of a kind: written there, or copied.

@@ -433,3 +433,28 @@ fn a_policy_that_makes_accounts_leaves_them_alone() {
         (&files("ServiceAccount"), ""),
     );
 }
+
+#[test]
+fn a_set_that_gives_releases_may_give_the_one_that_is_needed() {
+    let set = |kind: &str| {
+        object(
+            "fluxcd.controlplane.io/v1",
+            "ResourceSet",
+            "{name: all, namespace: default}",
+            &format!(
+                "spec:\n  inputs: [{{name: b}}]\n  resourcesTemplate: |\n    apiVersion: x/v1\n    kind: {kind}\n    metadata: {{name: << inputs.name >>, namespace: default}}"
+            ),
+        )
+    };
+    let files = |kind: &str| {
+        let all = chart_release("a", "  dependsOn: [{name: other}]\n") + &set(kind);
+        let mut files = vec![layer("one", "  wait: true\n"), file("one/a.yaml", &all)];
+        files.extend(chart());
+        files
+    };
+    for (kind, severity) in [("ConfigMap", "Blocks"), ("HelmRelease", "Risk")] {
+        let Some(found) = report(&files(kind), "") else { return };
+        let found = lines(&found, "release-incomplete");
+        assert!(found.len() == 1 && found[0].starts_with(severity), "{kind}: {found:?}");
+    }
+}
