@@ -106,7 +106,7 @@ fn source(kind: &str, name: &str) -> SourceId {
 }
 
 fn tree(root: &Path, revision: &str) -> SourceTree {
-    SourceTree { root: root.to_owned(), revision: revision.to_owned(), repository: root.to_owned() }
+    SourceTree { root: root.to_owned(), revision: revision.to_owned(), repository: root.to_owned(), inside: String::new() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
