@@ -272,7 +272,7 @@ fn rendered(path: &str, applications: &Applications, sources: &Sources, renderer
     let is_start = applications.found.iter().any(|resource| led.contains(file(resource))) || applications.roots_in(path).is_empty();
     let needs = |needs: String| Unknown { node: node(), needs, origin: None };
     told.objects = match renderer.render(&request) {
-        Ok(rendered) => rendered.resources,
+        Ok(all) => all.resources,
         Err(RenderError::Lacking { what }) => {
             told.unknowns.push(needs(what));
             Vec::new()

@@ -43,14 +43,25 @@ pub struct Application {
     pub after: Vec<After>,
     /// The ApplicationSet that makes it, and its part in the progressive sync.
     pub set: Option<(LayerId, Option<Rollout>)>,
-    /// Argo CD syncs it without being asked.
-    pub automated: bool,
-    /// That removes what has left Git.
-    pub prunes: bool,
+    /// Who begins its syncs.
+    pub syncs: Syncs,
     /// Its hydrator: the branch that its files are pushed to when they are rendered.
     pub hydrated: Option<String>,
     /// Named by the environment: something outside Git makes it, so that it is no layer of the repository.
     pub given: bool,
+}
+
+/// Who begins the syncs of an Application (`syncPolicy.automated`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Syncs {
+    /// Somebody who is asked to.
+    #[default]
+    OnRequest,
+    /// Argo CD.
+    ByItself {
+        /// What has left Git is removed.
+        prunes: bool,
+    },
 }
 
 /// A neighbour in an earlier step.
@@ -249,7 +260,9 @@ pub fn layer(declaration: Resource, parent: Option<LayerId>, home: &Home) -> Res
     let destination = given.get("destination").cloned().unwrap_or_default();
     let options = given.pointer("/syncPolicy/syncOptions").and_then(Value::as_array);
     let has_option = |wanted: &str| options.into_iter().flatten().any(|option| option == wanted);
+    let is_set = |value: &Value, key: &str, wanted: bool| value.get(key) == Some(&Value::Bool(wanted));
     let automated = given.pointer("/syncPolicy/automated").filter(|automated| automated.is_object());
+    let automated = automated.filter(|automated| !is_set(automated, "enabled", false));
     let text = |pointer: &str| given.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let application = Application {
         namespace: text("/destination/namespace"),
@@ -257,8 +270,7 @@ pub fn layer(declaration: Resource, parent: Option<LayerId>, home: &Home) -> Res
         project: text("/project"),
         wave: sync::wave(&declaration),
         charts: sources.iter().filter_map(|source| source.chart.clone()).collect(),
-        automated: automated.is_some_and(|automated| automated.get("enabled") != Some(&Value::Bool(false))),
-        prunes: automated.is_some_and(|automated| automated.get("prune") == Some(&Value::Bool(true))),
+        syncs: automated.map_or(Syncs::OnRequest, |automated| Syncs::ByItself { prunes: is_set(automated, "prune", true) }),
         hydrated: given.pointer("/sourceHydrator/syncSource/targetBranch").and_then(Value::as_str).map(str::to_owned),
         sources,
         ..Application::default()
@@ -379,12 +391,10 @@ mod tests {
 
     #[test]
     fn what_syncs_by_itself_is_known() {
-        let of = |policy: Value| {
-            let found = application(&json!({"source": {"path": "x"}, "syncPolicy": policy})).spec.application.expect("argo");
-            (found.automated, found.prunes)
-        };
-        assert_eq!(of(json!({})), (false, false));
-        assert_eq!((of(json!({"automated": {}})), of(json!({"automated": {"prune": true}}))), ((true, false), (true, true)));
-        assert_eq!(of(json!({"automated": {"enabled": false, "prune": true}})), (false, true));
+        let of = |policy: Value| application(&json!({"source": {"path": "x"}, "syncPolicy": policy})).spec.application.expect("argo").syncs;
+        assert_eq!(of(json!({})), Syncs::OnRequest);
+        assert_eq!(of(json!({"automated": {}})), Syncs::ByItself { prunes: false });
+        assert_eq!(of(json!({"automated": {"prune": true}})), Syncs::ByItself { prunes: true });
+        assert_eq!(of(json!({"automated": {"enabled": false, "prune": true}})), Syncs::OnRequest);
     }
 }

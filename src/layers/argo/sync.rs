@@ -133,7 +133,9 @@ pub fn in_sync_order(mut objects: Vec<Resource>, namespace: &str) -> Vec<Resourc
     };
     forward(&mut objects, definition, kind);
     let mut scopes = Scopes::default();
-    objects.iter().for_each(|object| scopes.declare(object));
+    for object in &objects {
+        scopes.declare(object);
+    }
     let place =
         |object: &Resource| scopes.is_namespaced(object).then(|| (String::new(), object.namespace().unwrap_or(namespace).to_owned()));
     let own = |object: &Resource| {

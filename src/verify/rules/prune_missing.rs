@@ -1,6 +1,7 @@
 //! A layer whose objects stay in the old cluster when they leave Git.
 
 use super::{Finding, Rule};
+use crate::layers::argo::Syncs;
 use crate::layers::flux::Layer;
 use crate::problem::Severity;
 use crate::verify::facts::Facts;
@@ -24,7 +25,7 @@ fn finding(layer: &Layer) -> Option<Finding> {
     match &layer.spec.application {
         None => (!layer.spec.prune).then(|| found("spec.prune")),
         // Without an automated sync it is the person who syncs that prunes.
-        Some(application) => (application.automated && !application.prunes).then(|| {
+        Some(application) => (application.syncs == Syncs::ByItself { prunes: false }).then(|| {
             found("spec.syncPolicy.automated.prune").hint(
                 "set spec.syncPolicy.automated.prune: true; objects that must outlive it take the annotation argocd.argoproj.io/sync-options: Prune=false",
             )

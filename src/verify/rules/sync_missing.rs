@@ -1,7 +1,7 @@
 //! An Application that nothing syncs.
 
 use super::{Finding, Rule};
-use crate::layers::argo::Rollout;
+use crate::layers::argo::{Rollout, Syncs};
 use crate::layers::flux::Layer;
 use crate::problem::Severity;
 use crate::verify::facts::Facts;
@@ -30,7 +30,7 @@ fn finding(layer: &Layer) -> Option<Finding> {
             let message = format!("layer {}: no step of the progressive sync of ApplicationSet {set} takes it", layer.id);
             Some(Finding::new(&RULE, message).of(layer).hint("give it a label that a step selects, or add a step for it"))
         }
-        _ if application.automated => None,
+        _ if application.syncs != Syncs::OnRequest => None,
         _ => Some(Finding::new(&RULE, format!("layer {}: has no spec.syncPolicy.automated", layer.id)).of(layer)),
     }
 }
