@@ -16,7 +16,7 @@ use std::path::Path;
 pub(crate) struct Tree<'a> {
     pub(crate) root: &'a Path,
     pub(crate) files: &'a [String],
-    pub(crate) revision: &'a str,
+    pub(crate) content: &'a str,
 }
 
 /// All cloud resources of the environment's folders, in order, and all that is wrong with them.
@@ -74,8 +74,7 @@ fn render(entry: &Infrastructure, tree: &Tree<'_>, renderer: &Renderer) -> Resul
         }
     })?;
     let spec = Spec { path: path.clone(), ..Spec::default() };
-    let content = format!("{}\0{}", tree.revision, std::process::id());
-    let request = Request { root: tree.root.to_owned(), content, spec, keys: None };
+    let request = Request { root: tree.root.to_owned(), content: tree.content.to_owned(), spec, keys: None };
     let output = renderer.render(&request).map_err(|error| match error {
         RenderError::Yaml { path, error, excerpt } => {
             let mut problem = Problem::blocks("yaml-invalid", format!("{path}: is not valid YAML: {}", error.message));

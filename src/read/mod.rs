@@ -236,7 +236,7 @@ fn read_all(options: &ReadOptions, environment: &Environment, fetched: SecretVal
     unknowns.extend(made.unknowns);
     let exported = sources.exported();
     let root = if environment.spec.infrastructure.is_empty() { folder.path() } else { exported.root()? };
-    let tree = infrastructure::Tree { root, files: &exported.files, revision: &revision };
+    let tree = infrastructure::Tree { root, files: &exported.files, content: &exported.content };
     let (infrastructure, more) = infrastructure::read(environment, &tree, &renderer, &layers);
     problems.extend(more);
     let (commands, more) = commands::read(environment, &tree, sources.repository().root());

@@ -65,7 +65,9 @@ impl Known {
             data = data
                 .into_iter()
                 .filter_map(|(key, value)| {
-                    let clear = base64::engine::general_purpose::STANDARD.decode(value.trim()).ok()?;
+                    // kustomize breaks what it generates into lines.
+                    let value: String = value.split_whitespace().collect();
+                    let clear = base64::engine::general_purpose::STANDARD.decode(value).ok()?;
                     Some((key, String::from_utf8(clear).ok()?))
                 })
                 .collect();
@@ -224,6 +226,16 @@ mod tests {
         let (value, fault) = applied(json!({"metadata": {"name": "x-${P}"}, "a": "${GONE}"}), &[("P", "1")]);
         assert_eq!(value, json!({"metadata": {"name": "x-1"}, "a": "${GONE}"}));
         assert_eq!(fault, Some(Fault::Undefined(vec!["GONE".into()])));
+    }
+
+    #[test]
+    fn a_secret_may_be_broken_into_lines() {
+        let value =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": {"A": "aGVs\nbG8=\n"}});
+        let mut known = Known::default();
+        known.declare(&Resource { value, origin: None });
+        let reference = SubstituteFrom { kind: "Secret".to_owned(), name: "s".to_owned(), ..SubstituteFrom::default() };
+        assert!(matches!(known.find("n", &reference), Content::Data(data) if data["A"] == "hello"));
     }
 
     #[test]
