@@ -364,9 +364,10 @@ impl Builder {
             let problem = Problem::blocks("order-risk", message).at(edge.origin.clone());
             // Without its variables the agent does not even begin with a layer, so that the other one never comes.
             let is_of_variables = ["ConfigMap ", "Secret "].iter().any(|kind| edge.reason.starts_with(kind));
-            self.problems.push(match is_of_variables {
-                true => problem.hint("move it to a layer that comes before both, or mark it as optional where the layer can do without"),
-                false => Problem { severity: Severity::Risk, ..problem }.hint("move it to a layer that both depend on"),
+            self.problems.push(if is_of_variables {
+                problem.hint("move it to a layer that comes before both, or mark it as optional where the layer can do without")
+            } else {
+                Problem { severity: Severity::Risk, ..problem }.hint("move it to a layer that both depend on")
             });
             return;
         }

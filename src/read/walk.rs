@@ -194,9 +194,10 @@ impl<'a> Walk<'a> {
                         "source-not-at-hand",
                         format!("Kustomization {}: its source {source} has no files here: {why}", layer.id),
                     );
-                    let hint = match source.is_packed() {
-                        true => format!("give the folder that is pushed there: --source {source}=FOLDER"),
-                        false => format!("clone it and give --source {source}=PATH"),
+                    let hint = if source.is_packed() {
+                        format!("give the folder that is pushed there: --source {source}=FOLDER")
+                    } else {
+                        format!("clone it and give --source {source}=PATH")
                     };
                     problem = problem.at(layer.declaration.origin.clone()).hint(hint);
                     self.fail(index, problem);

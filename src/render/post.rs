@@ -31,7 +31,7 @@ impl Renderer {
     }
 
     fn post_render(&self, objects: &[Resource], kustomization: &Value, is_private: bool) -> Result<Vec<Resource>, RenderError> {
-        let text = objects.iter().map(|object| format!("---\n{}", write(&object.value))).collect::<String>();
+        let text = objects.iter().fold(String::new(), |text, object| text + "---\n" + &write(&object.value));
         let cache = self.cache.as_ref().filter(|_| !is_private);
         let key = || hex(&Sha256::digest(json!(["post", kustomization, text]).to_string()));
         let entry = cache.map(|cache| (cache, key()));
@@ -45,9 +45,9 @@ impl Renderer {
             }
             output
         };
-        let mut places: HashMap<ObjectId, Option<Origin>> = objects.iter().map(|object| (object.id(), object.origin.clone())).collect();
+        let mut origins: HashMap<ObjectId, Option<Origin>> = objects.iter().map(|object| (object.id(), object.origin.clone())).collect();
         let placed = |mut object: Resource| {
-            object.origin = places.remove(&object.id()).flatten();
+            object.origin = origins.remove(&object.id()).flatten();
             object
         };
         Ok(built(&output)?.into_iter().map(placed).collect())

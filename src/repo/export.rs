@@ -235,6 +235,7 @@ impl Exported {
 
     /// What source-controller puts into the artifact: each `.sourceignore`, then `spec.ignore` decide what is left out; of a sparse
     /// checkout only what begins with one of these paths is there at all. Where nothing is left out, this is the export itself.
+    #[must_use]
     pub fn view(&self, ignore: Option<&str>, sparse: &[String], name: &str) -> Self {
         let is_there = |path: &str| sparse.is_empty() || sparse.iter().any(|start| path.starts_with(start.as_str()));
         let mut texts = Vec::new();

@@ -143,7 +143,9 @@ pub(super) fn start<'a>(facts: &Facts<'a>) -> Start<'a> {
         if found.is_empty() {
             return Start { lacks };
         }
-        found.iter().for_each(|lack| state.mend(lack));
+        for lack in &found {
+            state.mend(lack);
+        }
         lacks.extend(found);
     }
 }
@@ -172,7 +174,9 @@ pub(super) fn outcome(facts: &Facts<'_>, kept: &[(usize, Until)], is_accepted: &
         if accepted.is_empty() {
             break;
         }
-        accepted.iter().for_each(|lack| state.mend(lack));
+        for lack in &accepted {
+            state.mend(lack);
+        }
     }
     let stopped: Vec<usize> = all.clone().filter(|&layer| !state.applied[layer]).collect();
     Outcome {
@@ -274,12 +278,12 @@ impl<'a> State<'a> {
     /// What stops the start: of all that is lacking, what comes only from the layer itself or from one that waits for it. The rest follows.
     fn lacks(&self, facts: &Facts<'a>, needs: &[Needs<'a>], steps: usize) -> Vec<Lack<'a>> {
         let (waits, lacks) = self.held(facts, needs, steps);
-        let stops = |lack: &Lack<'a>| match &lack.what {
+        let is_stop = |lack: &Lack<'a>| match &lack.what {
             Lacking::Kind { by, .. } => leads(&waits, by.layer, lack.layer),
             Lacking::Namespace { by, .. } => leads(&waits, *by, lack.layer),
             Lacking::Health { .. } => by(facts, &needs[lack.layer], &lack.what).into_iter().all(|by| leads(&waits, by, lack.layer)),
         };
-        lacks.into_iter().filter(|(_, free)| *free).map(|(lack, _)| lack).filter(stops).collect()
+        lacks.into_iter().filter(|(_, free)| *free).map(|(lack, _)| lack).filter(is_stop).collect()
     }
 
     /// Layers that are stopped although nothing that they wait for is kept back, lacks something, or is in a cycle: all of these are told.

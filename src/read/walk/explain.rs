@@ -23,9 +23,10 @@ pub(super) fn explain(layer: &Layer, files: &Files, error: RenderError) -> Probl
                 Some(_) => format!("{subject}: its path {path} is no folder of {}", files.name()),
             };
             let problem = Problem::blocks("path-missing", message).at(declared);
-            match layer.source.is_packed() {
-                true => problem.hint(format!("give the folder that is pushed as the artifact: --source {}=FOLDER", layer.source)),
-                false => problem,
+            if layer.source.is_packed() {
+                problem.hint(format!("give the folder that is pushed as the artifact: --source {}=FOLDER", layer.source))
+            } else {
+                problem
             }
         }
         RenderError::NoProgram { name } => Problem::blocks("program-missing", format!("{subject}: {}", RenderError::NoProgram { name }))
