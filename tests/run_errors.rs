@@ -445,8 +445,9 @@ async fn never_ready(server: &Server) {
             "hint: kubectl describe deployment -n default api".to_owned(),
         ]
     };
+    // The controller gives each layer half a minute at least.
     let own = Repo::of("  wait: true\n  timeout: 3s\n", &homeless("api", "default"));
-    let wanted = says("3");
+    let wanted = says("30");
     assert_says(&server.run(&["recover"], &own).await, &wanted.each_ref().map(String::as_str));
 
     let given = Repo::of("  wait: true\n  timeout: 1h\n", &homeless("api", "default"));

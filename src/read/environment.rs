@@ -6,7 +6,7 @@ use crate::layers::outputs::Output;
 use crate::manifest::{Resource, yaml};
 use crate::problem::{Origin, Problem, nearest};
 use crate::render::{Keyring, Keys, program};
-use crate::repo::Repository;
+use crate::repo::{Commit, Repository};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -27,6 +27,10 @@ pub fn environment(path: &Path, chosen: Option<&str>, region: Option<&str>) -> R
 fn at_home(path: &Path, chosen: Option<&str>) -> Result<Environment, ReadError> {
     let repository = Repository::open(path)?;
     let root = repository.root();
+    let is_file = chosen.is_some_and(|chosen| Path::new(chosen).is_file());
+    if let Some(head) = repository.head().filter(|_| repository.is_bare() && !is_file) {
+        return committed(&repository, &head, chosen);
+    }
     let Some(file) = choose(&folders(&repository), chosen)? else { return Ok(Environment::default()) };
     let text = std::fs::read_to_string(&file).map_err(|source| ReadError::File { path: file.clone(), source })?;
     let file = file.canonicalize().unwrap_or(file);
@@ -36,9 +40,59 @@ fn at_home(path: &Path, chosen: Option<&str>) -> Result<Environment, ReadError> 
     Ok(environment)
 }
 
+/// The environment of a repository that has no working tree, as HEAD has it.
+fn committed(repository: &Repository, head: &Commit, chosen: Option<&str>) -> Result<Environment, ReadError> {
+    let listed: Vec<String> = listed(repository, head);
+    let own = "blackstart.yaml".to_owned();
+    let file = match chosen {
+        Some(name) if listed.iter().any(|known| known == name) => format!("environments/{name}.yaml"),
+        Some(name) => return Err(unknown(name, &listed)),
+        None if repository.text_at(&head.id, Path::new(&own)).is_some() => own,
+        None => match listed.as_slice() {
+            [] => return Ok(Environment::default()),
+            [only] => format!("environments/{only}.yaml"),
+            several => return Err(ambiguous(several)),
+        },
+    };
+    let text = repository.text_at(&head.id, Path::new(&file)).unwrap_or_default();
+    let mut environment = parse(&text, &file).map_err(|problems| ReadError::Invalid { problems })?;
+    environment.base = repository.root().to_owned();
+    Ok(environment)
+}
+
+fn listed(repository: &Repository, head: &Commit) -> Vec<String> {
+    let mut names: Vec<String> = repository
+        .names_at(&head.id, Path::new("environments"))
+        .iter()
+        .filter_map(|name| name.strip_suffix(".yaml").map(str::to_owned))
+        .collect();
+    names.sort();
+    names
+}
+
+fn unknown(name: &str, listed: &[String]) -> ReadError {
+    let near = nearest(name, listed.iter().map(String::as_str));
+    let hint = match (near.as_slice(), listed) {
+        ([], []) => "give a file, or make environments/NAME.yaml".to_owned(),
+        ([], listed) => format!("there are: {}", listed.join(", ")),
+        (near, _) => format!("did you mean {}?", near.join(", ")),
+    };
+    let message = format!("environment `{name}`: neither a file nor environments/{name}.yaml in the repository");
+    ReadError::Invalid { problems: vec![Problem::blocks("environment-missing", message).hint(hint)] }
+}
+
+fn ambiguous(several: &[String]) -> ReadError {
+    let message = format!("the repository has several environments: {}", several.join(", "));
+    let problem = Problem::blocks("environment-ambiguous", message).hint(format!("choose one: --environment {}", several[0]));
+    ReadError::Invalid { problems: vec![problem] }
+}
+
 /// Names of all environments in `environments/` of PATH or the folders above it, up to the top of the repository.
 pub fn environments(path: &Path) -> Result<Vec<String>, ReadError> {
     let repository = Repository::open(path)?;
+    if let Some(head) = repository.head().filter(|_| repository.is_bare()) {
+        return Ok(listed(&repository, &head));
+    }
     Ok(folders(&repository).iter().map(|folder| names(folder)).find(|names| !names.is_empty()).unwrap_or_default())
 }
 
@@ -49,7 +103,6 @@ fn folders(repository: &Repository) -> Vec<PathBuf> {
 }
 
 fn choose(folders: &[PathBuf], chosen: Option<&str>) -> Result<Option<PathBuf>, ReadError> {
-    let invalid = |problem: Problem| Err(ReadError::Invalid { problems: vec![problem] });
     let named =
         |name: &str| folders.iter().map(|folder| folder.join("environments").join(format!("{name}.yaml"))).find(|file| file.is_file());
     let listed = folders.iter().map(|folder| names(folder)).find(|names| !names.is_empty()).unwrap_or_default();
@@ -57,14 +110,7 @@ fn choose(folders: &[PathBuf], chosen: Option<&str>) -> Result<Option<PathBuf>, 
         if let Some(file) = Some(PathBuf::from(name)).filter(|file| file.is_file()).or_else(|| named(name)) {
             return Ok(Some(file));
         }
-        let near = nearest(name, listed.iter().map(String::as_str));
-        let hint = match (near.as_slice(), listed.as_slice()) {
-            ([], []) => "give a file, or make environments/NAME.yaml".to_owned(),
-            ([], listed) => format!("there are: {}", listed.join(", ")),
-            (near, _) => format!("did you mean {}?", near.join(", ")),
-        };
-        let message = format!("environment `{name}`: neither a file nor environments/{name}.yaml in the repository");
-        return invalid(Problem::blocks("environment-missing", message).hint(hint));
+        return Err(unknown(name, &listed));
     }
     if let Some(file) = folders.iter().map(|folder| folder.join("blackstart.yaml")).find(|file| file.is_file()) {
         return Ok(Some(file));
@@ -72,10 +118,7 @@ fn choose(folders: &[PathBuf], chosen: Option<&str>) -> Result<Option<PathBuf>, 
     match listed.as_slice() {
         [] => Ok(None),
         [only] => Ok(named(only)),
-        several => {
-            let message = format!("the repository has several environments: {}", several.join(", "));
-            invalid(Problem::blocks("environment-ambiguous", message).hint(format!("choose one: --environment {}", several[0])))
-        }
+        several => Err(ambiguous(several)),
     }
 }
 

@@ -36,6 +36,17 @@ impl Repository {
         if commit == of { Some(true) } else { git.graph_descendant_of(of, commit).ok() }
     }
 
+    /// Names of what a folder of a commit holds; none where there is no such folder.
+    pub fn names_at(&self, commit: &str, folder: &Path) -> Vec<String> {
+        let names = || {
+            let git = self.git().ok()?;
+            let tree = git.find_commit(git2::Oid::from_str(commit).ok()?).ok()?.tree().ok()?;
+            let folder = git.find_tree(tree.get_path(folder).ok()?.id()).ok()?;
+            Some(folder.iter().filter_map(|entry| entry.name().ok().map(str::to_owned)).collect())
+        };
+        names().unwrap_or_default()
+    }
+
     /// Text of a file in a commit; none where it is not there, or no text.
     pub fn text_at(&self, commit: &str, file: &Path) -> Option<String> {
         let git = self.git().ok()?;
