@@ -75,9 +75,12 @@ fn a_bare_and_a_shallow_clone_say_what_the_repository_says() {
     }
     let folder = tempfile::tempdir().unwrap();
     let repository = shop(folder.path());
-    std::fs::write(repository.join("apps/notes.txt"), "one more commit\n").unwrap();
+    // The example's key lies in its working tree; a bare repository has none.
+    let environment = repository.join("environments/production.yaml");
+    let text = std::fs::read_to_string(&environment).unwrap();
+    std::fs::write(&environment, text.split_once("  secrets:\n").unwrap().0).unwrap();
     git(&repository, &["add", "--all"]);
-    git(&repository, &["commit", "--quiet", "--message", "Notes"]);
+    git(&repository, &["commit", "--quiet", "--message", "Without its key"]);
     let from = format!("file://{}", repository.display());
     git(folder.path(), &["clone", "--quiet", "--bare", &from, "bare.git"]);
     git(folder.path(), &["clone", "--quiet", "--depth", "1", &from, "shallow"]);

@@ -56,7 +56,8 @@ fn committed(repository: &Repository, head: &Commit, chosen: Option<&str>) -> Re
     };
     let text = repository.text_at(&head.id, Path::new(&file)).unwrap_or_default();
     let mut environment = parse(&text, &file).map_err(|problems| ReadError::Invalid { problems })?;
-    environment.base = repository.root().to_owned();
+    // What a path in it means: a place in the Git folder, and so most likely nothing.
+    environment.base = repository.root().join(Path::new(&file).parent().unwrap_or(Path::new("")));
     Ok(environment)
 }
 
