@@ -62,11 +62,12 @@ fn committed(repository: &Repository, head: &Commit, chosen: Option<&str>) -> Re
 }
 
 fn listed(repository: &Repository, head: &Commit) -> Vec<String> {
-    let mut names: Vec<String> = repository
-        .names_at(&head.id, Path::new("environments"))
-        .iter()
-        .filter_map(|name| name.strip_suffix(".yaml").map(str::to_owned))
-        .collect();
+    called(repository.names_at(&head.id, Path::new("environments")))
+}
+
+/// Names of environments by their files, sorted.
+fn called(files: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<String> = files.into_iter().filter_map(|file| file.strip_suffix(".yaml").map(str::to_owned)).collect();
     names.sort();
     names
 }
@@ -125,10 +126,7 @@ fn choose(folders: &[PathBuf], chosen: Option<&str>) -> Result<Option<PathBuf>, 
 
 fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder.join("environments")) else { return Vec::new() };
-    let mut names: Vec<String> =
-        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".yaml").map(str::to_owned)).collect();
-    names.sort();
-    names
+    called(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()))
 }
 
 /// Where the values of secrets are that AWS holds, as nodes of their marks.

@@ -411,18 +411,25 @@ impl<'a> Walk<'a> {
             }
         }
         for resource in objects.iter().filter(|_| applied) {
-            if is_kustomization(resource) && !is_itself(&resource) {
-                self.child(index, resource);
-            } else if is_resource_set(resource) {
-                self.sets.push((index, resource.clone()));
-            } else if is_provider(resource) {
-                let namespace = resource.namespace().unwrap_or("default").to_owned();
-                self.providers.insert((namespace, resource.name().to_owned()), resource.clone());
+            if !is_itself(&resource) {
+                self.takes(index, resource);
             }
         }
         // The entry layer may have been rendered again because of itself.
         if matches!(self.items[index].state, State::Done) {
             self.items[index].objects = objects;
+        }
+    }
+
+    /// Takes an object of a layer, or of a set in it, that gives layers or inputs.
+    fn takes(&mut self, index: usize, resource: &Resource) {
+        if is_kustomization(resource) {
+            self.child(index, resource);
+        } else if is_resource_set(resource) {
+            self.sets.push((index, resource.clone()));
+        } else if is_provider(resource) {
+            let namespace = resource.namespace().unwrap_or("default").to_owned();
+            self.providers.insert((namespace, resource.name().to_owned()), resource.clone());
         }
     }
 

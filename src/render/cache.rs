@@ -117,7 +117,6 @@ fn sweep(all: &Path, own: &Path, size: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn objects_come_back_with_their_places() {

@@ -3,8 +3,7 @@
 
 use super::super::{ReadSet, origins};
 use super::Walk;
-use crate::layers::flux::is_kustomization;
-use crate::layers::operator::{Given, copied_from, depends_on, generate, is_provider, is_resource_set};
+use crate::layers::operator::{Given, copied_from, depends_on, generate};
 use crate::manifest::{ObjectId, Resource};
 use crate::problem::{Origin, Problem, Unknown};
 use std::collections::BTreeMap;
@@ -74,14 +73,7 @@ impl Walk<'_> {
                         continue;
                     }
                     self.known.declare(resource);
-                    if is_kustomization(resource) {
-                        self.child(index, resource);
-                    } else if is_resource_set(resource) {
-                        self.sets.push((index, resource.clone()));
-                    } else if is_provider(resource) {
-                        let namespace = resource.namespace().unwrap_or("default").to_owned();
-                        self.providers.insert((namespace, resource.name().to_owned()), resource.clone());
-                    }
+                    self.takes(index, resource);
                 }
                 let dependencies = self.dependencies(index, set);
                 self.made.insert(set.id(), ReadSet { steps, dependencies });
